@@ -1,0 +1,73 @@
+/**
+ * Builds dist/lunar.cjs (the program, one CommonJS file that the launcher can cache compiled) and, when src/index.ts
+ * exists, dist/index.js with its types (the library).
+ */
+import { execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const dist = join(root, 'dist')
+
+/** Native modules are loaded from node_modules; everything else is in the bundle. */
+const nativeModules = ['@node-rs/crc32', 'fs-native-extensions', 'koffi']
+
+/** oclif asks for it to run commands from TypeScript sources, which a bundle never does. */
+const neverLoaded = ['typescript']
+
+const common = {
+  bundle: true,
+  platform: 'node',
+  target: 'node20',
+  external: [...nativeModules, ...neverLoaded],
+  absWorkingDir: root,
+  logLevel: 'warning',
+  legalComments: 'none',
+  charset: 'ascii',
+}
+
+/** Writes a CommonJS bundle whose first line names its hash: the key of the launcher's code cache. */
+async function bundleProgram(entry, name) {
+  const result = await build({
+    ...common,
+    entryPoints: [entry],
+    format: 'cjs',
+    // import.meta does not exist in CommonJS
+    define: { 'import.meta.url': '__bundleUrl' },
+    banner: { js: "const __bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
+    // The launcher compiles the bundle as a script, which has no import() of its own: require() instead.
+    supported: { 'dynamic-import': false },
+    minifySyntax: true,
+    minifyWhitespace: true,
+    outfile: join(dist, name),
+    write: false,
+  })
+  const text = result.outputFiles[0].text
+  const hash = createHash('sha256').update(text).digest('hex').slice(0, 16)
+  const file = join(dist, name)
+  // Another process may be starting: it must see the old bundle or the new one.
+  writeFileSync(`${file}.new`, `// bundle ${hash}\n${text}`)
+  renameSync(`${file}.new`, file)
+}
+
+mkdirSync(dist, { recursive: true })
+rmSync(join(dist, '.cache'), { recursive: true, force: true })
+await bundleProgram('src/main.ts', 'lunar.cjs')
+
+if (existsSync(join(root, 'src', 'index.ts'))) {
+  await build({ ...common, entryPoints: ['src/index.ts'], format: 'esm', packages: 'external', outfile: join(dist, 'index.js') })
+  const config = {
+    extends: '../tsconfig.json',
+    compilerOptions: { noEmit: false, declaration: true, emitDeclarationOnly: true, rootDir: '../src', outDir: '.' },
+    files: ['../src/index.ts'],
+    include: [],
+  }
+  writeFileSync(join(dist, 'tsconfig.types.json'), JSON.stringify(config))
+  execFileSync(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', join(dist, 'tsconfig.types.json')], {
+    stdio: 'inherit',
+    cwd: root,
+  })
+}

@@ -1,0 +1,25 @@
+/** Time as the engine sees it. Wall time only ever labels things; nothing is decided by it (fault F18). */
+export interface Clock {
+  /** Milliseconds since 1970, for birth dates and events. */
+  wallMs(): number
+  /** Milliseconds of a clock that never jumps, for paces, rates and timeouts. */
+  monotonicMs(): number
+  /** Resolves after `ms`, or at once when `signal` aborts; never rejects. */
+  pause(ms: number, signal?: AbortSignal): Promise<void>
+}
+
+export const systemClock: Clock = {
+  wallMs: () => Date.now(),
+  monotonicMs: () => performance.now(),
+  pause: (ms, signal) =>
+    new Promise(resolve => {
+      if (signal?.aborted) return resolve()
+      const end = (): void => {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', end)
+        resolve()
+      }
+      const timer = setTimeout(end, ms)
+      signal?.addEventListener('abort', end, { once: true })
+    }),
+}

@@ -1,0 +1,97 @@
+/** What a range of a device holds. `hole` takes no space below and reads as zeros; `zero` reads as zeros; `lost` cannot be read. */
+export type ExtentKind = 'data' | 'zero' | 'hole' | 'lost'
+
+export interface Extent {
+  /** Bytes from the start of the device. */
+  readonly offset: number
+  /** Bytes, above 0. */
+  readonly length: number
+  readonly kind: ExtentKind
+}
+
+/**
+ * Anything that stores bytes at addresses: disks at the bottom, layers over them, LUNs on top (engine.md section 1).
+ *
+ * Offsets and lengths are bytes and multiples of `blockSize`; whoever serves users checks ranges once (`checkRange`),
+ * layers do not. A write is volatile until a later `flush` has resolved. Overlapping writes in flight at the same time
+ * end in either order; a read beside a write of the same range may see old or new blocks.
+ */
+export interface BlockDevice {
+  readonly size: number
+  readonly blockSize: number
+  /** Fills `into` from `offset` on. @throws LunarError `ERR_IO` when any byte of it cannot be read */
+  read(offset: number, into: Uint8Array): Promise<void>
+  /** Fills the parts one after the other from one contiguous range. */
+  readv(offset: number, parts: readonly Uint8Array[]): Promise<void>
+  /** The caller must not change `data` before the promise resolves. @throws LunarError `ERR_IO`, `ERR_HOST_FULL`, `ERR_POOL_FULL` */
+  write(offset: number, data: Uint8Array): Promise<void>
+  /** Writes the parts one after the other to one contiguous range. */
+  writev(offset: number, parts: readonly Uint8Array[]): Promise<void>
+  /** All writes that resolved before this call are on stable storage when it resolves. After a failure nothing of them is known. */
+  flush(): Promise<void>
+  /** A hint that the range is not needed; it then reads as what it held or as zeros. */
+  trim(offset: number, length: number): Promise<void>
+  /** The range reads as zeros afterwards; space below may be given back. */
+  zero(offset: number, length: number): Promise<void>
+  /** Extents in order without gaps or overlaps, their lengths add up to `length`; neighbours may be of one kind. */
+  extents(offset: number, length: number): Promise<Extent[]>
+  close(): Promise<void>
+}
+
+/**
+ * A device at the bottom of a pool: an image file, a block device, memory, or the simulated disk.
+ * Errors of the host are told apart (hazard 12): `ERR_IO` is the disk's fault, `ERR_HOST_FULL` and `ERR_HOST_LIMIT` never.
+ */
+export interface Disk extends BlockDevice {
+  /** For messages: the path, or a name in tests. */
+  readonly name: string
+  /** Equal for two handles on one file or device, by whatever path (device and inode). */
+  readonly identity: string
+  /**
+   * Writes and makes just this range durable, without waiting for other dirty data of the device (an O_DSYNC
+   * descriptor of its own, hazard 13).
+   */
+  writeDurable(offset: number, data: Uint8Array): Promise<void>
+  /** Takes the host's blocks for the range, so that later writes there meet no ENOSPC. Contents stay. @throws LunarError `ERR_HOST_FULL` */
+  reserve(offset: number, length: number): Promise<void>
+  /** Makes the range read as zeros, giving the host's blocks back where it can; durable after a `flush`. */
+  punch(offset: number, length: number): Promise<void>
+}
+
+/** A layer that forwards everything; a real layer overrides what it changes. */
+export class BlockLayer implements BlockDevice {
+  constructor(protected readonly next: BlockDevice) {}
+  get size(): number {
+    return this.next.size
+  }
+  get blockSize(): number {
+    return this.next.blockSize
+  }
+  read(offset: number, into: Uint8Array): Promise<void> {
+    return this.next.read(offset, into)
+  }
+  readv(offset: number, parts: readonly Uint8Array[]): Promise<void> {
+    return this.next.readv(offset, parts)
+  }
+  write(offset: number, data: Uint8Array): Promise<void> {
+    return this.next.write(offset, data)
+  }
+  writev(offset: number, parts: readonly Uint8Array[]): Promise<void> {
+    return this.next.writev(offset, parts)
+  }
+  flush(): Promise<void> {
+    return this.next.flush()
+  }
+  trim(offset: number, length: number): Promise<void> {
+    return this.next.trim(offset, length)
+  }
+  zero(offset: number, length: number): Promise<void> {
+    return this.next.zero(offset, length)
+  }
+  extents(offset: number, length: number): Promise<Extent[]> {
+    return this.next.extents(offset, length)
+  }
+  close(): Promise<void> {
+    return this.next.close()
+  }
+}

@@ -1,0 +1,142 @@
+/** Writes that are acknowledged before they may go down (engine.md section 1): bounded, and found by whoever reads their range. */
+import { deferred } from '../base/deferred.ts'
+import { invariant } from '../base/errors.ts'
+import { MIB } from '../base/units.ts'
+
+/** A bound on bytes that several may share. Who comes first is served first, so that a large request is not passed for ever. */
+export class ByteBudget {
+  private used = 0
+  private readonly waiting: { readonly bytes: number; readonly admit: () => void }[] = []
+
+  /** @param limit bytes, above 0 */
+  constructor(readonly limit: number) {}
+
+  /** Bytes taken now: at most `limit`, but for a single larger request that is alone. */
+  get taken(): number {
+    return this.used
+  }
+
+  /** Takes the bytes when there is room and nobody waits. */
+  tryAdmit(bytes: number): boolean {
+    if (this.waiting.length > 0 || !this.fits(bytes)) return false
+    this.used += bytes
+    return true
+  }
+
+  /** Resolves when the bytes are taken. A request above the limit gets its turn when nothing else is taken. */
+  admit(bytes: number): Promise<void> {
+    if (this.tryAdmit(bytes)) return Promise.resolve()
+    const turn = deferred()
+    this.waiting.push({ bytes, admit: () => turn.resolve() })
+    return turn.promise
+  }
+
+  release(bytes: number): void {
+    this.used -= bytes
+    invariant(this.used >= 0, 'bytes are released once')
+    for (let next = this.waiting[0]; next && this.fits(next.bytes); next = this.waiting[0]) {
+      this.waiting.shift()
+      this.used += next.bytes
+      next.admit()
+    }
+  }
+
+  private fits(bytes: number): boolean {
+    return this.used === 0 || this.used + bytes <= this.limit
+  }
+}
+
+interface Held {
+  readonly offset: number
+  readonly end: number
+  /** Resolves when the write has ended, well or not. */
+  readonly settled: Promise<void>
+}
+
+/** Ranges are found by the 1 MiB slices they touch. */
+const SLICE = MIB
+
+/**
+ * The held writes of one device. A writer is admitted, acknowledged, and hands over the promise of its write with `hold`;
+ * the bytes are free again when that has ended. A held write that fails was acknowledged already: from then on `drain`,
+ * and with it every flush, fails.
+ */
+export class WriteBackHold {
+  private readonly slices = new Map<number, Set<Held>>()
+  private readonly all = new Set<Held>()
+  private failed: { readonly error: unknown } | undefined
+  readonly budget: ByteBudget
+
+  /** @param budget a limit in bytes (64 MiB when left out), or a budget shared with other holds */
+  constructor(budget: number | ByteBudget = 64 * MIB) {
+    this.budget = typeof budget === 'number' ? new ByteBudget(budget) : budget
+  }
+
+  /** How many writes are held. */
+  get count(): number {
+    return this.all.size
+  }
+
+  /** Waits for room; whoever is admitted must `hold` or `cancel` the same number of bytes. */
+  admit(bytes: number): Promise<void> {
+    return this.budget.admit(bytes)
+  }
+
+  /** As `admit`, when that needs no waiting. */
+  tryAdmit(bytes: number): boolean {
+    return this.budget.tryAdmit(bytes)
+  }
+
+  /** Gives back what was admitted and is not held after all. */
+  cancel(bytes: number): void {
+    this.budget.release(bytes)
+  }
+
+  /** Holds an admitted write of `length` bytes, above 0, until `written` settles. */
+  hold(offset: number, length: number, written: Promise<void>): void {
+    const ended = deferred()
+    const held: Held = { offset, end: offset + length, settled: ended.promise }
+    const end = (): void => {
+      this.remove(held)
+      this.budget.release(length)
+      ended.resolve()
+    }
+    this.all.add(held)
+    for (let slice = Math.floor(offset / SLICE); slice * SLICE < held.end; slice++) {
+      const found = this.slices.get(slice)
+      if (found) found.add(held)
+      else this.slices.set(slice, new Set([held]))
+    }
+    written.then(end, (error: unknown) => {
+      this.failed ??= { error }
+      end()
+    })
+  }
+
+  /** Undefined when nothing held touches the range; else resolves when all that does now has ended, well or not. */
+  overlapping(offset: number, length: number): Promise<void> | undefined {
+    if (this.all.size === 0) return undefined
+    const end = offset + length
+    const found = new Set<Promise<void>>()
+    for (let slice = Math.floor(offset / SLICE); slice * SLICE < end; slice++) {
+      for (const held of this.slices.get(slice) ?? []) if (held.offset < end && offset < held.end) found.add(held.settled)
+    }
+    if (found.size === 0) return undefined
+    return Promise.all(found).then(() => undefined)
+  }
+
+  /** Resolves when everything held at this call has ended. @throws the error of the first held write that ever failed */
+  async drain(): Promise<void> {
+    await Promise.all([...this.all].map(held => held.settled))
+    if (this.failed) throw this.failed.error
+  }
+
+  private remove(held: Held): void {
+    this.all.delete(held)
+    for (let slice = Math.floor(held.offset / SLICE); slice * SLICE < held.end; slice++) {
+      const found = this.slices.get(slice)
+      found?.delete(held)
+      if (found?.size === 0) this.slices.delete(slice)
+    }
+  }
+}

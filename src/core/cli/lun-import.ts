@@ -1,0 +1,137 @@
+/** Filling a LUN from a source: which LUN it becomes, and the mark that says it is not whole yet. */
+import { LunarError } from '../base/errors.ts'
+import { alignUp, formatSize, MIB } from '../base/units.ts'
+import type { PoolService, RaidType, Reply } from '../server/api.ts'
+import type { Transfers } from './surroundings.ts'
+
+type ImportInto = Transfers['importInto']
+type TransferOptions = NonNullable<Parameters<ImportInto>[2]>
+
+export interface ImportRequest {
+  readonly name: string
+  readonly source: string
+  /** Bytes, or null for a pipe. */
+  readonly sourceSize: number | null
+  /** Bytes of a new LUN. */
+  readonly size: number | undefined
+  readonly raid: RaidType | undefined
+}
+
+export interface ImportPlan {
+  readonly lun: string
+  readonly source: string
+  readonly create: boolean
+  /** Bytes of the LUN. */
+  readonly size: number
+  readonly raid: RaidType
+  /** Bytes that an existing LUN holds now; 0 for one that an earlier import left incomplete. */
+  readonly overwrites: number
+}
+
+/**
+ * Decides what the import will do; changes nothing.
+ *
+ * @throws LunarError `ERR_USAGE` when the size of a new LUN cannot be told, `ERR_OUT_OF_RANGE` when the source does not
+ * fit, `ERR_EXISTS` when an existing LUN is not of the asked size or type
+ */
+export async function planImport(service: PoolService, request: ImportRequest, signal: AbortSignal): Promise<Reply<ImportPlan>> {
+  const { name, source, sourceSize } = request
+  const list = await service.call('lun.list', {}, signal)
+  const existing = list.data.find(lun => lun.name === name)
+  if (existing) {
+    const differs = (request.size !== undefined && request.size !== existing.size) || (request.raid !== undefined && request.raid !== existing.raid)
+    if (differs)
+      throw new LunarError('ERR_EXISTS', `Cannot create LUN "${name}" for the import`, {
+        why: `it exists with ${formatSize(existing.size)} and ${existing.raid}`,
+        fix: 'leave --size and --raid out to import into it, or choose another name',
+      })
+    requireRoom(name, existing.size, sourceSize)
+    const overwrites = existing.state.split(', ').includes('incomplete') ? 0 : existing.bound
+    return { ...list, data: { lun: name, source, create: false, size: existing.size, raid: existing.raid, overwrites } }
+  }
+  const size = request.size ?? (sourceSize === null ? undefined : alignUp(sourceSize, MIB))
+  if (size === undefined)
+    throw new LunarError('ERR_USAGE', `Cannot create LUN "${name}": the size of a pipe cannot be told`, {
+      why: 'the LUN does not exist yet',
+      fix: 'give --size',
+    })
+  if (size === 0)
+    throw new LunarError('ERR_USAGE', `Cannot create LUN "${name}" from ${source}`, { why: 'the source is empty', fix: 'give --size, or another source' })
+  requireRoom(name, size, sourceSize)
+  const raid = request.raid ?? (await usualRaid(service, signal))
+  return { ...list, data: { lun: name, source, create: true, size, raid, overwrites: 0 } }
+}
+
+/** raid1 where two disks can hold it, else raid0. */
+async function usualRaid(service: PoolService, signal: AbortSignal): Promise<RaidType> {
+  const { data } = await service.call('pool.show', {}, signal)
+  return data.largest.some(({ raid, size }) => raid === 'raid1' && size > 0) ? 'raid1' : 'raid0'
+}
+
+function requireRoom(name: string, size: number, sourceSize: number | null): void {
+  if (sourceSize !== null && sourceSize > size)
+    throw new LunarError('ERR_OUT_OF_RANGE', `Cannot import ${formatSize(sourceSize)} into LUN "${name}"`, {
+      why: `the LUN has ${formatSize(size)}`,
+      fix: `lunar lun resize ${name} --size ${sourceSize}`,
+    })
+}
+
+export interface ImportResult {
+  readonly lun: string
+  readonly created: boolean
+  /** Bytes gone through, data that really went, holes. */
+  readonly size: number
+  readonly moved: number
+  readonly holes: number
+  readonly seconds: number
+  readonly verified: boolean
+}
+
+/**
+ * Creates the LUN when planned, fills it and flushes. It is marked incomplete from before the first byte until after
+ * the last, so a crash in between is never taken for a whole LUN.
+ *
+ * @throws LunarError `ERR_INTERRUPTED_IMPORT` when `signal` aborted; it then stays marked, as after every other failure
+ */
+export async function fillLun(
+  service: PoolService,
+  transfers: Transfers,
+  plan: ImportPlan,
+  options: TransferOptions & { signal: AbortSignal },
+): Promise<Reply<ImportResult>> {
+  const { lun, source } = plan
+  const warnings: string[] = []
+  if (plan.create) warnings.push(...(await service.call('lun.create', { name: lun, size: plan.size, raid: plan.raid }, options.signal)).warnings)
+  await service.call('lun.incomplete', { lun, incomplete: true }, options.signal)
+  try {
+    const device = await service.openLun(lun, { incomplete: true })
+    let result: Awaited<ReturnType<ImportInto>>
+    try {
+      result = await transfers.importInto(device, source, options)
+    } finally {
+      await device.close()
+    }
+    const whole = await service.call('lun.incomplete', { lun, incomplete: false })
+    return { generation: whole.generation, warnings: [...warnings, ...whole.warnings], data: { lun, created: plan.create, ...result } }
+  } catch (error) {
+    throw stopped(error, service.pool, lun, options.signal)
+  }
+}
+
+/** The same error, saying what became of the LUN and how to go on. */
+function stopped(error: unknown, pool: string, lun: string, signal: AbortSignal): unknown {
+  const fix = `lunar lun import ${pool}/${lun} FILE again, or lunar lun delete ${pool}/${lun}`
+  if (signal.aborted)
+    return new LunarError('ERR_INTERRUPTED_IMPORT', `The import into LUN "${lun}" was interrupted`, {
+      why: 'the LUN is marked incomplete; its data is refused until an import has ended',
+      fix,
+      cause: error,
+    })
+  if (!(error instanceof LunarError)) return error
+  return new LunarError(error.code, error.message, {
+    why: `${error.why}; LUN "${lun}" is marked incomplete`,
+    fix: `${error.fix}; then ${fix}`,
+    blockers: error.blockers,
+    cause: error.cause,
+  })
+}

@@ -1,0 +1,91 @@
+/** From the words of the command line to a command: help, version, near misses, exit status. */
+import type { Config } from '@oclif/core'
+import { LunarError } from '../base/errors.ts'
+import type { LunarCommand } from './base-command.ts'
+import { envelopeText, errorEnvelope } from './envelope.ts'
+import { whileRead, writeAll } from './output.ts'
+import { reportError } from './report.ts'
+import { processSurroundings, type Surroundings } from './surroundings.ts'
+import { nearest } from './nearest.ts'
+import { commandName } from './typed.ts'
+import { translate } from './translate.ts'
+
+export type CommandClass = { new (argv: string[], config: Config, around?: Surroundings): LunarCommand; id: string }
+export type CommandTable = Readonly<Record<string, CommandClass>>
+
+/**
+ * Runs one command line.
+ *
+ * @param argv without node and the program
+ * @param config loads oclif's configuration (manifest and package.json)
+ * @returns the exit status
+ */
+export async function runLine(
+  argv: readonly string[],
+  commands: CommandTable,
+  config: () => Promise<Config>,
+  around: Surroundings = processSurroundings,
+): Promise<number> {
+  try {
+    const words = argv[0] === 'help' ? [...argv.slice(1), '--help'] : [...argv]
+    const { id, rest } = findCommand(words, commands)
+    const Chosen = id === undefined ? undefined : commands[id]
+    if (argv.length === 0 || wantsHelp(words)) return await showHelp(words, id, commands, await config(), around)
+    if (argv[0] === '--version') return await print(around, `${(await config()).userAgent}\n`)
+    if (id === undefined || !Chosen) return await unknown(words, commands, await config(), around)
+    Chosen.id = id
+    return await new Chosen(rest, await config(), around).execute()
+  } catch (thrown) {
+    const error = translate(thrown, 'lunar')
+    await reportError(around, error)
+    return error.exitCode
+  }
+}
+
+/** The longest command that the first words name: `lun list`, or `explain`. */
+function findCommand(words: readonly string[], commands: CommandTable): { id?: string; rest: string[] } {
+  for (const length of [2, 1]) {
+    const id = words.slice(0, length).join(':')
+    if (words.length >= length && Object.hasOwn(commands, id)) return { id, rest: words.slice(length) }
+  }
+  return { rest: [...words] }
+}
+
+function wantsHelp(words: readonly string[]): boolean {
+  const end = words.indexOf('--')
+  return (end === -1 ? words : words.slice(0, end)).includes('--help')
+}
+
+const topicsOf = (commands: CommandTable): string[] => [...new Set(Object.keys(commands).map(id => id.split(':')[0]!))]
+
+/** Help of a command, of a topic, or of everything. */
+async function showHelp(words: readonly string[], id: string | undefined, commands: CommandTable, config: Config, around: Surroundings): Promise<number> {
+  const subject = words.filter(word => !word.startsWith('-'))
+  const topic = subject[0]
+  if (id === undefined && topic !== undefined && (subject.length > 1 || !topicsOf(commands).includes(topic))) return unknown(words, commands, config, around)
+  const { Help } = await import('@oclif/core/help')
+  await new Help(config, { all: false }).showHelp(id !== undefined ? [id] : topic !== undefined ? [topic] : [])
+  return 0
+}
+
+/** A topic alone shows its help; anything else is a usage error that names what comes nearest. */
+async function unknown(words: readonly string[], commands: CommandTable, config: Config, around: Surroundings): Promise<number> {
+  const subject = words.slice(0, 2).filter(word => !word.startsWith('-'))
+  if (subject.length === 1 && words.length === 1 && topicsOf(commands).includes(subject[0]!))
+    return showHelp([...words, '--help'], undefined, commands, config, around)
+  const typed = commandName(subject.join(' '))
+  const names = Object.keys(commands).map(commandName)
+  const guess = nearest(typed, names)
+  const error = new LunarError('ERR_USAGE', subject.length === 0 ? `There is no command in "lunar ${words.join(' ')}"` : `There is no command "${typed}"`, {
+    why: guess === undefined ? 'a command is a noun and a verb: lunar lun list' : `the nearest is "${guess}"`,
+    fix: guess === undefined ? 'lunar --help' : `${guess} --help`,
+  })
+  if (words.includes('--json')) await print(around, envelopeText(errorEnvelope(subject.join(':') || 'lunar', null, error, []), around.stdout.isTTY === true))
+  else await reportError(around, error)
+  return error.exitCode
+}
+
+async function print(around: Surroundings, text: string): Promise<number> {
+  await whileRead(writeAll(around.stdout, text))
+  return 0
+}

@@ -1,0 +1,53 @@
+import type { LunDetail, LunSummary, MapExtent } from '../../server/api.ts'
+import type { Column } from '../columns.ts'
+import { line, section, type DetailView } from '../details.ts'
+import { settingsSection } from './pool.ts'
+
+export const lunColumns: readonly Column<LunSummary>[] = [
+  { key: 'name', kind: 'text', get: row => row.name, about: 'name of the LUN' },
+  { key: 'size', kind: 'size', get: row => row.size, about: 'bytes users see' },
+  { key: 'raid', kind: 'text', get: row => row.raid, about: 'redundancy type' },
+  { key: 'bound', kind: 'size', get: row => row.bound, about: 'bytes that were written, in slices of 1 MiB' },
+  { key: 'used', kind: 'size', get: row => row.used, about: 'bytes on disks, redundancy included' },
+  { key: 'state', kind: 'state', get: row => row.state, about: 'how the LUN is' },
+  { key: 'thin', kind: 'text', get: row => row.thin, about: 'takes space when written', extra: true },
+  { key: 'created', kind: 'text', get: row => row.created, about: 'when the LUN was made', extra: true },
+  { key: 'number', kind: 'count', get: row => row.number, about: 'number of the LUN', extra: true },
+  { key: 'id', kind: 'text', get: row => row.id, about: 'UUID of the LUN', extra: true },
+]
+
+export const lunView = (lun: LunDetail): DetailView => ({
+  details: [
+    line('name', lun.name),
+    line('state', lun.state, 'state'),
+    line('health', lun.health, 'state'),
+    line('size', lun.size, 'size'),
+    line('raid', lun.raid),
+    line('thin', lun.thin),
+    line('bound', lun.bound, 'size'),
+    line('used', lun.used, 'size'),
+    line('lost', lun.lost, 'size'),
+    line('stale', lun.stale, 'size'),
+    line('redundant stores', lun.stores, 'count'),
+    line('disk group', lun.ldad),
+    line('number', lun.number, 'count'),
+    line('id', lun.id),
+    line('created', lun.created),
+    line('layers', lun.layers.join(' > ')),
+  ],
+  sections: [
+    section('disks', lun.disks, [
+      { key: 'disk', kind: 'count', get: row => row.disk, about: 'number' },
+      { key: 'used', kind: 'size', get: row => row.used, about: 'bytes of segments in use' },
+    ]),
+    settingsSection(lun.settings),
+  ],
+})
+
+export const mapColumns: readonly Column<MapExtent>[] = [
+  { key: 'offset', kind: 'size', get: row => row.offset, about: 'bytes from the start of the LUN' },
+  { key: 'length', kind: 'size', get: row => row.length, about: 'bytes' },
+  { key: 'state', kind: 'state', get: row => row.state, about: 'bound, unbound, degraded (one copy missing) or lost (refused)' },
+  { key: 'store', kind: 'count', get: row => row.store, about: 'redundant store that holds it' },
+  { key: 'disks', kind: 'text', get: row => row.disks, about: 'disks that hold it' },
+]

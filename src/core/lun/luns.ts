@@ -1,0 +1,311 @@
+import { LunarError } from '../base/errors.ts'
+import { checkName } from '../base/names.ts'
+import { MIB } from '../base/units.ts'
+import { ByteBudget } from '../block/hold.ts'
+import { Batch } from '../../metadata/batch.ts'
+import { hiOf, keyOf } from '../../metadata/key.ts'
+import {
+  decodeRecord,
+  LUN_DELETED,
+  LUN_INCOMPLETE,
+  LUN_RESERVED,
+  LUN_RESERVING,
+  lunRecord,
+  poolRecord,
+  raidTypes,
+  type LunRecord,
+} from '../../metadata/records.ts'
+import { SLICE, type Redundancy } from '../raid/geometry.ts'
+import type { Pool } from '../pool/pool.ts'
+import { Lun } from './lun.ts'
+
+/** Acknowledged writes held back at a time, of all LUNs. Bytes. */
+const HOLD_BYTES = 64 * MIB
+/** Map pages in memory, of all LUNs that nobody uses now (engine.md section 3). Bytes. */
+const MAP_BYTES = 64 * MIB
+/** Largest LUN: 32 bits of slices. Bytes. */
+const LUN_SIZE_MAX = 0x7fff_ffff * SLICE
+
+export interface NewLun {
+  readonly name: string
+  /** Bytes; a multiple of 1 MiB. */
+  readonly size: number
+  readonly raid: Redundancy
+  readonly reserve: boolean
+  readonly dryRun?: boolean
+}
+
+/** The LUNs of a pool: the directory, and what creates, changes and deletes them. */
+export class Luns {
+  private readonly byNumber = new Map<number, Lun>()
+  private readonly byName = new Map<string, Lun>()
+  private readonly budget = new ByteBudget(HOLD_BYTES)
+
+  private constructor(private readonly pool: Pool) {}
+
+  static async load(pool: Pool): Promise<Luns> {
+    const luns = new Luns(pool)
+    for await (const { hi, value } of pool.metadata.range(hiOf('lun'), 0, 0, hiOf('lun', 0xffff_ffff)))
+      luns.add(hi - hiOf('lun'), decodeRecord(lunRecord, value))
+    return luns
+  }
+
+  private add(number: number, record: LunRecord): Lun {
+    const lun = new Lun(number, record, this.pool, this.budget, lun => this.mapsLoaded(lun))
+    this.byNumber.set(number, lun)
+    this.pool.stores.set(number, lun.stores)
+    if ((record.flags & LUN_DELETED) === 0) this.byName.set(record.name, lun)
+    return lun
+  }
+
+  /** Over the budget the pages of LUNs that nobody uses go; they load again when they are needed. */
+  private mapsLoaded(by: Lun): void {
+    let bytes = 0
+    for (const lun of this.byNumber.values()) bytes += lun.mapBytes
+    if (bytes <= MAP_BYTES) return
+    for (const lun of this.byNumber.values()) if (lun !== by) lun.releaseMaps()
+  }
+
+  /** Live LUNs in order of number. */
+  get all(): Lun[] {
+    return [...this.byNumber.values()].filter(lun => !this.isDeleted(lun))
+  }
+
+  /** Deleted LUNs, and LUNs that were shrunk, whose space is still to be given back. */
+  get toReclaim(): Lun[] {
+    return [...this.byNumber.values()].filter(lun => this.isDeleted(lun) || (lun.record.reclaimFrom > 0 && !lun.growing))
+  }
+
+  /** Reads open and stale records of every LUN that has some. */
+  async loadBits(): Promise<void> {
+    const numbers = new Set<number>()
+    for (const kind of ['open', 'stale'] as const)
+      for await (const { hi } of this.pool.metadata.range(hiOf(kind), 0, Number.MAX_SAFE_INTEGER, hiOf(kind, 0xffff_ffff))) numbers.add(hi - hiOf(kind))
+    for (const number of numbers) {
+      const stores = this.byNumber.get(number)?.stores
+      if (!stores) continue
+      await stores.loadBits()
+      for (const key of stores.unsyncedSlices) await stores.table.load(Math.floor(key / 8))
+      for (const store of stores.staleStores) await stores.table.load(store)
+    }
+  }
+
+  /** By name or number. @throws LunarError `ERR_LUN_NOT_FOUND` */
+  find(name: string): Lun {
+    const lun = this.byName.get(name)
+    if (!lun) {
+      const near = [...this.byName.keys()].find(known => known.toLowerCase() === name.toLowerCase())
+      throw new LunarError(
+        'ERR_LUN_NOT_FOUND',
+        `Cannot find LUN "${name}" in pool "${this.pool.record.name}"`,
+        near ? { why: `there is one called "${near}"` } : {},
+      )
+    }
+    return lun
+  }
+
+  byId(number: number): Lun | undefined {
+    return this.byNumber.get(number)
+  }
+
+  /** @throws LunarError `ERR_EXISTS`, `ERR_BAD_NAME`, `ERR_BAD_SIZE`, `ERR_TOO_FEW_DISKS`; with `reserve` also `ERR_POOL_FULL`, and then nothing is left */
+  async create(spec: NewLun): Promise<Lun> {
+    checkName('LUN', spec.name)
+    this.checkNew(spec.name)
+    checkLunSize(spec.size)
+    this.pool.checkRedundancy(spec.raid)
+    if (spec.reserve && spec.size > this.pool.largest(spec.raid)) {
+      throw new LunarError('ERR_POOL_FULL', `Cannot reserve ${spec.size} bytes for LUN "${spec.name}"`, {
+        why: `the largest ${spec.raid} LUN that fits has ${this.pool.largest(spec.raid)} bytes`,
+      })
+    }
+    const now = this.pool.options.clock.wallMs()
+    const number = this.pool.record.nextLun
+    const record: LunRecord = {
+      lunId: this.pool.options.uuids(),
+      name: spec.name,
+      size: spec.size,
+      createdMs: now,
+      modifiedMs: now,
+      raid: raidTypes[spec.raid],
+      stripe: 1,
+      flags: spec.reserve ? LUN_RESERVED | LUN_RESERVING : 0,
+      ldad: 0,
+      nextStore: 0,
+      boundSlices: 0,
+      storeCount: 0,
+      reclaimFrom: 0,
+      epoch: 0,
+      tree: 0,
+      onFull: 0,
+      ranges: [],
+    }
+    if (spec.dryRun) return new Lun(number, record, this.pool, this.budget, lun => this.mapsLoaded(lun))
+    this.pool.record = { ...this.pool.record, nextLun: number + 1 }
+    const lun = this.add(number, record)
+    const batch = new Batch()
+    batch.put(keyOf('pool'), poolRecord.encode(this.pool.record))
+    batch.put(keyOf('lun', number), lunRecord.encode(record))
+    this.pool.event(batch, 'lun.created', spec.name, `${spec.raid}, ${spec.size} bytes${spec.reserve ? ', reserved' : ''}`)
+    try {
+      await this.pool.metadata.commit(batch, 'admin')
+    } catch (error) {
+      this.forget(lun)
+      throw error
+    }
+    if (spec.reserve) {
+      try {
+        await lun.bindAll(0, lun.sliceCount)
+        await this.update(lun, { flags: lun.record.flags & ~LUN_RESERVING })
+      } catch (error) {
+        await this.delete(lun)
+        throw error
+      }
+    }
+    return lun
+  }
+
+  private checkNew(name: string): void {
+    if (this.byName.has(name))
+      throw new LunarError('ERR_EXISTS', `Cannot use "${name}" as the name of a LUN`, { why: `pool "${this.pool.record.name}" has a LUN of this name` })
+  }
+
+  async rename(lun: Lun, name: string, dryRun = false): Promise<void> {
+    checkName('LUN', name)
+    if (name === lun.name) return
+    this.checkNew(name)
+    if (dryRun) return
+    const old = lun.name
+    this.byName.delete(old)
+    this.byName.set(name, lun)
+    await this.update(lun, { name }, `renamed from ${old}`)
+  }
+
+  /**
+   * Changes the size in steps of 1 MiB. What a shrink cuts off is gone at once; its space is given back behind it.
+   * @throws LunarError `ERR_WOULD_LOSE_DATA` when the part to be cut off is written, unless `force`
+   */
+  resize(lun: Lun, size: number, options: { force: boolean; dryRun?: boolean }): Promise<void> {
+    checkLunSize(size)
+    return lun.sizing.run(() => this.resizeNow(lun, size, options))
+  }
+
+  private async resizeNow(lun: Lun, size: number, options: { force: boolean; dryRun?: boolean }): Promise<void> {
+    const slices = size / SLICE
+    if (size < lun.size) {
+      let written = 0
+      for await (const _ of lun.map.bound(slices, lun.sliceCount)) written++
+      if (written > 0 && !options.force) {
+        throw new LunarError('ERR_WOULD_LOSE_DATA', `Cannot shrink LUN "${lun.name}" to ${size} bytes`, {
+          why: `${written} MiB behind that are written`,
+          fix: `lunar lun resize ${lun.name} --size ${size} --force=lost-data`,
+        })
+      }
+      if (options.dryRun) return
+      if (lun.users > 0) throw new LunarError('ERR_BUSY', `Cannot shrink LUN "${lun.name}"`, { why: `${lun.users} users have it open` })
+      // What an earlier shrink cut off may still wait to be given back.
+      const waits = written > 0 || lun.record.reclaimFrom > 0
+      await this.update(lun, { size, reclaimFrom: waits ? slices : 0 }, `shrunk to ${size} bytes`)
+      return
+    }
+    if (options.dryRun || size === lun.size) return
+    // A part that was cut off before must be given back before the LUN grows over it again.
+    if (lun.record.reclaimFrom > 0) await this.reclaimTail(lun)
+    if (lun.isReserved) return this.growReserved(lun, slices)
+    await this.update(lun, { size }, `grown to ${size} bytes`)
+  }
+
+  /** The new part is bound behind the end first; until the size is committed it counts as cut off, so a crash gives it back. */
+  private async growReserved(lun: Lun, slices: number): Promise<void> {
+    lun.growing = true
+    try {
+      await this.update(lun, { reclaimFrom: lun.sliceCount })
+      await lun.bindAll(lun.sliceCount, slices)
+      await this.update(lun, { size: slices * SLICE, reclaimFrom: 0 }, `grown to ${slices * SLICE} bytes`)
+    } finally {
+      lun.growing = false
+    }
+  }
+
+  /** LUNs whose reservation a crash interrupted were never acknowledged: they go. For the owner, after opening. */
+  async dropUnfinished(): Promise<void> {
+    for (const lun of this.all) if ((lun.record.flags & LUN_RESERVING) !== 0) await this.delete(lun)
+  }
+
+  /** One commit: the name is free and the space promised back; `reclaim` gives it back. */
+  async delete(lun: Lun): Promise<void> {
+    if (lun.users > 0) throw new LunarError('ERR_BUSY', `Cannot delete LUN "${lun.name}"`, { why: `${lun.users} users have it open` })
+    this.byName.delete(lun.name)
+    await this.update(lun, { flags: lun.record.flags | LUN_DELETED }, 'deleted', 'lun.deleted')
+  }
+
+  async setIncomplete(lun: Lun, incomplete: boolean): Promise<void> {
+    if (lun.isIncomplete === incomplete) return
+    await this.update(
+      lun,
+      { flags: incomplete ? lun.record.flags | LUN_INCOMPLETE : lun.record.flags & ~LUN_INCOMPLETE },
+      incomplete ? 'import started' : 'import complete',
+    )
+  }
+
+  private async update(lun: Lun, change: Partial<LunRecord>, message?: string, code = 'lun.changed'): Promise<void> {
+    lun.record = { ...lun.record, ...change, modifiedMs: this.pool.options.clock.wallMs() }
+    const batch = new Batch()
+    batch.put(keyOf('lun', lun.number), lunRecord.encode(lun.record))
+    if (message !== undefined) this.pool.event(batch, code, lun.name, message)
+    await this.pool.metadata.commit(batch, 'admin', true)
+  }
+
+  /** Unbinds what lies behind the end of a LUN that was shrunk. @returns bytes given back */
+  private async reclaimTail(lun: Lun): Promise<number> {
+    if (lun.record.reclaimFrom === 0) return 0
+    const slices = await lun.unbind(lun.sliceCount, 0xffff_fffe)
+    const record: Partial<LunRecord> = { reclaimFrom: 0 }
+    lun.record = { ...lun.record, ...record }
+    const batch = new Batch()
+    batch.put(keyOf('lun', lun.number), lunRecord.encode(lun.record))
+    await this.pool.metadata.commit(batch, 'data', true)
+    return slices * SLICE
+  }
+
+  /** Gives back a bounded part of what a deleted or shrunk LUN still holds. */
+  async reclaim(lun: Lun, slicesMax: number): Promise<{ moved: number; finished: boolean }> {
+    if (!this.isDeleted(lun)) return { moved: await lun.sizing.run(() => this.reclaimTail(lun)), finished: true }
+    let last = -1
+    let count = 0
+    for await (const { slice } of lun.map.bound(0, 0xffff_fffe)) {
+      last = slice
+      if (++count === slicesMax) break
+    }
+    if (last >= 0) return { moved: (await lun.unbind(0, last + 1)) * SLICE, finished: false }
+    const batch = new Batch()
+    for await (const { hi, lo } of this.pool.metadata.range(hiOf('lmap', lun.number))) {
+      batch.delete({ hi, lo })
+      if (batch.ops.length >= 1000) break
+    }
+    const more = batch.ops.length >= 1000
+    if (!more) batch.delete(keyOf('lun', lun.number))
+    await this.pool.metadata.commit(batch, 'data', true)
+    if (!more) this.forget(lun)
+    return { moved: 0, finished: !more }
+  }
+
+  private forget(lun: Lun): void {
+    this.byNumber.delete(lun.number)
+    this.pool.stores.delete(lun.number)
+    if (this.byName.get(lun.name) === lun) this.byName.delete(lun.name)
+  }
+
+  private isDeleted(lun: Lun): boolean {
+    return (lun.record.flags & LUN_DELETED) !== 0
+  }
+}
+
+/** @throws LunarError `ERR_BAD_SIZE` unless a LUN can have this size */
+export function checkLunSize(size: number): void {
+  if (size < SLICE || size % SLICE !== 0 || size > LUN_SIZE_MAX) {
+    throw new LunarError('ERR_BAD_SIZE', `Cannot make a LUN of ${size} bytes`, {
+      why: `a LUN has 1 MiB or more, in steps of 1 MiB, at most ${LUN_SIZE_MAX} bytes`,
+    })
+  }
+}

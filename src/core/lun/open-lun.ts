@@ -1,0 +1,55 @@
+import { LunarError } from '../base/errors.ts'
+import { BlockLayer, type Extent } from '../block/device.ts'
+import type { Lun } from './lun.ts'
+
+/** A LUN in use by somebody: busy until it is closed, and of no use afterwards; changes refused when opened for reading only. */
+export class OpenLun extends BlockLayer {
+  private open = true
+
+  constructor(
+    private readonly lun: Lun,
+    private readonly readOnly: boolean,
+  ) {
+    super(lun)
+    lun.users++
+  }
+
+  override read(offset: number, into: Uint8Array): Promise<void> {
+    return this.whenOpen(() => super.read(offset, into))
+  }
+  override readv(offset: number, parts: readonly Uint8Array[]): Promise<void> {
+    return this.whenOpen(() => super.readv(offset, parts))
+  }
+  override write(offset: number, data: Uint8Array): Promise<void> {
+    return this.whenWritable(() => super.write(offset, data))
+  }
+  override writev(offset: number, parts: readonly Uint8Array[]): Promise<void> {
+    return this.whenWritable(() => super.writev(offset, parts))
+  }
+  override trim(offset: number, length: number): Promise<void> {
+    return this.whenWritable(() => super.trim(offset, length))
+  }
+  override zero(offset: number, length: number): Promise<void> {
+    return this.whenWritable(() => super.zero(offset, length))
+  }
+  override flush(): Promise<void> {
+    return this.whenOpen(() => super.flush())
+  }
+  override extents(offset: number, length: number): Promise<Extent[]> {
+    return this.whenOpen(() => super.extents(offset, length))
+  }
+
+  override close(): Promise<void> {
+    if (this.open) this.lun.users--
+    this.open = false
+    return Promise.resolve()
+  }
+
+  private whenOpen<T>(use: () => Promise<T>): Promise<T> {
+    return this.open ? use() : Promise.reject(new LunarError('ERR_BUG', `Invariant broken: LUN "${this.lun.name}" is used after it was closed`))
+  }
+
+  private whenWritable(use: () => Promise<void>): Promise<void> {
+    return this.readOnly ? Promise.reject(new LunarError('ERR_READ_ONLY', `Cannot write to LUN "${this.lun.name}"`)) : this.whenOpen(use)
+  }
+}

@@ -1,0 +1,113 @@
+import { isCode } from '../base/errors.ts'
+import { Batch } from '../../metadata/batch.ts'
+import type { ProcessBody, Step } from '../process/runner.ts'
+import { SLICE, SLICES, STORE } from '../raid/geometry.ts'
+import type { LunStores } from './lun-stores.ts'
+import type { Pool } from './pool.ts'
+import type { PoolDisk } from './pool-disk.ts'
+
+/** Slices copied between two commits: what a crash makes it copy again. */
+const STEP_SLICES = 16
+
+/**
+ * Makes mirrors equal again: slices that a returned disk missed, and slices that were open when the pool crashed (fault
+ * F23). What is to be done is in the stale and open records, which are cleared only after the copies are flushed, so it
+ * skips nothing and redoes at most one step. When a merging disk has nothing stale left it becomes normal.
+ */
+export class Resync implements ProcessBody {
+  private readonly buffer = new Uint8Array(SLICE)
+
+  constructor(private readonly pool: Pool) {}
+
+  /** Whether there is something that can be done now: what has no readable copy waits for a disk to come back. */
+  static isDue(pool: Pool): boolean {
+    for (const stores of pool.stores.values()) {
+      const numbers = new Set([...stores.staleStores, ...stores.unsyncedSlices.map(key => Math.floor(key / SLICES))])
+      for (const store of numbers) if (stores.table.exists(store) && stores.resyncSlices(store).length > 0) return true
+    }
+    return [...pool.disks.values()].some(disk => disk.state === 'merging' && disk.device && !hasStale(pool, disk))
+  }
+
+  remaining(): number {
+    let bytes = 0
+    for (const stores of this.pool.stores.values()) {
+      bytes += stores.unsyncedSlices.length * SLICE
+      for (const store of stores.staleStores) {
+        if (!stores.table.isLoaded(store)) continue
+        for (const disk of this.pool.disks.values()) if (disk.inService) bytes += stores.staleBytes(store, disk.number)
+      }
+    }
+    return bytes
+  }
+
+  async step(signal: AbortSignal): Promise<Step> {
+    let moved = 0
+    let slices = 0
+    for (const stores of this.pool.stores.values()) {
+      for (const store of await this.storesOf(stores)) {
+        const due = stores.resyncSlices(store)
+        if (due.length === 0) continue
+        moved += await this.copy(stores, store, due)
+        slices += due.length
+        if (slices >= STEP_SLICES || signal.aborted) return { moved, finished: false }
+      }
+    }
+    if (slices > 0) return { moved, finished: false }
+    for (const disk of this.pool.disks.values()) if (disk.state === 'merging' && disk.device && !hasStale(this.pool, disk)) await this.pool.merged(disk)
+    // What is left has no readable copy now; a disk that comes back makes it due again.
+    return { moved, finished: true }
+  }
+
+  private async storesOf(stores: LunStores): Promise<number[]> {
+    const numbers = new Set([...stores.staleStores, ...stores.unsyncedSlices.map(key => Math.floor(key / SLICES))])
+    for (const store of numbers) await stores.table.load(store)
+    return [...numbers].filter(store => stores.table.exists(store)).sort((a, b) => a - b)
+  }
+
+  /** Copies slices of one store under their locks, flushes, and records that they are equal. */
+  private async copy(stores: LunStores, store: number, slices: readonly number[]): Promise<number> {
+    const written = new Set<PoolDisk>()
+    let moved = 0
+    const done = new Map<number, ReadonlySet<number>>()
+    for (const slice of slices) {
+      const release = await stores.lock.lock(store * STORE + slice * SLICE, SLICE, 'exclusive')
+      try {
+        if (!stores.table.exists(store)) continue
+        const { copied, equal } = await stores.resyncSlice(store, slice, this.buffer, written)
+        moved += copied
+        done.set(store * SLICES + slice, equal)
+      } catch (error) {
+        if (!isCode(error, 'ERR_IO') && !isCode(error, 'ERR_SUSPENDED')) throw error
+        await this.failTargets(error, written)
+        throw error
+      } finally {
+        release()
+      }
+    }
+    for (const disk of written) {
+      try {
+        await disk.flush()
+      } catch (error) {
+        await this.pool.failDisk(disk, error)
+        throw error
+      }
+    }
+    if (done.size > 0 && stores.table.exists(store)) {
+      const batch = new Batch()
+      stores.resynced(done, batch)
+      await this.pool.metadata.commit(batch, 'data', true)
+    }
+    return moved
+  }
+
+  private async failTargets(error: unknown, written: ReadonlySet<PoolDisk>): Promise<void> {
+    for (const disk of this.pool.disks.values()) if (disk.state === 'merging' && written.has(disk) && disk.fault !== null) await this.pool.failDisk(disk, error)
+  }
+}
+
+/** Whether a disk still lacks something that was written while it was away. */
+function hasStale(pool: Pool, disk: PoolDisk): boolean {
+  for (const stores of pool.stores.values())
+    for (const store of stores.staleStores) if (stores.table.exists(store) && stores.staleBytes(store, disk.number) > 0) return true
+  return false
+}

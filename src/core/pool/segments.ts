@@ -1,0 +1,122 @@
+import { invariant } from '../base/errors.ts'
+import type { Batch } from '../../metadata/batch.ts'
+import { keyOf } from '../../metadata/key.ts'
+import type { Metadata } from '../../metadata/metadata.ts'
+import { SEGMENTS_PER_RECORD, segmentStates, SEGMENTS_VALUE } from '../../metadata/records.ts'
+
+export type SegmentState = keyof typeof segmentStates
+
+/**
+ * The states of one disk's segments, 2 bits each, as the journal knows them, and which clean ones are about to be bound.
+ *
+ * `set` changes the map and puts the change in a batch, bit by bit, so that batches may be written in any order.
+ */
+export class SegmentMap {
+  private readonly bits: Uint8Array
+  private readonly counts = [0, 0, 0, 0]
+  private readonly takenSegments = new Set<number>()
+  private cursor = 0
+
+  constructor(
+    readonly disk: number,
+    readonly total: number,
+  ) {
+    this.bits = new Uint8Array(Math.ceil(total / SEGMENTS_PER_RECORD) * SEGMENTS_VALUE)
+    this.counts[segmentStates.clean] = total
+  }
+
+  static async load(disk: number, total: number, metadata: Metadata): Promise<SegmentMap> {
+    const map = new SegmentMap(disk, total)
+    const { hi } = keyOf('segments', disk)
+    for await (const { lo, value } of metadata.range(hi)) map.bits.set(value.subarray(0, SEGMENTS_VALUE), lo * SEGMENTS_VALUE)
+    map.counts.fill(0)
+    for (let segment = 0; segment < total; segment++) map.counts[map.stateNumber(segment)]!++
+    return map
+  }
+
+  state(segment: number): SegmentState {
+    return (['clean', 'used', 'freed', 'metadata'] as const)[this.stateNumber(segment)]!
+  }
+
+  count(state: SegmentState): number {
+    return this.counts[segmentStates[state]]!
+  }
+
+  /** Clean segments that nobody is about to bind. */
+  get available(): number {
+    return this.counts[segmentStates.clean]! - this.takenSegments.size
+  }
+
+  /** Segments that are or will be free: clean ones and freed ones. */
+  get free(): number {
+    return this.available + this.counts[segmentStates.freed]!
+  }
+
+  /** Takes a clean segment for a binding that is being prepared. @returns undefined when there is none */
+  take(): number | undefined {
+    for (let tried = 0; tried < this.total; tried++) {
+      const segment = this.cursor
+      this.cursor = (this.cursor + 1) % this.total
+      if (this.stateNumber(segment) === segmentStates.clean && !this.takenSegments.has(segment)) {
+        this.takenSegments.add(segment)
+        return segment
+      }
+    }
+    return undefined
+  }
+
+  /** Takes a run of `length` neighbouring clean segments. @returns the first, or undefined when there is no such run */
+  takeRun(length: number): number | undefined {
+    let run = 0
+    for (let segment = 0; segment < this.total; segment++) {
+      run = this.stateNumber(segment) === segmentStates.clean && !this.takenSegments.has(segment) ? run + 1 : 0
+      if (run === length) {
+        const first = segment - length + 1
+        for (let i = first; i <= segment; i++) this.takenSegments.add(i)
+        return first
+      }
+    }
+    return undefined
+  }
+
+  /** Gives a taken segment back unbound, or says that its binding is in the journal. */
+  untake(segment: number): void {
+    this.takenSegments.delete(segment)
+  }
+
+  set(segment: number, state: SegmentState, batch: Batch): void {
+    invariant(segment < this.total, `segment ${segment} of ${this.total}`)
+    const byte = segment >> 2
+    const shift = (segment & 3) * 2
+    this.counts[this.stateNumber(segment)]!--
+    this.counts[segmentStates[state]]!++
+    this.bits[byte] = (this.bits[byte]! & ~(3 << shift)) | (segmentStates[state] << shift)
+    const record = Math.floor(byte / SEGMENTS_VALUE)
+    batch.merge(keyOf('segments', this.disk, record), byte % SEGMENTS_VALUE, 3 << shift, segmentStates[state] << shift, SEGMENTS_VALUE)
+    this.takenSegments.delete(segment)
+  }
+
+  /** Puts every segment into one state, as whole records. */
+  fill(state: SegmentState, batch: Batch): void {
+    const code = segmentStates[state]
+    this.counts.fill(0)
+    this.counts[code] = this.total
+    this.bits.fill(code | (code << 2) | (code << 4) | (code << 6))
+    for (let record = 0; record * SEGMENTS_VALUE < this.bits.length; record++) {
+      batch.put(keyOf('segments', this.disk, record), this.bits.slice(record * SEGMENTS_VALUE, (record + 1) * SEGMENTS_VALUE))
+    }
+  }
+
+  /** The next segments in a state, from `from` on, at most `most`. */
+  find(state: SegmentState, from: number, most: number): number[] {
+    const found: number[] = []
+    for (let segment = from; segment < this.total && found.length < most; segment++) {
+      if (this.stateNumber(segment) === segmentStates[state]) found.push(segment)
+    }
+    return found
+  }
+
+  private stateNumber(segment: number): number {
+    return (this.bits[segment >> 2]! >> ((segment & 3) * 2)) & 3
+  }
+}

@@ -1,0 +1,282 @@
+/**
+ * The verbs of a pool: what commands, the control socket and the library all call, and the plain objects they get.
+ * Everything here survives JSON: bytes are whole numbers, times RFC 3339, keys full words.
+ */
+import type { BlockDevice } from '../block/device.ts'
+
+export type RaidType = 'raid0' | 'raid1'
+/** The states of a disk, in the words that are used everywhere (features.md A10). */
+export type DiskState = 'normal' | 'missing' | 'merging' | 'replacing' | 'regenerating' | 'failed'
+export type Health = 'healthy' | 'degraded' | 'critical'
+
+export interface PoolSummary {
+  readonly name: string
+  readonly id: string
+  readonly health: Health
+  readonly disks: number
+  readonly luns: number
+  /** Bytes of segments: all of them, in use, and free (used + free = size). */
+  readonly size: number
+  readonly used: number
+  readonly free: number
+  readonly created: string
+}
+
+export interface PoolDetail extends PoolSummary {
+  readonly generation: number
+  readonly formatVersion: number
+  /** RFC 3339; the newest time any quorum disk recorded (fault F36). */
+  readonly lastWrite: string
+  readonly quorum: { readonly disk: number; readonly name: string; readonly state: DiskState; readonly witness: boolean }[]
+  /** Largest creatable LUN by type, in bytes; 0 where there are too few disks. */
+  readonly largest: { readonly raid: RaidType; readonly size: number }[]
+  readonly settings: Setting[]
+  readonly metadata: { readonly used: number; readonly size: number; readonly copies: number }
+}
+
+export interface Setting {
+  readonly key: string
+  readonly value: string | number | boolean
+  /** Where the value comes from. */
+  readonly from: 'default' | 'pool' | 'lun'
+}
+
+export interface PoolStatus {
+  readonly name: string
+  readonly health: Health
+  readonly generation: number
+  readonly lastWrite: string
+  /** Who owns the pool now, or null. */
+  readonly owner: LockHolder | null
+  readonly disks: DiskSummary[]
+  /** LUNs that cannot be served whole, or have less redundancy than promised. */
+  readonly luns: { readonly name: string; readonly health: Health; readonly lost: number; readonly stale: number }[]
+  readonly tasks: TaskView[]
+  /** Sentences for the operator: what is wrong, and what helps. */
+  readonly messages: string[]
+}
+
+export interface DiskSummary {
+  /** The number a disk keeps for life. */
+  readonly number: number
+  readonly id: string
+  /** Last known path, or null when no file with its label was found. */
+  readonly path: string | null
+  readonly state: DiskState
+  readonly witness: boolean
+  readonly quorum: boolean
+  readonly domain: string | null
+  readonly size: number
+  readonly used: number
+  readonly free: number
+  /** Bytes written elsewhere while this disk was away, still to be copied. */
+  readonly stale: number
+  readonly errors: number
+}
+
+export interface DiskDetail extends DiskSummary {
+  readonly ldad: string
+  readonly redundancySet: number
+  readonly redundancyIndex: number
+  readonly segments: { readonly total: number; readonly used: number; readonly clean: number; readonly freed: number; readonly metadata: number }
+  readonly layout: { readonly rootsAt: number; readonly journalAt: number; readonly journalSize: number; readonly segmentsAt: number }
+  readonly added: string
+  readonly stateSince: string
+  readonly luns: string[]
+}
+
+export interface LunSummary {
+  readonly number: number
+  readonly name: string
+  readonly id: string
+  readonly size: number
+  readonly raid: RaidType
+  /** Bytes bound (1 MiB slices that were written). */
+  readonly bound: number
+  /** Bytes on disks, redundancy included. */
+  readonly used: number
+  readonly thin: boolean
+  readonly state: string
+  readonly created: string
+}
+
+export interface LunDetail extends LunSummary {
+  readonly health: Health
+  readonly lost: number
+  readonly stale: number
+  readonly stores: number
+  readonly ldad: string
+  /** By disk: bytes of segments in use. */
+  readonly disks: { readonly disk: number; readonly used: number }[]
+  readonly settings: Setting[]
+  /** The tree of layers, outermost first. */
+  readonly layers: string[]
+}
+
+export interface MapExtent {
+  readonly offset: number
+  readonly length: number
+  /** `bound`, `unbound`, `degraded` (readable, one copy missing) or `lost` (refused). */
+  readonly state: 'bound' | 'unbound' | 'degraded' | 'lost'
+  readonly store: number | null
+  readonly disks: number[]
+}
+
+export interface RstoreSummary {
+  readonly lun: string
+  readonly number: number
+  readonly raid: RaidType
+  /** How many of its eight 1 MiB slices are bound. */
+  readonly bound: number
+  readonly state: Health
+  readonly disks: number[]
+}
+
+export interface RstoreDetail extends RstoreSummary {
+  readonly members: {
+    readonly member: number
+    readonly disk: number
+    readonly segment: number
+    readonly offset: number
+    readonly state: DiskState
+    readonly staleSlices: number
+  }[]
+  readonly slices: { readonly slice: number; readonly address: number | null; readonly open: boolean }[]
+}
+
+export type TaskState = 'running' | 'waiting' | 'paused' | 'done' | 'failed' | 'stopped'
+export interface TaskView {
+  readonly number: number
+  /** `resync`, `reclaim`, … */
+  readonly kind: string
+  readonly target: string
+  readonly state: TaskState
+  /** Bytes. */
+  readonly done: number
+  readonly total: number
+  readonly percent: number
+  /** Bytes a second over the last seconds; 0 when not running. */
+  readonly rate: number
+  /** Seconds, or null when it cannot be told. */
+  readonly eta: number | null
+  readonly started: string
+  readonly ended: string | null
+  readonly reason: string | null
+}
+
+export interface EventView {
+  readonly number: number
+  readonly time: string
+  /** A stable name, `disk.failed`. */
+  readonly event: string
+  readonly object: string
+  readonly message: string
+}
+
+export interface LockHolder {
+  readonly pid: number
+  readonly version: string
+  readonly host: string
+  readonly command: string
+  readonly socket: string
+  readonly since: string
+  /** `owner` of a command, or a `server` started on demand. */
+  readonly kind: 'command' | 'on-demand'
+}
+
+export interface LockView {
+  readonly pool: string
+  readonly held: boolean
+  readonly holder: LockHolder | null
+  readonly disks: { readonly disk: number; readonly path: string; readonly locked: boolean }[]
+}
+
+export interface CheckView {
+  readonly ok: boolean
+  readonly generation: number
+  readonly checked: { readonly blocks: number; readonly records: number; readonly luns: number; readonly stores: number; readonly segments: number }
+  readonly problems: { readonly code: string; readonly object: string; readonly message: string }[]
+}
+
+/** What every changing verb takes: `dryRun` goes the same way and stops before the commit. */
+interface Change {
+  readonly dryRun?: boolean
+}
+
+export interface DiskSpec {
+  readonly path: string
+  /** Bytes; needed when the file does not exist yet. */
+  readonly size?: number
+  readonly domain?: string
+}
+
+/** Parameters and results of each verb. Names are `noun.verb`; the API is additive (hazard 40). */
+export interface Verbs {
+  'pool.list': { params: object; result: PoolSummary }
+  'pool.show': { params: object; result: PoolDetail }
+  'pool.status': { params: object; result: PoolStatus }
+  'pool.set': { params: Change & { settings: Record<string, string> }; result: { settings: Setting[]; changed: string[] } }
+  'pool.events': { params: { limit?: number; after?: number }; result: EventView[] }
+  /** Flushes, closes and lets the disks go; the owner ends. */
+  'pool.close': { params: object; result: { closed: true } }
+  'pool.destroy': { params: Change & { force?: boolean }; result: { name: string; disks: string[]; luns: string[] } }
+  'disk.add': { params: Change & { disks: DiskSpec[]; witness?: boolean; overwrite?: boolean }; result: DiskSummary[] }
+  'disk.list': { params: object; result: DiskSummary[] }
+  'disk.show': { params: { disk: string }; result: DiskDetail }
+  'disk.label': { params: Change & { disk: string; domain: string | null }; result: DiskSummary }
+  'disk.offline': { params: Change & { disk: string; force?: boolean }; result: DiskSummary }
+  'disk.online': { params: Change & { disk: string; path?: string }; result: DiskSummary & { task: number | null } }
+  'lun.create': { params: Change & { name: string; size: number; raid: RaidType; reserve?: boolean }; result: LunDetail }
+  'lun.list': { params: object; result: LunSummary[] }
+  'lun.show': { params: { lun: string }; result: LunDetail }
+  'lun.map': { params: { lun: string; lost?: boolean }; result: MapExtent[] }
+  'lun.resize': { params: Change & { lun: string; size: number; force?: boolean }; result: LunDetail & { was: number } }
+  'lun.rename': { params: Change & { lun: string; name: string }; result: LunDetail }
+  'lun.delete': { params: Change & { lun: string }; result: { name: string; freed: number; task: number | null } }
+  /** Gives whole 1 MiB slices back; what is smaller at the edges stays as it is. */
+  'lun.trim': { params: Change & { lun: string; offset: number; length: number }; result: { trimmed: number } }
+  'lun.zero': { params: Change & { lun: string; offset: number; length: number }; result: { zeroed: number } }
+  /** Marks a LUN as being imported, or whole again. */
+  'lun.incomplete': { params: { lun: string; incomplete: boolean }; result: LunSummary }
+  'rstore.list': { params: { lun?: string }; result: RstoreSummary[] }
+  'rstore.show': { params: { lun: string; store: number }; result: RstoreDetail }
+  'task.list': { params: object; result: TaskView[] }
+  'task.show': { params: { task: number }; result: TaskView }
+  /** Resolves when the task has ended; `ERR_TASK_FAILED`, `ERR_TASK_STOPPED` when it did not end well. */
+  'task.wait': { params: { task: number }; result: TaskView }
+  'metadata.check': { params: object; result: CheckView }
+  /** A complete dump as text, one line a record. */
+  'metadata.dump': { params: object; result: { text: string } }
+  'lock.show': { params: object; result: LockView }
+}
+
+export type Verb = keyof Verbs
+export type Params<V extends Verb> = Verbs[V]['params']
+export type Result<V extends Verb> = Verbs[V]['result']
+
+export interface Reply<T> {
+  /** Counts administrative commits only (hazard 41). */
+  readonly generation: number
+  readonly data: T
+  readonly warnings: readonly string[]
+}
+
+/** A pool that can be asked: in this process, or in its owner over the control socket. Commands never care which. */
+export interface PoolService extends AsyncDisposable {
+  readonly pool: string
+  call<V extends Verb>(verb: V, params: Params<V>, signal?: AbortSignal): Promise<Reply<Result<V>>>
+  /** The LUN as a block device, for user data; closing it does not close the service. */
+  openLun(name: string, options?: { readOnly?: boolean; incomplete?: boolean }): Promise<BlockDevice>
+  close(): Promise<void>
+}
+
+/** How a command wants a pool. `view` reads metadata without a lock; `owner` changes things or reads user data. */
+export interface OpenOptions {
+  readonly mode: 'view' | 'owner'
+  /** What the operator typed, for the lock record and the pool's history. */
+  readonly command: string
+  readonly readOnly?: boolean
+  readonly forceQuorum?: boolean
+  readonly choose?: string
+  readonly forceNonlocal?: boolean
+}

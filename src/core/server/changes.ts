@@ -1,0 +1,216 @@
+/** The verbs that change a pool. Each has its dry run on the same path, up to the first thing that would change. */
+import { LunarError } from '../base/errors.ts'
+import { parseSize } from '../base/units.ts'
+import { checkRange } from '../block/range.ts'
+import { Batch } from '../../metadata/batch.ts'
+import { keyOf } from '../../metadata/key.ts'
+import { poolRecord, type PoolRecord } from '../../metadata/records.ts'
+import { COLUMNS, SLICE } from '../raid/geometry.ts'
+import { storeOf, sliceOf } from '../lun/slice-map.ts'
+import { checkDiskSize } from '../pool/format.ts'
+import type { PoolDisk } from '../pool/pool-disk.ts'
+import type { DiskSummary, Params, Result } from './api.ts'
+import type { EngineParts } from './engine.ts'
+import type { NewDisk } from './engine-types.ts'
+
+const settingNames = ['comment', 'metadata-copies'] as const
+
+function applySetting(record: PoolRecord, key: string, value: string): PoolRecord {
+  switch (key) {
+    case 'comment':
+      if (Buffer.byteLength(value) > 120) throw new LunarError('ERR_USAGE', 'Cannot set "comment"', { why: 'it has more than 120 bytes' })
+      return { ...record, comment: value }
+    case 'metadata-copies': {
+      const copies = parseSize(value)
+      if (copies < 2 || copies > 4) throw new LunarError('ERR_USAGE', `Cannot set "metadata-copies" to ${value}`, { why: 'it is 2, 3 or 4' })
+      return { ...record, metadataCopies: copies }
+    }
+    default:
+      throw new LunarError('ERR_USAGE', `Cannot set "${key}"`, { why: `the settings of a pool are ${settingNames.join(', ')}` })
+  }
+}
+
+/** LUNs that would lose data without this disk: a slice whose only readable copy is on it. */
+async function dependents({ luns }: EngineParts, disk: PoolDisk): Promise<string[]> {
+  const names: string[] = []
+  for (const lun of luns.all) {
+    for await (const { place } of lun.map.bound(0, lun.sliceCount)) {
+      await lun.stores.table.load(storeOf(place))
+      const only = Array.from({ length: COLUMNS }, (_, column) => lun.stores.readable(storeOf(place), sliceOf(place), column)).some(
+        members => members.length > 0 && members.every(member => lun.stores.table.diskOf(storeOf(place), member) === disk.number),
+      )
+      if (only) {
+        names.push(lun.name)
+        break
+      }
+    }
+  }
+  return names
+}
+
+/** The disks of the pool are where they are now: so that the next command finds them. */
+async function rememberPaths({ pool, options }: EngineParts): Promise<void> {
+  const paths = [...pool.disks.values()].flatMap(disk => (disk.device ? [disk.device.name] : []))
+  await options.opener.remember(pool.record.name, pool.poolId, paths)
+}
+
+export const changes = {
+  'pool.set': async ({ pool, views }: EngineParts, { settings, dryRun }: Params<'pool.set'>): Promise<Result<'pool.set'>> => {
+    let record = pool.record
+    for (const [key, value] of Object.entries(settings)) record = applySetting(record, key, value)
+    const before = views.settings()
+    if (!dryRun) {
+      pool.record = record
+      const batch = new Batch()
+      batch.put(keyOf('pool'), poolRecord.encode(record))
+      pool.event(
+        batch,
+        'pool.set',
+        pool.record.name,
+        Object.entries(settings)
+          .map(([key, value]) => `${key}=${value}`)
+          .join(' '),
+      )
+      await pool.metadata.commit(batch, 'admin')
+    }
+    const after = views.settings()
+    return { settings: after, changed: dryRun ? Object.keys(settings) : after.filter((setting, i) => setting.value !== before[i]?.value).map(({ key }) => key) }
+  },
+
+  'disk.add': async (parts: EngineParts, { disks, witness, overwrite, dryRun }: Params<'disk.add'>): Promise<Result<'disk.add'>> => {
+    const { pool, views, options } = parts
+    const twice = disks.find((spec, i) => disks.findIndex(other => other.path === spec.path) < i)
+    if (twice) throw new LunarError('ERR_DUPLICATE_DISK', `Cannot add ${twice.path} twice`, { why: 'two of the given paths are this file' })
+    const made: (NewDisk & { witness: boolean; domain: string })[] = []
+    try {
+      for (const spec of disks) {
+        const disk = await options.opener.create(spec, { overwrite: overwrite === true, dryRun: dryRun === true, witness: witness === true })
+        made.push({ ...disk, witness: witness === true, domain: spec.domain ?? '' })
+      }
+      for (const { disk } of made) checkDiskSize(disk.name, disk.size, witness === true)
+    } catch (error) {
+      for (const { undo } of made) await undo?.()
+      throw error
+    }
+    if (dryRun) {
+      return made.map(({ disk, domain }, i): DiskSummary => ({
+        number: pool.record.nextDisk + i,
+        id: '',
+        path: disk.name,
+        state: 'normal',
+        witness: witness === true,
+        quorum: false,
+        domain: domain === '' ? null : domain,
+        size: disk.size,
+        used: 0,
+        free: 0,
+        stale: 0,
+        errors: 0,
+      }))
+    }
+    const added = await pool.addDisks(made)
+    await rememberPaths(parts)
+    return added.map(disk => views.diskSummary(disk))
+  },
+
+  'disk.label': async ({ pool, views }: EngineParts, { disk: name, domain, dryRun }: Params<'disk.label'>): Promise<Result<'disk.label'>> => {
+    const disk = pool.findDisk(name)
+    if (domain !== null && (Buffer.byteLength(domain) > 32 || !/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(domain))) {
+      throw new LunarError('ERR_BAD_NAME', `Cannot use ${JSON.stringify(domain)} as a failure domain`, {
+        why: 'it has 1 to 32 letters, digits, dots, underscores and hyphens',
+      })
+    }
+    if (!dryRun) await pool.setDomain(disk, domain ?? '')
+    return { ...views.diskSummary(disk), domain }
+  },
+
+  'disk.offline': async (parts: EngineParts, { disk: name, force, dryRun }: Params<'disk.offline'>): Promise<Result<'disk.offline'>> => {
+    const { pool, views } = parts
+    const disk = pool.findDisk(name)
+    if (disk.state === 'missing' && disk.isOffline) return views.diskSummary(disk)
+    const needed = await dependents(parts, disk)
+    if (needed.length > 0 && !force) {
+      throw new LunarError('ERR_REDUNDANCY', `Cannot take disk ${disk.number} offline`, {
+        why: `LUN ${needed.join(', ')} ${needed.length === 1 ? 'has' : 'have'} data with no other current copy`,
+        fix: `lunar disk offline ${disk.number} --force=redundancy`,
+        blockers: needed,
+      })
+    }
+    if (!dryRun) await pool.offline(disk)
+    return views.diskSummary(disk)
+  },
+
+  'disk.online': async (parts: EngineParts, { disk: name, path, dryRun }: Params<'disk.online'>): Promise<Result<'disk.online'>> => {
+    const { pool, views, options, processes } = parts
+    const disk = pool.findDisk(name)
+    if (disk.state === 'normal') return { ...views.diskSummary(disk), task: null }
+    const found = disk.device ? undefined : await options.opener.find(disk.id, path)
+    if (!dryRun) {
+      await pool.online(disk, found)
+      await rememberPaths(parts)
+      await processes.look()
+    }
+    return { ...views.diskSummary(disk), task: processes.numberOf('resync') }
+  },
+
+  'lun.create': async ({ luns, views }: EngineParts, { name, size, raid, reserve, dryRun }: Params<'lun.create'>): Promise<Result<'lun.create'>> => {
+    const lun = await luns.create({ name, size, raid, reserve: reserve === true, dryRun: dryRun === true })
+    return views.lunDetail(lun)
+  },
+
+  'lun.resize': async ({ luns, views, processes }: EngineParts, { lun: name, size, force, dryRun }: Params<'lun.resize'>): Promise<Result<'lun.resize'>> => {
+    const lun = luns.find(name)
+    const was = lun.size
+    await luns.resize(lun, size, { force: force === true, dryRun: dryRun === true })
+    if (!dryRun) await processes.look()
+    return { ...(await views.lunDetail(lun)), size, was }
+  },
+
+  'lun.rename': async ({ luns, views }: EngineParts, { lun: name, name: to, dryRun }: Params<'lun.rename'>): Promise<Result<'lun.rename'>> => {
+    const lun = luns.find(name)
+    await luns.rename(lun, to, dryRun)
+    return { ...(await views.lunDetail(lun)), name: to }
+  },
+
+  'lun.delete': async ({ luns, views, processes }: EngineParts, { lun: name, dryRun }: Params<'lun.delete'>): Promise<Result<'lun.delete'>> => {
+    const lun = luns.find(name)
+    const freed = views.lunSummary(lun, 'healthy').used
+    if (dryRun) return { name, freed, task: null }
+    await luns.delete(lun)
+    await processes.look()
+    return { name, freed, task: processes.numberOf('reclaim') }
+  },
+
+  'lun.trim': async ({ luns, processes }: EngineParts, { lun: name, offset, length, dryRun }: Params<'lun.trim'>): Promise<Result<'lun.trim'>> => {
+    const lun = luns.find(name)
+    checkRange(`LUN "${name}"`, lun.size, lun.blockSize, offset, length)
+    const from = Math.ceil(offset / SLICE)
+    const to = Math.floor((offset + length) / SLICE)
+    if (lun.isReserved || to <= from) return { trimmed: 0 }
+    if (dryRun) {
+      let bound = 0
+      for await (const _ of lun.map.bound(from, to)) bound++
+      return { trimmed: bound * SLICE }
+    }
+    const trimmed = (await lun.unbind(from, to)) * SLICE
+    await processes.look()
+    return { trimmed }
+  },
+
+  'lun.zero': async ({ luns, processes }: EngineParts, { lun: name, offset, length, dryRun }: Params<'lun.zero'>): Promise<Result<'lun.zero'>> => {
+    const lun = luns.find(name)
+    checkRange(`LUN "${name}"`, lun.size, lun.blockSize, offset, length)
+    if (!dryRun) {
+      await lun.zero(offset, length)
+      await lun.flush()
+      await processes.look()
+    }
+    return { zeroed: length }
+  },
+
+  'lun.incomplete': async ({ luns, views }: EngineParts, { lun: name, incomplete }: Params<'lun.incomplete'>): Promise<Result<'lun.incomplete'>> => {
+    const lun = luns.find(name)
+    await luns.setIncomplete(lun, incomplete)
+    return views.lunSummary(lun, (await views.lunHealth(lun)).health)
+  },
+}

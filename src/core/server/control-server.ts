@@ -1,0 +1,236 @@
+/** The control socket of an owner: sessions, verbs, and the data of LUNs (serving.md, Life cycle). */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { deferred, type Deferred } from '../base/deferred.ts'
+import { LunarError } from '../base/errors.ts'
+import type { BlockDevice } from '../block/device.ts'
+import type { Params, Reply, Verb } from './api.ts'
+import { bindSocket } from './control-socket.ts'
+import { DataBuffers } from './data-buffers.ts'
+import { serveData } from './data-plane.ts'
+import type { LunOptions } from './engine-types.ts'
+import { bodyLength, readText } from './http-body.ts'
+import { Session } from './session.ts'
+import { isVerb, verbKinds } from './verbs.ts'
+import { API_VERSION, VERSION } from './version.ts'
+import {
+  DATA_IN_FLIGHT_MAX,
+  JSON_MAX,
+  Moved,
+  parseObject,
+  SESSION_HEADER,
+  STATUS_ERROR,
+  STATUS_MOVED,
+  toWire,
+  type Hello,
+  type SessionRequest,
+} from './wire.ts'
+
+/** What the server asks of the owner. */
+export interface ControlHandler {
+  readonly hello: Pick<Hello, 'poolId' | 'poolName' | 'instance' | 'readOnly'>
+  call(verb: Verb, params: Params<Verb>, session: Session, signal: AbortSignal): Promise<Reply<unknown>>
+  openLun(name: string, options: LunOptions): Promise<BlockDevice>
+  /** A client came or went, or a request ended. */
+  changed(): void
+  /** Something went wrong where nobody waits for it: closing what a client left open. */
+  failed(error: unknown): void
+}
+
+/** Connections at once: each client takes a few. */
+const CONNECTIONS_MAX = 4096
+/** What a client may take to leave once it was told to, in milliseconds. */
+const LEAVE_WITHIN = 5000
+
+export class ControlServer {
+  private readonly sessions = new Map<string, Session>()
+  private readonly buffers = new DataBuffers(DATA_IN_FLIGHT_MAX)
+  private readonly server: Server
+  private readonly waits = new Set<AbortController>()
+  private requests = 0
+  private draining = false
+  private quiet: Deferred<void> | undefined
+  private path = ''
+
+  private constructor(private readonly handler: ControlHandler) {
+    this.server = createServer({ keepAliveTimeout: 0, noDelay: true, highWaterMark: 1024 * 1024 }, (request, response) => {
+      void this.serve(request, response)
+    })
+    this.server.maxConnections = CONNECTIONS_MAX
+  }
+
+  static async listen(handler: ControlHandler): Promise<ControlServer> {
+    const server = new ControlServer(handler)
+    server.path = await bindSocket(server.server, handler.hello.poolId, handler.hello.instance)
+    return server
+  }
+
+  get socket(): string {
+    return this.path
+  }
+
+  /** Clients connected now. */
+  get clients(): readonly Session[] {
+    return [...this.sessions.values()]
+  }
+
+  get idle(): boolean {
+    return this.sessions.size === 0 && this.requests === 0
+  }
+
+  /**
+   * Sends the clients to whoever owns the pool next: running requests end, new ones are not begun, waiting ones are
+   * given up. Resolves when all have left; who does not is cut off after a while.
+   */
+  async drain(): Promise<void> {
+    this.draining = true
+    for (const wait of this.waits) wait.abort(new Moved())
+    for (const session of this.sessions.values()) session.stream.write('{"moved":true}\n')
+    if (this.idle) return
+    this.quiet = deferred()
+    const late = setTimeout(() => void this.cutOff(), LEAVE_WITHIN)
+    await this.quiet.promise
+    clearTimeout(late)
+  }
+
+  /** Ends everything at once; the socket's name goes. */
+  async close(): Promise<void> {
+    this.draining = true
+    await this.cutOff()
+    await new Promise<void>(resolve => {
+      this.server.close(() => {
+        resolve()
+      })
+      this.server.closeAllConnections()
+    })
+  }
+
+  private async cutOff(): Promise<void> {
+    await Promise.all([...this.sessions.values()].map(session => this.endSession(session)))
+  }
+
+  private async endSession(session: Session): Promise<void> {
+    this.sessions.delete(session.id)
+    try {
+      await session.end()
+    } catch (error) {
+      this.handler.failed(error)
+    }
+    this.changed()
+  }
+
+  private changed(): void {
+    if (this.idle) this.quiet?.resolve()
+    this.handler.changed()
+  }
+
+  private async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.requests++
+    try {
+      await this.route(request, response)
+    } catch (error) {
+      fail(request, response, error)
+    } finally {
+      this.requests--
+      this.changed()
+    }
+  }
+
+  private async route(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const [path = '', query = ''] = (request.url ?? '').split('?', 2)
+    const [, version, area, first = '', second = ''] = path.split('/')
+    if (request.method !== 'POST' || version !== 'v1') throw unknown(path)
+    if (this.draining) throw new Moved()
+    if (area === 'session') return this.beginSession(request, response)
+    const session = this.sessions.get(String(request.headers[SESSION_HEADER]))
+    if (!session) throw new LunarError('ERR_USAGE', 'Cannot take the request', { why: 'it belongs to no session' })
+    if (area === 'call') return session.run((signal, abort) => this.call(first, session, request, response, signal, abort))
+    if (area === 'luns' && first === 'open') return session.run(() => this.openLun(session, request, response))
+    if (area === 'luns' && /^\d{1,9}$/.test(first)) {
+      return session.run(() => serveData(session, Number(first), second, new URLSearchParams(query), request, response, this.buffers))
+    }
+    throw unknown(path)
+  }
+
+  private async beginSession(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const body = await readJson(request)
+    const client: SessionRequest = { pid: Number(body.pid), version: plain(body.version), command: plain(body.command), readOnly: body.readOnly === true }
+    if (response.destroyed) return
+    if (this.draining) throw new Moved()
+    const session = new Session(client, response)
+    this.sessions.set(session.id, session)
+    response.once('close', () => void this.endSession(session))
+    const hello: Hello = { api: API_VERSION, version: VERSION, pid: process.pid, ...this.handler.hello, session: session.id }
+    response.writeHead(200, { 'content-type': 'application/x-ndjson' })
+    response.write(`${JSON.stringify(hello)}\n`)
+  }
+
+  private async call(
+    name: string,
+    session: Session,
+    request: IncomingMessage,
+    response: ServerResponse,
+    signal: AbortSignal,
+    abort: AbortController,
+  ): Promise<void> {
+    const params = await readJson(request)
+    if (!isVerb(name)) {
+      throw new LunarError('ERR_SERVER_VERSION', `Cannot do ${plain(name)}`, {
+        why: `the owner of the pool (process ${process.pid}, version ${VERSION}) does not know it`,
+      })
+    }
+    if (session.client.readOnly && verbKinds[name] === 'change') throw new LunarError('ERR_READ_ONLY', `Cannot do ${name}`)
+    response.once('close', () => {
+      if (!response.writableEnded) abort.abort(new LunarError('ERR_INTERRUPTED', `${name} was given up`, { why: 'the client has gone' }))
+    })
+    const waits = name === 'task.wait'
+    if (waits) this.waits.add(abort)
+    try {
+      const reply = await this.handler.call(name, params as Params<Verb>, session, signal)
+      sendJson(response, 200, reply)
+    } catch (error) {
+      throw signal.reason instanceof Moved ? signal.reason : error
+    } finally {
+      this.waits.delete(abort)
+    }
+  }
+
+  private async openLun(session: Session, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const body = await readJson(request)
+    if (typeof body.name !== 'string') throw new LunarError('ERR_USAGE', 'Cannot open a LUN', { why: 'no name is given' })
+    const device = await this.handler.openLun(body.name, { readOnly: session.client.readOnly || body.readOnly === true, incomplete: body.incomplete === true })
+    const { size, blockSize } = device
+    sendJson(response, 200, { handle: await session.add(body.name, device), size, blockSize })
+  }
+}
+
+async function readJson(request: IncomingMessage): Promise<Record<string, unknown>> {
+  bodyLength(request, JSON_MAX)
+  const value = parseObject(await readText(request, JSON_MAX))
+  if (!value) throw new LunarError('ERR_USAGE', 'Cannot take the request', { why: 'its body is not a JSON object' })
+  return value
+}
+
+function sendJson(response: ServerResponse, status: number, value: unknown): void {
+  if (response.destroyed) return
+  const body = Buffer.from(JSON.stringify(value))
+  response.writeHead(status, { 'content-type': 'application/json', 'content-length': body.length })
+  response.end(body)
+}
+
+/** Answers with the error; what is left of the request's body is not read, so the connection ends with it. */
+function fail(request: IncomingMessage, response: ServerResponse, error: unknown): void {
+  if (response.headersSent || response.destroyed) {
+    response.destroy()
+    return
+  }
+  if (!request.complete) response.setHeader('connection', 'close')
+  sendJson(response, error instanceof Moved ? STATUS_MOVED : STATUS_ERROR, error instanceof Moved ? { moved: true } : toWire(error))
+}
+
+const unknown = (path: string): LunarError =>
+  new LunarError('ERR_SERVER_VERSION', `Cannot do ${plain(path)}`, {
+    why: `the owner of the pool (process ${process.pid}, version ${VERSION}) does not know it`,
+  })
+
+/** Text of a client as it may appear in messages: short, without control characters. */
+const plain = (value: unknown): string => (typeof value === 'string' ? value.replace(/[\p{Cc}\p{Cf}]/gu, '?').slice(0, 200) : '')

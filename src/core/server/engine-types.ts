@@ -1,0 +1,88 @@
+/** What the front door asks of the engine, and the engine of the front door. */
+import type { Label } from '../../metadata/label.ts'
+import type { BlockDevice, Disk } from '../block/device.ts'
+import type { DiskSpec, Params, Reply, Result, Verb } from './api.ts'
+
+/** A disk that was opened and whose label was read; locked for an owner. */
+export interface FoundDisk {
+  readonly disk: Disk
+  readonly label: Label
+}
+
+/** A disk that shall become part of a pool. `blank`: it reads as zeros everywhere. */
+export interface NewDisk {
+  readonly disk: Disk
+  readonly blank: boolean
+  /** Takes back what making it changed, when it does not become a disk of the pool after all. */
+  undo?(): Promise<void>
+}
+
+export interface CreateDiskOptions {
+  readonly overwrite: boolean
+  readonly dryRun: boolean
+  readonly witness: boolean
+}
+
+/** What the engine asks of its surroundings when disks join or come back. */
+export interface DiskOpener {
+  /** Opens (or makes) a file or device that shall become a disk of the pool, locked, never over data that is not ours without `overwrite`. */
+  create(spec: DiskSpec, options: CreateDiskOptions): Promise<NewDisk>
+  /** Looks for a disk that is away: at `path`, else beside the other disks and in the registry. Locked. */
+  find(diskId: string, path?: string): Promise<FoundDisk | undefined>
+  /** Tells the registry that the pool's disks are now at these paths. */
+  remember(poolName: string, poolId: string, paths: readonly string[]): Promise<void>
+}
+
+/** A disk that the pool had and that was not found, or not whole. */
+export interface MissingDisk {
+  readonly diskId?: string
+  readonly path: string
+  readonly reason: string
+}
+
+export interface EngineOptions {
+  readonly mode: 'view' | 'owner'
+  readonly readOnly?: boolean
+  readonly forceQuorum?: boolean
+  /** Disk (number, name or id) whose side of a split brain is taken. */
+  readonly choose?: string
+  readonly opener: DiskOpener
+  readonly command: string
+  readonly missing: readonly MissingDisk[]
+}
+
+export interface Engine {
+  readonly poolName: string
+  readonly poolId: string
+  call<V extends Verb>(verb: V, params: Params<V>, signal?: AbortSignal): Promise<Reply<Result<V>>>
+  openLun(name: string, options?: LunOptions): Promise<BlockDevice>
+  /** Background processes that are not done. */
+  hasWork(): boolean
+  /** Resolves when `hasWork()` turns false, or the signal aborts. */
+  settled(signal?: AbortSignal): Promise<void>
+  /** View mode: false when what was read may have been overwritten meanwhile; then open again. */
+  stillCurrent(): Promise<boolean>
+  /** Flushes, writes a clean root, stops processes. Does not close or unlock the disks (their owner does). */
+  close(): Promise<void>
+}
+
+export interface LunOptions {
+  readonly readOnly?: boolean
+  /** Also opens a LUN whose import was interrupted. */
+  readonly incomplete?: boolean
+}
+
+/** A disk for `formatPool`. */
+export interface FormatDisk extends NewDisk {
+  readonly witness: boolean
+  readonly domain?: string
+}
+
+/** What the engine's module exports. */
+export interface EngineModule {
+  openEngine(disks: readonly FoundDisk[], options: EngineOptions): Promise<Engine>
+  /** Writes labels, journal, first root. The disks are open and locked. */
+  formatPool(disks: readonly FormatDisk[], params: { name: string }): Promise<{ poolId: string }>
+  /** Writes zeros over labels, roots and journal of the disks. */
+  wipePool(disks: readonly FoundDisk[]): Promise<void>
+}

@@ -1,0 +1,191 @@
+/** The engine: wires pool, LUNs and processes, and answers the verbs. The same in an owner and in a view without a lock. */
+import { systemClock, type Clock } from '../base/clock.ts'
+import { LunarError } from '../base/errors.ts'
+import { randomUuid, type UuidSource } from '../base/uuid.ts'
+import type { BlockDevice } from '../block/device.ts'
+import { checkRecords } from '../../metadata/check.ts'
+import { dumpRecord } from '../../metadata/dump.ts'
+import { Luns } from '../lun/luns.ts'
+import { OpenLun } from '../lun/open-lun.ts'
+import { createPoolOn, wipeDisks } from '../pool/format.ts'
+import { Pool } from '../pool/pool.ts'
+import type { Params, Reply, Result, Verb } from './api.ts'
+import { changes } from './changes.ts'
+import type { Engine, EngineOptions, FormatDisk, FoundDisk, LunOptions } from './engine-types.ts'
+import { Processes } from './processes.ts'
+import { Views } from './views.ts'
+
+export interface EngineParts {
+  readonly pool: Pool
+  readonly luns: Luns
+  readonly views: Views
+  readonly processes: Processes
+  readonly options: EngineOptions
+  readonly warnings: string[]
+}
+
+/** Where time and ids come from; the simulation brings its own. */
+export interface EngineSources {
+  readonly clock: Clock
+  readonly uuids: UuidSource
+}
+
+export class LocalEngine implements Engine {
+  private constructor(private readonly parts: EngineParts) {}
+
+  static async open(
+    disks: readonly FoundDisk[],
+    options: EngineOptions,
+    sources: EngineSources = { clock: systemClock, uuids: randomUuid },
+  ): Promise<LocalEngine> {
+    const view = options.mode === 'view'
+    const readOnly = view || options.readOnly === true
+    const choose = options.choose === undefined ? undefined : chooseId(disks, options.choose)
+    const pool = await Pool.open(disks, {
+      ...sources,
+      readOnly,
+      // A view of what is left is harmless: it writes nothing.
+      force: options.forceQuorum === true || options.readOnly === true,
+      ...(choose === undefined ? {} : { choose }),
+    })
+    const luns = await Luns.load(pool)
+    await luns.loadBits()
+    const processes = new Processes(pool, luns)
+    const parts: EngineParts = {
+      pool,
+      luns,
+      processes,
+      views: new Views(pool, luns, () => pool.metadata.report.lastWriteMs),
+      options,
+      warnings: openWarnings(pool, options),
+    }
+    const engine = new LocalEngine(parts)
+    if (!readOnly) {
+      await pool.settleStates()
+      await luns.dropUnfinished()
+      pool.onChange = () => {
+        void processes.look().catch((error: unknown) => {
+          pool.warnings.push(String(error))
+        })
+      }
+      await pool.maintain()
+      await processes.look()
+    }
+    return engine
+  }
+
+  get poolName(): string {
+    return this.parts.pool.record.name
+  }
+  get poolId(): string {
+    return this.parts.pool.poolId
+  }
+
+  async call<V extends Verb>(verb: V, params: Params<V>, signal?: AbortSignal): Promise<Reply<Result<V>>> {
+    const handler = (verbs as Record<string, Handler>)[verb]
+    if (!handler) throw new LunarError('ERR_SERVER_VERSION', `Cannot answer "${verb}"`, { why: 'this version does not know it' })
+    const data = (await handler(this.parts, params as never, signal)) as Result<V>
+    return { generation: this.parts.pool.metadata.generation, data, warnings: this.parts.warnings }
+  }
+
+  /** @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_INCOMPLETE` unless `incomplete` is given */
+  openLun(name: string, options: LunOptions = {}): Promise<BlockDevice> {
+    try {
+      const lun = this.parts.luns.find(name)
+      if (lun.isIncomplete && !options.incomplete) {
+        throw new LunarError('ERR_INCOMPLETE', `Cannot open LUN "${name}"`, { fix: `lunar lun import ${name} FILE again, or lunar lun delete ${name}` })
+      }
+      if (this.parts.pool.options.readOnly && !options.readOnly) throw new LunarError('ERR_READ_ONLY', `Cannot write to LUN "${name}"`)
+      return Promise.resolve(new OpenLun(lun, options.readOnly === true))
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+  }
+
+  hasWork(): boolean {
+    return this.parts.processes.hasWork
+  }
+
+  settled(signal?: AbortSignal): Promise<void> {
+    return this.parts.processes.settled(signal)
+  }
+
+  stillCurrent(): Promise<boolean> {
+    return this.parts.pool.metadata.stillCurrent()
+  }
+
+  async close(): Promise<void> {
+    const { processes, luns, pool } = this.parts
+    await processes.close()
+    // Writes that were acknowledged ahead of their round reach the disks before those are flushed for the last time.
+    if (!pool.options.readOnly) await Promise.all(luns.all.map(lun => lun.drain()))
+    await pool.close()
+  }
+}
+
+type Handler = (parts: EngineParts, params: never, signal?: AbortSignal) => unknown
+
+const looks = {
+  'pool.list': ({ views }) => views.poolSummary(),
+  'pool.show': ({ views }) => views.poolDetail(),
+  'pool.status': async ({ views, processes }) => views.poolStatus(await processes.list()),
+  'pool.events': ({ views }, { limit, after }: Params<'pool.events'>) => views.events(limit ?? 1000, after ?? 0),
+  /** What destroying would take away; the labels are wiped by whoever holds the disks. */
+  'pool.destroy': ({ pool, luns }, { dryRun }: Params<'pool.destroy'>) => {
+    if (!dryRun) throw new LunarError('ERR_USAGE', `Cannot destroy pool "${pool.record.name}" over its owner`, { fix: 'lunar pool destroy' })
+    return { name: pool.record.name, disks: [...pool.disks.values()].map(disk => disk.label), luns: luns.all.map(lun => lun.name) }
+  },
+  'disk.list': ({ pool, views }) => [...pool.disks.values()].map(disk => views.diskSummary(disk)),
+  'disk.show': ({ pool, views }, { disk }: Params<'disk.show'>) => views.diskDetail(pool.findDisk(disk)),
+  'lun.list': ({ views }) => views.lunList(),
+  'lun.show': ({ views, luns }, { lun }: Params<'lun.show'>) => views.lunDetail(luns.find(lun)),
+  'lun.map': ({ views, luns }, { lun, lost }: Params<'lun.map'>) => views.lunMap(luns.find(lun), lost === true),
+  'rstore.list': ({ views }, { lun }: Params<'rstore.list'>) => views.rstoreList(lun),
+  'rstore.show': ({ views }, { lun, store }: Params<'rstore.show'>) => views.rstoreDetail(lun, store),
+  'task.list': ({ processes }) => processes.list(),
+  'task.show': ({ processes }, { task }: Params<'task.show'>) => processes.find(task),
+  'task.wait': ({ processes }, { task }: Params<'task.wait'>, signal?: AbortSignal) => processes.wait(task, signal),
+  'metadata.check': async ({ pool }) => {
+    let blocks = 0
+    await pool.metadata.visitBlocks(() => {
+      blocks++
+    })
+    const { problems, ...checked } = await checkRecords(pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), pool.metadata.stores)
+    return { ok: problems.length === 0, generation: pool.metadata.generation, checked: { blocks, ...checked }, problems }
+  },
+  'metadata.dump': async ({ pool }) => {
+    const lines = [`# pool ${pool.record.name} ${pool.poolId} generation ${pool.metadata.generation}`]
+    for await (const entry of pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)) lines.push(dumpRecord(entry))
+    return { text: `${lines.join('\n')}\n` }
+  },
+} satisfies Record<string, Handler>
+
+const verbs = { ...looks, ...changes }
+
+function chooseId(disks: readonly FoundDisk[], choice: string): string {
+  const found = disks.find(
+    ({ disk, label }) => label.diskId === choice || String(label.diskNumber) === choice || disk.name === choice || disk.name.endsWith(`/${choice}`),
+  )
+  if (!found)
+    throw new LunarError('ERR_DISK_NOT_FOUND', `Cannot choose disk "${choice}"`, { why: 'no disk of the pool that was found has this number, id or path' })
+  return found.label.diskId
+}
+
+function openWarnings(pool: Pool, options: EngineOptions): string[] {
+  const warnings = [...pool.warnings]
+  for (const missing of options.missing)
+    warnings.push(/ENOENT/.test(missing.reason) ? `No disk of the pool is at ${missing.path} now` : `${missing.path}: ${missing.reason}`)
+  return warnings
+}
+
+export function openEngine(disks: readonly FoundDisk[], options: EngineOptions): Promise<Engine> {
+  return LocalEngine.open(disks, options)
+}
+
+export function formatPool(disks: readonly FormatDisk[], params: { name: string }): Promise<{ poolId: string }> {
+  return createPoolOn(disks, params.name, systemClock, randomUuid)
+}
+
+export function wipePool(disks: readonly FoundDisk[]): Promise<void> {
+  return wipeDisks(disks.map(({ disk, label }) => ({ disk, size: label.size })))
+}

@@ -1,0 +1,144 @@
+import { LunarError } from '../base/errors.ts'
+import { ResourceStack } from '../base/resources.ts'
+import type { BlockDevice } from '../block/device.ts'
+import type { OpenOptions, Params, PoolService, Reply, Result, Verb } from './api.ts'
+import { acquire, type Acquired } from './acquire.ts'
+import type { Engine, LunOptions } from './engine-types.ts'
+import { NextOwner } from './handover.ts'
+import type { Owner } from './owner.ts'
+import type { KnownPool } from './registry.ts'
+import { RemoteLun, SteadyLun } from './remote-lun.ts'
+import { withAbsolutePaths } from './verbs.ts'
+import { Moved } from './wire.ts'
+
+/** How long a command lets background work go on before an owner in the background takes over, in milliseconds. */
+const FINISH_INLINE = 300
+
+/** The pool by way of its owner, whichever process that is at the moment: commands never care which. */
+export class OwnerService implements PoolService {
+  private closing: Promise<void> | undefined
+  private closeFully = false
+  private release: (() => void) | undefined
+
+  private constructor(
+    readonly pool: string,
+    private readonly known: () => KnownPool,
+    private readonly options: OpenOptions,
+    private current: Promise<Acquired>,
+  ) {}
+
+  static async open(known: () => KnownPool, options: OpenOptions): Promise<OwnerService> {
+    return OwnerService.over(await acquire(known, options), known, options)
+  }
+
+  /** A service over an owner that this process is already, or has found. */
+  static over(acquired: Acquired, known: () => KnownPool, options: OpenOptions): OwnerService {
+    const name = acquired.kind === 'owner' ? acquired.owner.pool.name : acquired.client.hello.poolName
+    const service = new OwnerService(name, known, options, Promise.resolve(acquired))
+    service.use(acquired)
+    return service
+  }
+
+  async call<V extends Verb>(verb: V, params: Params<V>, signal?: AbortSignal): Promise<Reply<Result<V>>> {
+    const absolute = withAbsolutePaths(verb, params)
+    return this.steady(async acquired => {
+      if (acquired.kind === 'client') return acquired.client.call(verb, absolute, signal)
+      const reply = await acquired.owner.call(verb, absolute, signal)
+      if (verb === 'pool.close') this.closeFully = true
+      return reply
+    })
+  }
+
+  async openLun(name: string, options: LunOptions = {}): Promise<BlockDevice> {
+    const wanted = { ...options, ...(this.options.readOnly ? { readOnly: true } : {}) }
+    const { kind, device } = await this.openAt(name, wanted)
+    return kind === 'owner' ? device : new SteadyLun(device, async () => (await this.openAt(name, wanted)).device)
+  }
+
+  private openAt(name: string, options: LunOptions): Promise<{ kind: Acquired['kind']; device: BlockDevice }> {
+    return this.steady(async acquired => {
+      const device = acquired.kind === 'owner' ? await acquired.owner.openLun(name, options) : await RemoteLun.open(acquired.client, name, options)
+      return { kind: acquired.kind, device }
+    })
+  }
+
+  /** Runs the task at the owner; when that leaves in good order, at whoever owns the pool next. */
+  private async steady<T>(task: (acquired: Acquired) => Promise<T>): Promise<T> {
+    for (;;) {
+      if (this.closing) throw new LunarError('ERR_FAILED', `Cannot use pool ${this.pool}`, { why: 'it was closed' })
+      const tried = this.current
+      try {
+        return await task(await tried)
+      } catch (error) {
+        if (!(error instanceof Moved)) throw error
+        if (this.current === tried) this.current = this.again()
+      }
+    }
+  }
+
+  private async again(): Promise<Acquired> {
+    const acquired = await acquire(this.known, this.options)
+    this.use(acquired)
+    return acquired
+  }
+
+  private use(acquired: Acquired): void {
+    if (acquired.kind === 'owner') this.release = acquired.owner.use()
+  }
+
+  /** What is left to do in the background goes on: a moment here, then in a process of its own. */
+  close(): Promise<void> {
+    this.closing ??= this.leave()
+    return this.closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  private async leave(): Promise<void> {
+    const acquired = await this.current.catch(() => undefined) // whoever called last has its error
+    if (!acquired) return
+    if (acquired.kind === 'client') {
+      acquired.client.close()
+      return
+    }
+    this.release?.()
+    await leaveOwner(acquired.owner, this.options, this.closeFully)
+  }
+}
+
+/** Ends the ownership of this process; with work left, another one takes it over without an unlocked moment. */
+export async function leaveOwner(owner: Owner, options: OpenOptions, fully = false): Promise<void> {
+  const engine = await owner.engine
+  const handOn = !fully && !options.readOnly && !(await finished(engine))
+  const disks = [...owner.disks]
+  let handed = false
+  await using leaving = new ResourceStack()
+  leaving.defer(() => owner.letGo({ clear: !handed }))
+  const next = handOn ? await NextOwner.start(owner.pool.id, disks).catch(workWaits) : undefined
+  try {
+    await owner.quiesce()
+  } catch (error) {
+    next?.giveUp()
+    throw error
+  }
+  const { id: poolId, name: poolName, missing } = owner.pool
+  const paths = disks.map(({ disk }) => disk.name)
+  const order = { poolId, poolName, command: options.command, forceNonlocal: options.forceNonlocal ?? false, paths, missing }
+  handed = next !== undefined && (await next.takeOver(order).then(() => true, workWaits)) === true
+  owner.throwProblems()
+}
+
+/** The command has done what it was asked; what it leaves behind is safe, and goes on when the pool is used next. */
+function workWaits(error: unknown): undefined {
+  const why = error instanceof LunarError ? `${error.message}: ${error.why}` : String(error)
+  process.emitWarning(`Background work waits until the pool is used again. ${why}`, 'LunarWarning')
+}
+
+/** Gives background work a moment to end. */
+async function finished(engine: Engine): Promise<boolean> {
+  if (!engine.hasWork()) return true
+  await engine.settled(AbortSignal.timeout(FINISH_INLINE))
+  return !engine.hasWork()
+}

@@ -1,0 +1,259 @@
+import { LunarError } from '../base/errors.ts'
+import { Batch } from '../../metadata/batch.ts'
+import { hiOf, keyOf } from '../../metadata/key.ts'
+import { decodeRecord, poolRecord, processKinds, processRecord, processStates, type ProcessKind, type ProcessRecord } from '../../metadata/records.ts'
+import { Reclaim } from '../lun/reclaim.ts'
+import type { Luns } from '../lun/luns.ts'
+import { Resync } from '../pool/resync.ts'
+import type { Pool } from '../pool/pool.ts'
+import { RunningProcess, type ProcessBody, type Progress } from '../process/runner.ts'
+import type { TaskView } from './api.ts'
+
+/** Ended processes that stay in the list. */
+const ENDED_KEPT = 100
+
+/** The background processes of an open pool: started when there is work for them, resumed after a crash, shown as tasks. */
+export class Processes {
+  private readonly running = new Map<number, RunningProcess>()
+  private closing = false
+  private looking: Promise<void> | undefined
+  private again = false
+  private readonly idleWaiters: (() => void)[] = []
+
+  constructor(
+    private readonly pool: Pool,
+    private readonly luns: Luns,
+  ) {}
+
+  /** Starts what is due and not running. Several calls at once look once more, not several times. */
+  look(): Promise<void> {
+    if (this.closing || this.pool.options.readOnly) return Promise.resolve()
+    if (this.looking) {
+      this.again = true
+      return this.looking
+    }
+    this.looking = this.startDue().finally(() => {
+      this.looking = undefined
+      if (this.again) {
+        this.again = false
+        void this.look().catch(() => undefined)
+      } else this.tellIdle()
+    })
+    return this.looking
+  }
+
+  private async startDue(): Promise<void> {
+    if (Resync.isDue(this.pool) && !this.isRunning('resync')) await this.start('resync', 0, this.resyncTarget(), new Resync(this.pool))
+    if (Reclaim.isDue(this.pool, this.luns) && !this.isRunning('reclaim'))
+      await this.start('reclaim', 0, this.pool.record.name, new Reclaim(this.pool, this.luns))
+  }
+
+  private resyncTarget(): string {
+    const merging = [...this.pool.disks.values()].filter(disk => disk.state === 'merging').map(disk => `disk ${disk.number}`)
+    return merging.length > 0 ? merging.join(', ') : 'slices open at the last crash'
+  }
+
+  private isRunning(kind: ProcessKind): boolean {
+    return [...this.running.values()].some(process => process.kind === kind)
+  }
+
+  private async start(kind: ProcessKind, targetNumber: number, target: string, body: ProcessBody): Promise<void> {
+    const resumed = await this.interrupted(kind)
+    const now = this.pool.options.clock.wallMs()
+    const number = resumed?.number ?? this.pool.record.nextProcess
+    if (!resumed) {
+      this.pool.record = { ...this.pool.record, nextProcess: number + 1 }
+      const batch = new Batch()
+      batch.put(keyOf('pool'), poolRecord.encode(this.pool.record))
+      batch.put(keyOf('process', 0, number), encode({ kind, target: targetNumber, targetName: target, startedMs: now }))
+      if (number > ENDED_KEPT) batch.delete(keyOf('process', 0, number - ENDED_KEPT))
+      await this.pool.metadata.commit(batch, 'data', true)
+    }
+    const process = new RunningProcess(
+      number,
+      kind,
+      targetNumber,
+      target,
+      body,
+      { save: progress => this.save(progress, targetNumber) },
+      this.pool.options.clock,
+      0,
+      resumed?.record.startedMs ?? now,
+    )
+    this.running.set(number, process)
+    void process.run().then(
+      () => {
+        this.running.delete(number)
+        // What came up while it was ending is looked for again; a failure waits for the next change of the pool.
+        if (process.progress().state === 'done') return this.look()
+        this.tellIdle()
+        return undefined
+      },
+      () => undefined,
+    )
+  }
+
+  /** A process of this kind that a crash or the end of its owner interrupted. */
+  private async interrupted(kind: ProcessKind): Promise<{ number: number; record: ProcessRecord } | undefined> {
+    for await (const { lo, value } of this.pool.metadata.range(hiOf('process'))) {
+      const record = decodeRecord(processRecord, value)
+      if (processKinds[record.kind] === kind && processStates[record.state] === 'running' && !this.running.has(lo)) return { number: lo, record }
+    }
+    return undefined
+  }
+
+  private async save(progress: Progress, target: number): Promise<void> {
+    const batch = new Batch()
+    batch.put(
+      keyOf('process', 0, progress.number),
+      encode({
+        kind: progress.kind as ProcessKind,
+        state: processStates.indexOf(progress.state),
+        target,
+        targetName: progress.target,
+        startedMs: progress.startedMs,
+        endedMs: progress.endedMs,
+        done: progress.done,
+        total: progress.total,
+        reason: progress.reason.slice(0, 118),
+      }),
+    )
+    await this.pool.metadata.commit(batch, 'data', true)
+  }
+
+  get hasWork(): boolean {
+    return this.running.size > 0 || this.looking !== undefined
+  }
+
+  /** The number of the process of a kind that runs now, for the result of the command that caused it. */
+  numberOf(kind: ProcessKind): number | null {
+    for (const process of this.running.values()) if (process.kind === kind) return process.number
+    return null
+  }
+
+  settled(signal?: AbortSignal): Promise<void> {
+    if (!this.hasWork || signal?.aborted) return Promise.resolve()
+    return new Promise(resolve => {
+      this.idleWaiters.push(resolve)
+      signal?.addEventListener(
+        'abort',
+        () => {
+          resolve()
+        },
+        { once: true },
+      )
+    })
+  }
+
+  private tellIdle(): void {
+    if (this.hasWork) return
+    for (const waiter of this.idleWaiters.splice(0)) waiter()
+  }
+
+  async list(): Promise<TaskView[]> {
+    const tasks: TaskView[] = []
+    for await (const { lo, value } of this.pool.metadata.range(hiOf('process'))) {
+      const live = this.running.get(lo)?.progress()
+      tasks.push(live ? fromProgress(live) : fromRecord(lo, decodeRecord(processRecord, value)))
+    }
+    return tasks
+  }
+
+  /** @throws LunarError `ERR_TASK_NOT_FOUND` */
+  async find(number: number): Promise<TaskView> {
+    const task = (await this.list()).find(candidate => candidate.number === number)
+    if (!task) throw new LunarError('ERR_TASK_NOT_FOUND', `Cannot find task ${number} in pool "${this.pool.record.name}"`)
+    return task
+  }
+
+  /** Resolves when the task has ended well. @throws LunarError `ERR_TASK_FAILED`, `ERR_TASK_STOPPED`, `ERR_INTERRUPTED` */
+  async wait(number: number, signal?: AbortSignal): Promise<TaskView> {
+    const process = this.running.get(number)
+    if (process) {
+      await Promise.race([process.settled, aborted(signal)])
+      if (signal?.aborted) throw new LunarError('ERR_INTERRUPTED', `Stopped waiting for task ${number}`, { why: 'the task itself goes on' })
+      process.outcome()
+    }
+    const task = await this.find(number)
+    if (task.state === 'failed') throw new LunarError('ERR_TASK_FAILED', `Task ${number} (${task.kind} of ${task.target}) failed`, { why: task.reason ?? '' })
+    if (task.state === 'stopped') throw new LunarError('ERR_TASK_STOPPED', `Task ${number} (${task.kind} of ${task.target}) was stopped`)
+    return task
+  }
+
+  /** Ends what runs after the step in hand; the next owner resumes it. */
+  async close(): Promise<void> {
+    this.closing = true
+    await this.looking
+    await Promise.all([...this.running.values()].map(process => process.interrupt()))
+  }
+}
+
+function aborted(signal: AbortSignal | undefined): Promise<void> {
+  return new Promise(resolve => {
+    if (signal?.aborted) resolve()
+    signal?.addEventListener(
+      'abort',
+      () => {
+        resolve()
+      },
+      { once: true },
+    )
+  })
+}
+
+function encode(fields: Omit<Partial<ProcessRecord>, 'kind'> & { kind: ProcessKind }): Uint8Array {
+  return processRecord.encode({
+    state: 0,
+    target: 0,
+    startedMs: 0,
+    endedMs: 0,
+    done: 0,
+    total: 0,
+    cursor: 0,
+    delayMs: 0,
+    targetName: '',
+    reason: '',
+    ...fields,
+    kind: processKinds.indexOf(fields.kind),
+  })
+}
+
+const time = (ms: number): string => new Date(ms).toISOString()
+const percentOf = (done: number, total: number): number => (total === 0 ? 100 : Math.floor((done / total) * 100))
+
+function fromProgress(progress: Progress): TaskView {
+  const left = progress.total - progress.done
+  return {
+    number: progress.number,
+    kind: progress.kind,
+    target: progress.target,
+    state: progress.state,
+    done: progress.done,
+    total: progress.total,
+    percent: progress.state === 'done' ? 100 : percentOf(progress.done, progress.total),
+    rate: Math.round(progress.rate),
+    eta: progress.rate > 0 ? Math.ceil(left / progress.rate) : null,
+    started: time(progress.startedMs),
+    ended: progress.endedMs > 0 ? time(progress.endedMs) : null,
+    reason: progress.reason === '' ? null : progress.reason,
+  }
+}
+
+function fromRecord(number: number, record: ProcessRecord): TaskView {
+  const state = processStates[record.state] ?? 'failed'
+  return {
+    number,
+    kind: processKinds[record.kind] ?? 'unknown',
+    target: record.targetName,
+    // Nobody runs it now: the next owner resumes it.
+    state: state === 'running' ? 'waiting' : state,
+    done: record.done,
+    total: record.total,
+    percent: state === 'done' ? 100 : percentOf(record.done, record.total),
+    rate: 0,
+    eta: null,
+    started: time(record.startedMs),
+    ended: record.endedMs > 0 ? time(record.endedMs) : null,
+    reason: record.reason === '' ? null : record.reason,
+  }
+}

@@ -1,0 +1,92 @@
+import type { ServerResponse } from 'node:http'
+import { LunarError } from '../base/errors.ts'
+import type { BlockDevice } from '../block/device.ts'
+import type { SessionRequest } from './wire.ts'
+
+/** Devices that one client may have open, requests it may have running. */
+const HANDLES_MAX = 256
+
+/** One client of an owner, for as long as its first connection lives. What it opened is closed when it goes. */
+export class Session {
+  readonly id = crypto.randomUUID()
+  private readonly devices = new Map<number, { name: string; device: BlockDevice; users: number; closing: boolean }>()
+  private readonly running = new Set<AbortController>()
+  private nextHandle = 1
+  private gone = false
+
+  constructor(
+    readonly client: SessionRequest,
+    readonly stream: ServerResponse,
+  ) {}
+
+  /** Anything the client is in the middle of: a request, or a LUN that it has open. */
+  get busy(): boolean {
+    return this.running.size > 0 || this.devices.size > 0
+  }
+
+  /** For messages about who is in the way. */
+  describe(): string {
+    const luns = [...new Set([...this.devices.values()].map(({ name }) => name))]
+    return `process ${this.client.pid} (${this.client.command})${luns.length > 0 ? `, which has ${luns.join(', ')} open` : ''}`
+  }
+
+  /** Runs a request; its signal aborts when the client goes or `abort` says so. */
+  async run<T>(task: (signal: AbortSignal, abort: AbortController) => Promise<T>): Promise<T> {
+    const controller = new AbortController()
+    if (this.gone) controller.abort(goneError())
+    this.running.add(controller)
+    try {
+      return await task(controller.signal, controller)
+    } finally {
+      this.running.delete(controller)
+    }
+  }
+
+  async add(name: string, device: BlockDevice): Promise<number> {
+    if (this.gone || this.devices.size >= HANDLES_MAX) {
+      await device.close()
+      throw this.gone ? goneError() : new LunarError('ERR_HOST_LIMIT', `Cannot open LUN ${name}`, { why: `one client may have ${HANDLES_MAX} devices open` })
+    }
+    const handle = this.nextHandle++
+    this.devices.set(handle, { name, device, users: 0, closing: false })
+    return handle
+  }
+
+  /** Uses an open device; it is not closed below the request. */
+  async use<T>(handle: number, task: (device: BlockDevice, name: string) => Promise<T>): Promise<T> {
+    const entry = this.devices.get(handle)
+    if (!entry || entry.closing) throw new LunarError('ERR_USAGE', 'Cannot use the device', { why: `the session has no open device ${handle}` })
+    entry.users++
+    try {
+      return await task(entry.device, entry.name)
+    } finally {
+      entry.users--
+      if (entry.closing && entry.users === 0) await this.remove(handle)
+    }
+  }
+
+  /** Closes a device, once its last request has ended. */
+  async closeDevice(handle: number): Promise<void> {
+    const entry = this.devices.get(handle)
+    if (!entry) return
+    entry.closing = true
+    if (entry.users === 0) await this.remove(handle)
+  }
+
+  private async remove(handle: number): Promise<void> {
+    const entry = this.devices.get(handle)
+    this.devices.delete(handle)
+    await entry?.device.close()
+  }
+
+  /** The client has gone, or must go: what it waits for is aborted, what it opened is closed. */
+  async end(): Promise<void> {
+    if (this.gone) return
+    this.gone = true
+    for (const controller of this.running) controller.abort(goneError())
+    this.stream.destroy()
+    await Promise.all([...this.devices.keys()].map(handle => this.closeDevice(handle)))
+  }
+}
+
+const goneError = (): LunarError => new LunarError('ERR_INTERRUPTED', 'The request was given up', { why: 'the client has gone' })

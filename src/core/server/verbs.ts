@@ -1,0 +1,54 @@
+import { resolve } from 'node:path'
+import type { DiskSpec, Params, Verb } from './api.ts'
+
+/** `metadata` reads what is on disk, `live` asks what a running owner knows, `change` needs an owner, `owner` is answered by the owner itself. */
+export type VerbKind = 'metadata' | 'live' | 'change' | 'owner'
+
+export const verbKinds: Readonly<Record<Verb, VerbKind>> = {
+  'pool.list': 'metadata',
+  'pool.show': 'metadata',
+  'pool.status': 'live',
+  'pool.set': 'change',
+  'pool.events': 'metadata',
+  'pool.close': 'owner',
+  'pool.destroy': 'owner',
+  'disk.add': 'change',
+  'disk.list': 'metadata',
+  'disk.show': 'metadata',
+  'disk.label': 'change',
+  'disk.offline': 'change',
+  'disk.online': 'change',
+  'lun.create': 'change',
+  'lun.list': 'metadata',
+  'lun.show': 'metadata',
+  'lun.map': 'metadata',
+  'lun.resize': 'change',
+  'lun.rename': 'change',
+  'lun.delete': 'change',
+  'lun.trim': 'change',
+  'lun.zero': 'change',
+  'lun.incomplete': 'change',
+  'rstore.list': 'metadata',
+  'rstore.show': 'metadata',
+  'task.list': 'live',
+  'task.show': 'live',
+  'task.wait': 'live',
+  'metadata.check': 'metadata',
+  'metadata.dump': 'metadata',
+  'lock.show': 'live',
+}
+
+export const isVerb = (name: string): name is Verb => Object.hasOwn(verbKinds, name)
+
+/** Paths mean what they mean where the command was typed, not where the owner runs. */
+export function withAbsolutePaths<V extends Verb>(verb: V, params: Params<V>): Params<V> {
+  if (verb === 'disk.add') {
+    const { disks } = params as Params<'disk.add'>
+    return { ...params, disks: disks.map((spec): DiskSpec => ({ ...spec, path: resolve(spec.path) })) }
+  }
+  if (verb === 'disk.online') {
+    const { path } = params as Params<'disk.online'>
+    if (path !== undefined) return { ...params, path: resolve(path) }
+  }
+  return params
+}

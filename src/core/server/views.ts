@@ -1,0 +1,385 @@
+/** What commands show, built from an open pool: the same in the owner and in a view without a lock. */
+import { LunarError } from '../base/errors.ts'
+import { formatSize } from '../base/units.ts'
+import { FileDisk } from '../block/file.ts'
+import { hiOf } from '../../metadata/key.ts'
+import { BLOCK, FORMAT_VERSION, JOURNAL_AT, ROOTS_AT, SEGMENT } from '../../metadata/layout.ts'
+import { COLUMNS, copiesOf, ROW, SLICE, SLICE_ON_MEMBER, SLICES, UNIT } from '../raid/geometry.ts'
+import type { Lun } from '../lun/lun.ts'
+import { sliceOf, storeOf } from '../lun/slice-map.ts'
+import type { Luns } from '../lun/luns.ts'
+import type { Pool } from '../pool/pool.ts'
+import type { PoolDisk } from '../pool/pool-disk.ts'
+import type {
+  DiskDetail,
+  DiskSummary,
+  EventView,
+  Health,
+  LunDetail,
+  LunSummary,
+  MapExtent,
+  PoolDetail,
+  PoolStatus,
+  PoolSummary,
+  RaidType,
+  RstoreDetail,
+  RstoreSummary,
+  Setting,
+  TaskView,
+} from './api.ts'
+
+const time = (ms: number): string => new Date(ms).toISOString()
+const worst = (a: Health, b: Health): Health =>
+  a === 'critical' || b === 'critical' ? 'critical' : a === 'degraded' || b === 'degraded' ? 'degraded' : 'healthy'
+
+export interface LunHealth {
+  readonly health: Health
+  /** Bytes that no copy can serve. */
+  readonly lost: number
+  /** Bytes with a copy missing or stale. */
+  readonly stale: number
+}
+
+export class Views {
+  constructor(
+    private readonly pool: Pool,
+    private readonly luns: Luns,
+    private readonly lastWriteMs: () => number,
+  ) {}
+
+  /** Everything is where it belongs: then no LUN needs to be looked at slice by slice. */
+  private get allWell(): boolean {
+    for (const disk of this.pool.disks.values()) if (!disk.isWitness && disk.state !== 'normal') return false
+    for (const stores of this.pool.stores.values()) if (stores.staleStores.length > 0) return false
+    return true
+  }
+
+  async lunHealth(lun: Lun): Promise<LunHealth> {
+    if (this.allWell) return { health: 'healthy', lost: 0, stale: 0 }
+    let lost = 0
+    let stale = 0
+    for await (const { place } of lun.map.bound(0, lun.sliceCount)) {
+      await lun.stores.table.load(storeOf(place))
+      const health = lun.sliceHealth(place)
+      if (health === 'lost') lost += lun.lostColumns(place).length * SLICE_ON_MEMBER
+      else if (health === 'degraded') stale += SLICE
+    }
+    return { health: lost > 0 ? 'critical' : stale > 0 ? 'degraded' : 'healthy', lost, stale }
+  }
+
+  private async health(): Promise<Health> {
+    if (this.allWell) return 'healthy'
+    let health: Health = [...this.pool.disks.values()].every(disk => disk.state === 'normal') ? 'healthy' : 'degraded'
+    for (const lun of this.luns.all) health = worst(health, (await this.lunHealth(lun)).health)
+    return health
+  }
+
+  private space(): { size: number; used: number; free: number } {
+    let total = 0
+    let free = 0
+    for (const map of this.pool.segments.values()) {
+      total += map.total
+      free += map.free
+    }
+    return { size: total * SEGMENT, used: (total - free) * SEGMENT, free: free * SEGMENT }
+  }
+
+  async poolSummary(): Promise<PoolSummary> {
+    return {
+      name: this.pool.record.name,
+      id: this.pool.poolId,
+      health: await this.health(),
+      disks: this.pool.disks.size,
+      luns: this.luns.all.length,
+      ...this.space(),
+      created: time(this.pool.record.createdMs),
+    }
+  }
+
+  async poolDetail(): Promise<PoolDetail> {
+    const { metadata } = this.pool
+    const blocks = await metadata.blocks()
+    return {
+      ...(await this.poolSummary()),
+      generation: metadata.generation,
+      formatVersion: FORMAT_VERSION,
+      lastWrite: time(this.lastWriteMs()),
+      quorum: [...this.pool.disks.values()]
+        .filter(disk => metadata.memberIds.includes(disk.id))
+        .map(disk => ({ disk: disk.number, name: disk.label, state: disk.state, witness: disk.isWitness })),
+      largest: (['raid0', 'raid1'] as const).map(raid => ({ raid, size: this.pool.largest(raid) })),
+      settings: this.settings(),
+      metadata: { used: blocks.used * BLOCK, size: blocks.total * BLOCK, copies: blocks.copies },
+    }
+  }
+
+  settings(): Setting[] {
+    const { record } = this.pool
+    return [
+      { key: 'comment', value: record.comment, from: record.comment === '' ? 'default' : 'pool' },
+      { key: 'metadata-copies', value: record.metadataCopies, from: record.metadataCopies === 3 ? 'default' : 'pool' },
+    ]
+  }
+
+  async poolStatus(tasks: TaskView[]): Promise<PoolStatus> {
+    const luns = []
+    let health: Health = [...this.pool.disks.values()].every(disk => disk.state === 'normal') ? 'healthy' : 'degraded'
+    for (const lun of this.luns.all) {
+      const state = await this.lunHealth(lun)
+      health = worst(health, state.health)
+      if (state.health !== 'healthy') luns.push({ name: lun.name, health: state.health, lost: state.lost, stale: state.stale })
+    }
+    const disks = [...this.pool.disks.values()].map(disk => this.diskSummary(disk))
+    return {
+      name: this.pool.record.name,
+      health,
+      generation: this.pool.metadata.generation,
+      lastWrite: time(this.lastWriteMs()),
+      owner: null,
+      disks,
+      luns,
+      tasks: tasks.filter(task => task.state === 'running' || task.state === 'waiting' || task.state === 'paused'),
+      messages: await this.messages(disks, luns),
+    }
+  }
+
+  private async messages(disks: readonly DiskSummary[], luns: PoolStatus['luns']): Promise<string[]> {
+    const messages = [...this.pool.warnings]
+    for (const disk of disks) {
+      const record = this.pool.disk(disk.number).record
+      if (disk.state === 'missing')
+        messages.push(
+          `Disk ${disk.number} is missing${record.reason === '' ? '' : ` (${record.reason})`}: bring it back, then lunar disk online ${disk.number}`,
+        )
+      if (disk.state === 'failed') messages.push(`Disk ${disk.number} failed (${record.reason}): check it, then lunar disk online ${disk.number}`)
+      if (disk.state === 'merging') messages.push(`Disk ${disk.number} is being brought up to date, ${formatSize(disk.stale)} to go: lunar task list`)
+    }
+    for (const lun of luns) if (lun.lost > 0) messages.push(`LUN ${lun.name} refuses ${formatSize(lun.lost)}: lunar lun map ${lun.name} --lost`)
+    for (const disk of this.pool.disks.values()) messages.push(...(await fileFaults(disk)))
+    if (this.pool.metadata.memberIds.length === 2 && ![...this.pool.disks.values()].some(disk => disk.isWitness)) {
+      messages.push('Two quorum disks: when one is away the pool opens only with --force=quorum; a witness makes it three: lunar disk add --witness FILE:32MiB')
+    }
+    return messages
+  }
+
+  diskSummary(disk: PoolDisk): DiskSummary {
+    const map = this.pool.segments.get(disk.number)
+    let stale = 0
+    for (const stores of this.pool.stores.values())
+      for (const store of stores.staleStores) if (stores.table.exists(store)) stale += stores.staleBytes(store, disk.number)
+    return {
+      number: disk.number,
+      id: disk.id,
+      path: disk.device?.name ?? null,
+      state: disk.state,
+      witness: disk.isWitness,
+      quorum: this.pool.metadata.memberIds.includes(disk.id),
+      domain: disk.domain === '' ? null : disk.domain,
+      size: disk.record.size,
+      used: map ? (map.total - map.free) * SEGMENT : 0,
+      free: map ? map.free * SEGMENT : 0,
+      stale,
+      errors: Math.max(disk.errors, disk.record.errors),
+    }
+  }
+
+  async diskDetail(disk: PoolDisk): Promise<DiskDetail> {
+    const map = this.pool.segments.get(disk.number)
+    const luns = []
+    for (const lun of this.luns.all) if (((await this.usage(lun)).get(disk.number) ?? 0) > 0) luns.push(lun.name)
+    return {
+      ...this.diskSummary(disk),
+      ldad: 'default',
+      redundancySet: disk.record.redundancySet,
+      redundancyIndex: disk.record.redundancyIndex,
+      segments: {
+        total: map?.total ?? 0,
+        used: map?.count('used') ?? 0,
+        clean: map?.count('clean') ?? 0,
+        freed: map?.count('freed') ?? 0,
+        metadata: map?.count('metadata') ?? 0,
+      },
+      layout: { rootsAt: ROOTS_AT, journalAt: JOURNAL_AT, journalSize: disk.record.journalRoom, segmentsAt: disk.record.segmentsAt },
+      added: time(disk.record.addedMs),
+      stateSince: time(disk.record.stateSinceMs),
+      luns,
+    }
+  }
+
+  /** Bytes of segments by disk. */
+  private async usage(lun: Lun): Promise<Map<number, number>> {
+    const usage = new Map<number, number>()
+    for (const store of await this.storesOf(lun)) for (const { disk } of lun.stores.table.membersOf(store)) usage.set(disk, (usage.get(disk) ?? 0) + SEGMENT)
+    return usage
+  }
+
+  private async storesOf(lun: Lun): Promise<number[]> {
+    const stores: number[] = []
+    for (let store = 0; store < lun.record.nextStore; store++) {
+      await lun.stores.table.load(store)
+      if (lun.stores.table.exists(store)) stores.push(store)
+    }
+    return stores
+  }
+
+  lunSummary(lun: Lun, health: Health): LunSummary {
+    const words = [health === 'healthy' ? 'ready' : health]
+    if (lun.isIncomplete) words.push('incomplete')
+    return {
+      number: lun.number,
+      name: lun.name,
+      id: lun.record.lunId,
+      size: lun.size,
+      raid: lun.raid,
+      bound: lun.record.boundSlices * SLICE,
+      used: lun.record.storeCount * SEGMENT * COLUMNS * copiesOf[lun.raid],
+      thin: !lun.isReserved,
+      state: words.join(', '),
+      created: time(lun.record.createdMs),
+    }
+  }
+
+  async lunList(): Promise<LunSummary[]> {
+    const rows: LunSummary[] = []
+    for (const lun of this.luns.all) rows.push(this.lunSummary(lun, (await this.lunHealth(lun)).health))
+    return rows
+  }
+
+  async lunDetail(lun: Lun): Promise<LunDetail> {
+    const { health, lost, stale } = await this.lunHealth(lun)
+    return {
+      ...this.lunSummary(lun, health),
+      health,
+      lost,
+      stale,
+      stores: lun.record.storeCount,
+      ldad: 'default',
+      disks: [...(await this.usage(lun))].sort(([a], [b]) => a - b).map(([disk, used]) => ({ disk, used })),
+      settings: [{ key: 'reserve', value: lun.isReserved, from: lun.isReserved ? 'lun' : 'default' }],
+      layers: [
+        'write-back hold (64 MiB)',
+        'thin map (1 MiB slices)',
+        lun.stores.mirrored ? 'mirror (2 copies)' : 'no redundancy',
+        'stripe (4 columns, 64 KiB units)',
+        'segments (2 MiB)',
+      ],
+    }
+  }
+
+  async lunMap(lun: Lun, lostOnly: boolean): Promise<MapExtent[]> {
+    const rows: MapExtent[] = []
+    const push = (row: MapExtent): void => {
+      const last = rows.at(-1)
+      if (last && last.offset + last.length === row.offset && last.state === row.state && last.store === row.store)
+        rows[rows.length - 1] = { ...last, length: last.length + row.length }
+      else rows.push(row)
+    }
+    let next = 0
+    const hole = (to: number): void => {
+      if (to > next && !lostOnly) push({ offset: next * SLICE, length: (to - next) * SLICE, state: 'unbound', store: null, disks: [] })
+    }
+    for await (const { slice, place } of lun.map.bound(0, lun.sliceCount)) {
+      hole(slice)
+      next = slice + 1
+      await lun.stores.table.load(storeOf(place))
+      const state = lun.sliceHealth(place)
+      if (lostOnly && state !== 'lost') continue
+      if (lostOnly) {
+        this.lostUnits(lun, slice, place).forEach(push)
+        continue
+      }
+      const disks = [...new Set(lun.stores.table.membersOf(storeOf(place)).map(({ disk }) => disk))].sort((a, b) => a - b)
+      push({ offset: slice * SLICE, length: SLICE, state, store: storeOf(place), disks })
+    }
+    hole(lun.sliceCount)
+    return rows
+  }
+
+  /** The stripe units of a slice that are refused, to the byte, with the disk that has them. */
+  private lostUnits(lun: Lun, slice: number, place: number): MapExtent[] {
+    const rows: MapExtent[] = []
+    for (let row = 0; row * ROW < SLICE; row++) {
+      for (const column of lun.lostColumns(place)) {
+        rows.push({
+          offset: slice * SLICE + row * ROW + column * UNIT,
+          length: UNIT,
+          state: 'lost',
+          store: storeOf(place),
+          disks: [lun.stores.table.diskOf(storeOf(place), column)],
+        })
+      }
+    }
+    return rows
+  }
+
+  private storeHealth(lun: Lun, store: number): Health {
+    let health: Health = 'healthy'
+    for (let slice = 0; slice < SLICES; slice++) {
+      if ((lun.stores.table.boundMask(store) & (1 << slice)) === 0) continue
+      const state = lun.sliceHealth(store * SLICES + slice)
+      health = worst(health, state === 'lost' ? 'critical' : state === 'degraded' ? 'degraded' : 'healthy')
+    }
+    return health
+  }
+
+  private rstoreSummary(lun: Lun, store: number): RstoreSummary {
+    let bound = 0
+    for (let mask = lun.stores.table.boundMask(store); mask !== 0; mask &= mask - 1) bound++
+    return {
+      lun: lun.name,
+      number: store,
+      raid: lun.raid as RaidType,
+      bound,
+      state: this.storeHealth(lun, store),
+      disks: [...new Set(lun.stores.table.membersOf(store).map(({ disk }) => disk))].sort((a, b) => a - b),
+    }
+  }
+
+  async rstoreList(name: string | undefined): Promise<RstoreSummary[]> {
+    const rows: RstoreSummary[] = []
+    for (const lun of name === undefined ? this.luns.all : [this.luns.find(name)])
+      for (const store of await this.storesOf(lun)) rows.push(this.rstoreSummary(lun, store))
+    return rows
+  }
+
+  async rstoreDetail(name: string, store: number): Promise<RstoreDetail> {
+    const lun = this.luns.find(name)
+    if (Number.isSafeInteger(store) && store >= 0 && store < lun.record.nextStore) await lun.stores.table.load(store)
+    if (!lun.stores.table.exists(store)) throw new LunarError('ERR_RSTORE_NOT_FOUND', `Cannot find redundant store ${store} of LUN "${name}"`)
+    const addresses = new Map<number, number>()
+    for await (const { slice, place } of lun.map.bound(0, lun.sliceCount)) if (storeOf(place) === store) addresses.set(sliceOf(place), slice * SLICE)
+    const members = lun.stores.table.membersOf(store).map(({ disk, segment }, member) => ({
+      member,
+      disk,
+      segment,
+      offset: this.pool.disk(disk).offsetOf(segment, 0),
+      state: this.pool.disk(disk).state,
+      staleSlices: Array.from({ length: SLICES }, (_, slice) => slice).filter(slice => lun.stores.isStale(store, slice, member)).length,
+    }))
+    const slices = Array.from({ length: SLICES }, (_, slice) => ({ slice, address: addresses.get(slice) ?? null, open: lun.stores.isOpen(store, slice) }))
+    return { ...this.rstoreSummary(lun, store), members, slices }
+  }
+
+  async events(limit: number, after: number): Promise<EventView[]> {
+    const rows: EventView[] = []
+    for await (const { lo, value } of this.pool.metadata.range(hiOf('event'), after + 1)) {
+      const view = new DataView(value.buffer, value.byteOffset, value.byteLength)
+      const [event = '', object = '', ...message] = Buffer.from(value.subarray(8)).toString('utf8').split('\n')
+      rows.push({ number: lo, time: time(view.getUint32(4, true) * 0x1_0000_0000 + view.getUint32(0, true)), event, object, message: message.join('\n') })
+    }
+    return rows.slice(-limit)
+  }
+}
+
+/** What happened to the file of a disk while it is open (fault F35); the open one is served on. */
+async function fileFaults(disk: PoolDisk): Promise<string[]> {
+  if (!(disk.device instanceof FileDisk)) return []
+  const faults = await disk.device.watchFaults()
+  const of = `disk ${disk.number} (${disk.label})`
+  const messages: string[] = []
+  if (faults.unlinked) messages.push(`The file of ${of} was unlinked; the open one is still used, and is gone when it is closed`)
+  else if (faults.replaced) messages.push(`The path of ${of} no longer leads to its file; the open one is still used`)
+  if (faults.truncated) messages.push(`The file of ${of} is shorter than when it was opened: what lay behind its end is lost`)
+  if (faults.permissions) messages.push(`Mode or owner of ${of} changed; the open file is still used, the next opening may fail`)
+  return messages
+}

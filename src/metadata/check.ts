@@ -1,0 +1,228 @@
+import { LunarError } from '../core/base/errors.ts'
+import { kindOf, objectOf } from './key.ts'
+import {
+  decodeRecord,
+  diskRecord,
+  LMAP_SLICES,
+  LUN_DELETED,
+  lunRecord,
+  OPEN_STORES,
+  poolRecord,
+  processRecord,
+  raidTypes,
+  RSD_STORES,
+  rsdFields,
+  SEGMENTS_PER_RECORD,
+  segmentStates,
+  type DiskRecord,
+  type LunRecord,
+} from './records.ts'
+import type { StoreEntry } from './root.ts'
+import type { Entry } from './tree.ts'
+
+export interface Problem {
+  /** A stable name. */
+  readonly code: string
+  readonly object: string
+  readonly message: string
+}
+
+export interface CheckResult {
+  readonly problems: Problem[]
+  readonly records: number
+  readonly luns: number
+  readonly stores: number
+  readonly segments: number
+}
+
+const SLICES = 8
+
+/**
+ * Holds the records of the metadata map against each other: allocated is what is reachable, a segment has one owner, maps
+ * and descriptors name each other, names are unique, counters are right. Pure but for reading the entries.
+ */
+export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores: readonly StoreEntry[]): Promise<CheckResult> {
+  const problems: Problem[] = []
+  const problem = (code: string, object: string, message: string): void => {
+    problems.push({ code, object, message })
+  }
+  const disks = new Map<number, DiskRecord>()
+  const luns = new Map<number, LunRecord>()
+  const rsds = new Map<string, ReturnType<typeof rsdFields.decode>>()
+  const places = new Map<string, string>()
+  const states = new Map<number, Map<number, number>>()
+  const marks: { what: string; lun: number; store: number; mask: number }[] = []
+  let records = 0
+  let hasPool = false
+
+  for await (const { hi, lo, value } of entries) {
+    records++
+    const object = objectOf(hi)
+    try {
+      switch (kindOf(hi)) {
+        case 'pool':
+          decodeRecord(poolRecord, value)
+          hasPool = true
+          break
+        case 'disk':
+          disks.set(object, decodeRecord(diskRecord, value))
+          break
+        case 'lun':
+          luns.set(object, decodeRecord(lunRecord, value))
+          break
+        case 'lmap': {
+          const view = new DataView(value.buffer, value.byteOffset, value.byteLength)
+          for (let i = 0; i < LMAP_SLICES; i++) {
+            const entry = view.getUint32(i * 4, true)
+            if (entry === 0) continue
+            const key = `${object}:${entry - 1}`
+            const other = places.get(key)
+            if (other !== undefined) problem('slice.shared', `LUN ${object}`, `slices ${other} and ${lo * LMAP_SLICES + i} are bound to one place`)
+            places.set(key, String(lo * LMAP_SLICES + i))
+          }
+          break
+        }
+        case 'rsd':
+          for (let i = 0; i < RSD_STORES; i++) {
+            const rsd = rsdFields.decode(value, i * rsdFields.size)
+            if (rsd.raid !== 0) rsds.set(`${object}:${lo * RSD_STORES + i}`, rsd)
+          }
+          break
+        case 'segments':
+          for (let i = 0; i < SEGMENTS_PER_RECORD; i++) {
+            const state = (value[i >> 2]! >> ((i & 3) * 2)) & 3
+            if (state === 0) continue
+            let map = states.get(object)
+            if (!map) states.set(object, (map = new Map<number, number>()))
+            map.set(lo * SEGMENTS_PER_RECORD + i, state)
+          }
+          break
+        case 'open':
+          for (let i = 0; i < OPEN_STORES; i++) if (value[i] !== 0) marks.push({ what: 'open', lun: object, store: lo * OPEN_STORES + i, mask: value[i]! })
+          break
+        case 'stale':
+          marks.push({ what: 'stale', lun: object, store: lo, mask: value.reduce((all, mask) => all | mask, 0) })
+          break
+        case 'process':
+          decodeRecord(processRecord, value)
+          break
+        case 'event':
+          break
+        case undefined:
+          problem('record.unknown', `key ${hi}.${lo}`, 'a record of a kind that is not known')
+      }
+    } catch (error) {
+      problem('record.damaged', `${kindOf(hi) ?? 'record'} ${object}.${lo}`, error instanceof LunarError ? error.why : String(error))
+    }
+  }
+
+  if (!hasPool) problem('pool.missing', 'pool', 'there is no pool record')
+  checkNames(luns, problem)
+  const owners = checkStores(rsds, places, luns, disks, problem)
+  for (const store of metadataStores) {
+    for (const place of store.places) {
+      for (let i = 0; i < store.segments; i++) own(owners, `${place.disk}:${place.segment + i}`, `metadata store ${store.id}`, problem)
+    }
+  }
+  checkSegments(states, owners, disks, problem)
+  for (const { what, lun, store, mask } of marks) {
+    const rsd = rsds.get(`${lun}:${store}`)
+    if (!rsd) problem(`${what}.orphan`, `LUN ${lun}`, `store ${store} has ${what} marks but does not exist`)
+    else if (what === 'open' && (mask & ~rsd.bound) !== 0) problem('open.unbound', `LUN ${lun}`, `store ${store} has open slices that are not bound`)
+  }
+  return { problems, records, luns: luns.size, stores: rsds.size, segments: owners.size }
+}
+
+type Report = (code: string, object: string, message: string) => void
+
+function checkNames(luns: ReadonlyMap<number, LunRecord>, problem: Report): void {
+  const names = new Map<string, number>()
+  for (const [number, lun] of luns) {
+    if ((lun.flags & LUN_DELETED) !== 0) continue
+    const other = names.get(lun.name)
+    if (other !== undefined) problem('lun.name', `LUN ${number}`, `LUN ${other} has the same name "${lun.name}"`)
+    names.set(lun.name, number)
+  }
+}
+
+function own(owners: Map<string, string>, segment: string, owner: string, problem: Report): void {
+  const other = owners.get(segment)
+  if (other !== undefined) problem('segment.shared', `segment ${segment}`, `${other} and ${owner} both own it`)
+  owners.set(segment, owner)
+}
+
+/** Redundant stores against the maps that bind to them. @returns who owns each segment, by `disk:segment` */
+function checkStores(
+  rsds: ReadonlyMap<string, ReturnType<typeof rsdFields.decode>>,
+  places: ReadonlyMap<string, string>,
+  luns: ReadonlyMap<number, LunRecord>,
+  disks: ReadonlyMap<number, DiskRecord>,
+  problem: Report,
+): Map<string, string> {
+  const owners = new Map<string, string>()
+  const bound = new Map<number, number>()
+  const counts = new Map<number, number>()
+  for (const [key, rsd] of rsds) {
+    const [lun, store] = key.split(':').map(Number) as [number, number]
+    const object = `LUN ${lun} store ${store}`
+    counts.set(lun, (counts.get(lun) ?? 0) + 1)
+    if (!luns.has(lun)) problem('store.orphan', object, 'its LUN does not exist')
+    if ((rsd.bound & rsd.dirty) !== 0) problem('store.masks', object, 'a slice is both bound and waiting to be cleaned')
+    if (rsd.bound === 0) problem('store.empty', object, 'no slice of it is bound')
+    const members = rsd.members.slice(0, rsd.memberCount)
+    members.forEach((member, m) => {
+      const disk = disks.get(member.disk)
+      if (!disk) problem('store.disk', object, `member ${m} names disk ${member.disk}, which the pool does not have`)
+      else if (member.segment >= disk.segmentCount) problem('store.segment', object, `member ${m} names segment ${member.segment} of ${disk.segmentCount}`)
+      own(owners, `${member.disk}:${member.segment}`, object, problem)
+    })
+    if (rsd.raid === raidTypes.raid1) {
+      for (let column = 0; column < 4; column++)
+        if (members[column]?.disk === members[column + 4]?.disk) problem('store.redundancy', object, `both copies of column ${column} are on one disk`)
+    }
+    for (let slice = 0; slice < SLICES; slice++) {
+      const isBound = (rsd.bound & (1 << slice)) !== 0
+      const named = places.has(`${lun}:${store * SLICES + slice}`)
+      if (isBound && !named) problem('slice.unreachable', object, `slice ${slice} is bound but no address leads to it`)
+      if (!isBound && named) problem('slice.unbound', object, `an address leads to slice ${slice}, which is not bound`)
+    }
+  }
+  for (const [key, address] of places) {
+    const [lun, place] = key.split(':').map(Number) as [number, number]
+    bound.set(lun, (bound.get(lun) ?? 0) + 1)
+    if (!rsds.has(`${lun}:${Math.floor(place / SLICES)}`))
+      problem('slice.dangling', `LUN ${lun}`, `slice ${address} leads to store ${Math.floor(place / SLICES)}, which does not exist`)
+  }
+  for (const [number, lun] of luns) {
+    if (lun.boundSlices !== (bound.get(number) ?? 0))
+      problem('lun.count', `LUN ${number}`, `${lun.boundSlices} slices are recorded as bound, ${bound.get(number) ?? 0} are`)
+    if (lun.storeCount !== (counts.get(number) ?? 0))
+      problem('lun.count', `LUN ${number}`, `${lun.storeCount} stores are recorded, ${counts.get(number) ?? 0} exist`)
+  }
+  return owners
+}
+
+/** Allocated is reachable, and the other way round. */
+function checkSegments(
+  states: ReadonlyMap<number, ReadonlyMap<number, number>>,
+  owners: ReadonlyMap<string, string>,
+  disks: ReadonlyMap<number, DiskRecord>,
+  problem: Report,
+): void {
+  for (const [disk, map] of states) {
+    if (!disks.has(disk)) problem('segments.orphan', `disk ${disk}`, 'there is a segment map of a disk the pool does not have')
+    for (const [segment, state] of map) {
+      const owner = owners.get(`${disk}:${segment}`)
+      if (state === segmentStates.used && (owner === undefined || owner.startsWith('metadata')))
+        problem('segment.leaked', `disk ${disk}`, `segment ${segment} is allocated but nothing owns it`)
+      if (state === segmentStates.metadata && !owner?.startsWith('metadata'))
+        problem('segment.leaked', `disk ${disk}`, `segment ${segment} is allocated to metadata but no metadata store lists it`)
+      if (state === segmentStates.freed && owner !== undefined) problem('segment.lost', `disk ${disk}`, `segment ${segment} is free but ${owner} owns it`)
+    }
+  }
+  for (const [key, owner] of owners) {
+    const [disk, segment] = key.split(':').map(Number) as [number, number]
+    const state = states.get(disk)?.get(segment) ?? 0
+    if (state === segmentStates.clean) problem('segment.lost', `disk ${disk}`, `segment ${segment} is clean but ${owner} owns it`)
+  }
+}

@@ -1,0 +1,49 @@
+import { Buffer } from 'node:buffer'
+import { kindOf, objectOf } from './key.ts'
+import { diskRecord, LMAP_SLICES, lunRecord, poolRecord, processRecord, RSD_STORES, rsdFields, SEGMENTS_PER_RECORD } from './records.ts'
+import type { Entry } from './tree.ts'
+
+/**
+ * One record as a line of text: kind, object, index, then JSON of what it says. Lines of one pool are complete: every
+ * record is there, unknown ones as hex.
+ */
+export function dumpRecord({ hi, lo, value }: Entry): string {
+  const kind = kindOf(hi) ?? `kind-${Math.floor(hi / 0x1_0000_0000)}`
+  return `${kind} ${objectOf(hi)} ${lo} ${JSON.stringify(describe(kind, value))}`
+}
+
+function describe(kind: string, value: Uint8Array): unknown {
+  switch (kind) {
+    case 'pool':
+      return poolRecord.decode(value)
+    case 'disk':
+      return diskRecord.decode(value)
+    case 'lun': {
+      const { ranges, ...rest } = lunRecord.decode(value)
+      return { ...rest, ranges: ranges.filter(range => range.endSlice > 0) }
+    }
+    case 'process':
+      return processRecord.decode(value)
+    case 'lmap': {
+      const view = new DataView(value.buffer, value.byteOffset, value.byteLength)
+      return Array.from({ length: LMAP_SLICES }, (_, i) => view.getUint32(i * 4, true))
+    }
+    case 'rsd':
+      return Array.from({ length: RSD_STORES }, (_, i) => {
+        const rsd = rsdFields.decode(value, i * rsdFields.size)
+        return { ...rsd, members: rsd.members.slice(0, rsd.memberCount).map(({ disk, segment }) => [disk, segment]) }
+      })
+    case 'segments': {
+      const states: string[] = []
+      for (let i = 0; i < SEGMENTS_PER_RECORD; i++) states.push('.ufm'[(value[i >> 2]! >> ((i & 3) * 2)) & 3]!)
+      return states.join('').replace(/\.+$/, '')
+    }
+    case 'event': {
+      const view = new DataView(value.buffer, value.byteOffset, value.byteLength)
+      const [event, object, message] = Buffer.from(value.subarray(8)).toString('utf8').split('\n')
+      return { timeMs: view.getUint32(4, true) * 0x1_0000_0000 + view.getUint32(0, true), event, object, message }
+    }
+    default:
+      return Buffer.from(value).toString('hex')
+  }
+}

@@ -1,0 +1,106 @@
+import type { Disk } from '../core/block/device.ts'
+import { isCode } from '../core/base/errors.ts'
+import { isSealed, sealBlock } from './block.ts'
+import { BLOCK, LOCK_RECORD_AT } from './layout.ts'
+import { struct, text, u16, u32, u64, u8, uuid } from './struct.ts'
+
+/** The lock record: who owns the pool and how to ask it (hazard 40). 4096 bytes at byte 4096 of every disk; the lock itself is the kernel's. */
+export const lockRecordFields = struct('lock', BLOCK, {
+  crc: u32(0, 'crc32c of bytes 4..4095, seeded with the kind'),
+  magic: u32(4, 'KCOL'),
+  recordVersion: u16(8, 'version of this record; readers ignore one above their own'),
+  kind: u8(10, '1: a command, 2: an owner started on demand'),
+  flags: u8(11, 'bit 0: opened for reading only'),
+  pid: u32(12, 'process id, in its own namespace'),
+  address: u64(16, 'where this copy was meant to go'),
+  sinceMs: u64(24, 'milliseconds since 1970'),
+  poolId: uuid(32, 'pool'),
+  diskId: uuid(48, 'disk'),
+  instance: uuid(64, 'random id of this ownership; its socket tells the same'),
+  version: text(80, 32, 'version of the program'),
+  socket: text(112, 112, 'path of the control socket'),
+  host: text(224, 256, 'host name'),
+  command: text(480, 512, 'what the operator typed, cut short'),
+})
+
+const RECORD_VERSION = 1
+const READ_ONLY = 1
+const kinds = { command: 1, 'on-demand': 2 } as const
+
+/** Who owns a pool, as its lock records say. */
+export interface LockRecord {
+  readonly kind: keyof typeof kinds
+  readonly readOnly: boolean
+  readonly pid: number
+  readonly sinceMs: number
+  readonly poolId: string
+  readonly instance: string
+  readonly version: string
+  readonly socket: string
+  readonly host: string
+  readonly command: string
+}
+
+/** Not durable on purpose: the kernel's lock decides who owns, and after a crash of the host nobody does. */
+export async function writeLockRecord(disk: Disk, diskId: string, record: LockRecord): Promise<void> {
+  const block = lockRecordFields.encode({
+    crc: 0,
+    magic: 0,
+    recordVersion: RECORD_VERSION,
+    kind: kinds[record.kind],
+    flags: record.readOnly ? READ_ONLY : 0,
+    pid: record.pid,
+    address: LOCK_RECORD_AT,
+    sinceMs: record.sinceMs,
+    poolId: record.poolId,
+    diskId,
+    instance: record.instance,
+    version: cut(record.version, 32),
+    socket: record.socket,
+    host: cut(record.host, 256),
+    command: cut(record.command, 512),
+  })
+  sealBlock('lock', block)
+  await disk.write(LOCK_RECORD_AT, block)
+}
+
+/** @returns the record of disk `diskId`; undefined when there is none, or none that can be believed */
+export async function readLockRecord(disk: Disk, diskId: string): Promise<LockRecord | undefined> {
+  if (disk.size < LOCK_RECORD_AT + BLOCK) return undefined
+  const block = new Uint8Array(BLOCK)
+  try {
+    await disk.read(LOCK_RECORD_AT, block)
+  } catch (error) {
+    if (isCode(error, 'ERR_IO')) return undefined
+    throw error
+  }
+  if (!isSealed('lock', block)) return undefined
+  const fields = decode(block)
+  if (!fields || fields.recordVersion > RECORD_VERSION || fields.address !== LOCK_RECORD_AT || fields.diskId !== diskId) return undefined
+  const { pid, sinceMs, poolId, instance, version, socket, host, command } = fields
+  const kind = fields.kind === kinds['on-demand'] ? 'on-demand' : 'command'
+  return { kind, readOnly: (fields.flags & READ_ONLY) !== 0, pid, sinceMs, poolId, instance, version, socket, host, command }
+}
+
+function decode(block: Uint8Array): ReturnType<typeof lockRecordFields.decode> | undefined {
+  try {
+    return lockRecordFields.decode(block)
+  } catch (error) {
+    if (isCode(error, 'ERR_METADATA_DAMAGED')) return undefined
+    throw error
+  }
+}
+
+/** Leaves no record; for an owner that lets the pool go. */
+export async function clearLockRecord(disk: Disk): Promise<void> {
+  await disk.write(LOCK_RECORD_AT, new Uint8Array(BLOCK))
+}
+
+/** The longest start of `value` that fits in `bytes` bytes of UTF-8 without cutting a character. */
+function cut(value: string, bytes: number): string {
+  const encoded = Buffer.from(value, 'utf8')
+  if (encoded.length <= bytes) return value
+  let end = bytes
+  while (end > 0 && ((encoded[end] ?? 0) & 0xc0) === 0x80) end--
+  return encoded.toString('utf8', 0, end)
+}

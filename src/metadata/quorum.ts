@@ -1,0 +1,148 @@
+import { LunarError } from '../core/base/errors.ts'
+
+/**
+ * Which copies of the metadata open a pool: a pure decision (engine.md section 3, Quorum; hazards 30, 31).
+ *
+ * A state is a place on a line of commits: (epoch, sequence). An epoch begins at a state of its parent epoch, so lines
+ * form a tree. A commit is acknowledged only when every member of the quorum at that state has it.
+ */
+export interface State {
+  readonly epoch: string
+  readonly epochNumber: number
+  readonly sequence: number
+  /** Disk ids of the quorum at this state; empty where a copy does not remember them, and then it is no candidate. */
+  readonly members: readonly string[]
+}
+
+/** What one readable quorum disk holds. */
+export interface QuorumCopy {
+  readonly disk: string
+  readonly head: State
+  /** States this copy passed on its line, the head included, in any order: starts of epochs, changes of membership. */
+  readonly line: readonly State[]
+}
+
+export interface Decision {
+  readonly winner: State
+  /** Copies whose head is the winner. */
+  readonly current: readonly string[]
+  /** Ancestors of the winner: to be brought up to date. */
+  readonly stale: readonly string[]
+  /**
+   * Stale copies of members that lack more than the last commit: commits come one after the other, so such a disk had
+   * acknowledged what it no longer has. It was put back to an older state, and its data with it. Epochs do not count: one
+   * that began and crashed acknowledged nothing.
+   */
+  readonly rolledBack: readonly string[]
+  /** Copies with blocks of a crashed or forced writer that the winner does not follow: overwritten. */
+  readonly leftover: readonly string[]
+  /** Members of the winner that no copy was given for. */
+  readonly absent: readonly string[]
+}
+
+/** Highest sequence of each epoch that a copy contains. */
+function reach(copy: QuorumCopy): Map<string, number> {
+  const map = new Map<string, number>()
+  for (const state of [...copy.line, copy.head]) map.set(state.epoch, Math.max(map.get(state.epoch) ?? -1, state.sequence))
+  return map
+}
+
+const sameState = (a: State, b: State): boolean => a.epoch === b.epoch && a.sequence === b.sequence
+const newer = (a: State, b: State): number => b.epochNumber - a.epochNumber || b.sequence - a.sequence
+
+export interface DecideOptions {
+  /** `--force=quorum`: what is left decides, also half or less of the newest membership. */
+  readonly force?: boolean
+  /** `--choose DISK`: the side of this disk wins a split brain. */
+  readonly choose?: string
+}
+
+/**
+ * @throws LunarError `ERR_QUORUM_LOST` when what cannot be read may be newer, `ERR_SPLIT_BRAIN` when two states, neither
+ *   following the other, each have more than half of their own members
+ */
+export function decideQuorum(copies: readonly QuorumCopy[], options: DecideOptions = {}): Decision {
+  const lines = new Map(copies.map(copy => [copy.disk, reach(copy)]))
+  const has = (disk: string, state: State): boolean => (lines.get(disk)?.get(state.epoch) ?? -1) >= state.sequence
+  const supporters = (state: State): string[] => state.members.filter(disk => has(disk, state))
+  const established = (state: State): boolean => supporters(state).length * 2 > state.members.length
+  const refuted = (state: State): boolean => !established(state) && state.members.some(disk => lines.has(disk) && !has(disk, state))
+  /** Whether a copy that holds `b` also holds `a`: `a` is `b` or an ancestor of it. */
+  const leadsTo = (a: State, b: State): boolean => {
+    if (a.epoch === b.epoch) return a.sequence <= b.sequence
+    return copies.some(copy => has(copy.disk, b) && has(copy.disk, a) && isBefore(copy, a, b))
+  }
+  const states: State[] = []
+  for (const copy of copies)
+    for (const state of [copy.head, ...copy.line]) if (state.members.length > 0 && !states.some(known => sameState(known, state))) states.push(state)
+  if (states.length === 0) throw new LunarError('ERR_QUORUM_LOST', 'Cannot open the pool: no quorum disk is readable')
+
+  const winner = options.choose !== undefined ? chosen(copies, options.choose) : pick()
+  return sort(winner)
+
+  function pick(): State {
+    const firm = states.filter(established)
+    const tops = firm.filter(state => !firm.some(other => other !== state && leadsTo(state, other)))
+    if (tops.length > 1) throw splitBrain(copies, tops)
+    const top = tops[0]
+    const pending = states.filter(state => !established(state) && !refuted(state) && !(top && leadsTo(state, top)))
+    if (top && pending.length === 0) return top
+    if (!options.force) throw quorumLost(copies, [...pending, ...states].sort(newer)[0]!)
+    const open = [...(top ? [top] : []), ...(pending.length > 0 ? pending : states)]
+    const heads = open.filter(state => !open.some(other => other !== state && leadsTo(state, other)))
+    if (heads.length > 1) throw splitBrain(copies, heads)
+    return heads[0]!
+  }
+
+  function sort(state: State): Decision {
+    const current: string[] = []
+    const stale: string[] = []
+    const rolledBack: string[] = []
+    const leftover: string[] = []
+    for (const copy of copies) {
+      if (sameState(copy.head, state)) current.push(copy.disk)
+      else if (leadsTo(copy.head, state)) {
+        stale.push(copy.disk)
+        if (state.members.includes(copy.disk) && state.sequence - copy.head.sequence >= 2) rolledBack.push(copy.disk)
+      } else leftover.push(copy.disk)
+    }
+    return { winner: state, current, stale, rolledBack, leftover, absent: state.members.filter(disk => !lines.has(disk)) }
+  }
+}
+
+/** Whether `a` comes before `b` on the line of one copy that holds both, in different epochs. */
+function isBefore(copy: QuorumCopy, a: State, b: State): boolean {
+  const numberOf = (epoch: string): number => [...copy.line, copy.head].find(state => state.epoch === epoch)?.epochNumber ?? -1
+  if (numberOf(a.epoch) >= numberOf(b.epoch)) return false
+  // The line of a copy has one state for the end of each epoch it left: `a` must not lie beyond it.
+  const end = reach(copy).get(a.epoch) ?? -1
+  return a.sequence <= end
+}
+
+function chosen(copies: readonly QuorumCopy[], disk: string): State {
+  const copy = copies.find(candidate => candidate.disk === disk)
+  if (!copy) throw new LunarError('ERR_DISK_NOT_FOUND', `Cannot choose disk ${disk}`, { why: 'it is not a readable quorum disk of the pool' })
+  return copy.head
+}
+
+const describe = (copies: readonly QuorumCopy[], state: State): string => {
+  const holders = copies.filter(copy => sameState(copy.head, state)).map(copy => copy.disk.slice(0, 8))
+  return `epoch ${state.epochNumber} (${state.epoch.slice(0, 8)}), sequence ${state.sequence}, on disk ${holders.join(', ') || 'none as the newest'}`
+}
+
+function splitBrain(copies: readonly QuorumCopy[], sides: readonly State[]): LunarError {
+  return new LunarError('ERR_SPLIT_BRAIN', 'Cannot open the pool: it was written in two places apart from each other', {
+    why: sides.map((side, i) => `side ${i + 1}: ${describe(copies, side)}`).join('; '),
+    blockers: sides.map(side => describe(copies, side)),
+  })
+}
+
+function quorumLost(copies: readonly QuorumCopy[], newest: State): LunarError {
+  const readable = newest.members.filter(disk => copies.some(copy => copy.disk === disk))
+  const needed = Math.floor(newest.members.length / 2) + 1
+  const missing = newest.members.filter(disk => !readable.includes(disk))
+  return new LunarError('ERR_QUORUM_LOST', 'Cannot open the pool: too few of its quorum disks can be read', {
+    why: `${readable.length} of ${newest.members.length} quorum disks are readable, ${needed} are needed; missing: ${missing.map(id => id.slice(0, 8)).join(', ') || 'none'}`,
+    blockers: missing,
+  })
+}

@@ -1,0 +1,153 @@
+import { LunarError } from '../core/base/errors.ts'
+import { keyOf, type Key } from './key.ts'
+import { struct, text, list, u16, u32, u64, u8, uuid, type Struct } from './struct.ts'
+
+/** Values of the records of the metadata map. Gaps are reserved and zero. */
+
+/** Key (pool, 0). */
+export const poolRecord = struct('poolRecord', 256, {
+  poolId: uuid(0, 'pool'),
+  name: text(16, 64, 'name'),
+  createdMs: u64(80, 'milliseconds since 1970'),
+  nextDisk: u32(88, 'number for the next disk; never reused'),
+  nextLun: u32(92, 'number for the next LUN; never reused'),
+  nextProcess: u32(96, 'number for the next process; never reused'),
+  nextRelationship: u32(100, 'number for the next relationship; reserved'),
+  metadataCopies: u8(104, 'copies of metadata blocks wanted'),
+  quorumWanted: u8(105, 'quorum disks wanted, 0: by the number of disks'),
+  spare: u8(106, 'reserved: spare space policy'),
+  comment: text(128, 128, 'free text of the operator'),
+})
+export type PoolRecord = ReturnType<typeof poolRecord.decode>
+
+export const diskStates = ['normal', 'missing', 'merging', 'replacing', 'regenerating', 'failed'] as const
+export type DiskStateName = (typeof diskStates)[number]
+
+export const DISK_WITNESS = 1
+/** Taken out of service by the operator: not taken back when it is seen again. */
+export const DISK_OFFLINE = 2
+
+/** Key (disk, number). */
+export const diskRecord = struct('diskRecord', 256, {
+  diskId: uuid(0, 'disk'),
+  size: u64(16, 'bytes'),
+  segmentsAt: u64(24, 'first byte of segment 0'),
+  segmentCount: u32(32, 'segments'),
+  journalRoom: u32(36, 'bytes reserved for the journal'),
+  state: u8(40, '0 normal, 1 missing, 2 merging, 3 replacing, 4 regenerating, 5 failed'),
+  flags: u8(41, 'bit 0: witness; bit 1: offline by the operator'),
+  ldad: u16(42, 'disk group'),
+  redundancySet: u16(44, 'set in the group'),
+  redundancyIndex: u16(46, 'index in the set'),
+  domain: text(48, 32, 'failure domain, empty when none'),
+  addedMs: u64(80, 'milliseconds since 1970'),
+  stateSinceMs: u64(88, 'milliseconds since 1970'),
+  errors: u64(96, 'I/O errors seen'),
+  reason: text(104, 120, 'why it is not normal'),
+})
+export type DiskRecord = ReturnType<typeof diskRecord.decode>
+
+export const LUN_RESERVED = 1
+export const LUN_INCOMPLETE = 2
+export const LUN_DELETED = 4
+/** Its space is being reserved: not acknowledged yet, and taken back when the pool is opened. */
+export const LUN_RESERVING = 8
+
+export const rangeFields = struct('lunRange', 16, {
+  endSlice: u32(0, 'first slice after the range; 0 when unused'),
+  raid: u8(4, 'redundancy type'),
+  stripe: u8(5, 'interleaved stores'),
+})
+
+/** Key (lun, number). */
+export const lunRecord = struct('lunRecord', 512, {
+  lunId: uuid(0, 'LUN'),
+  name: text(16, 64, 'name'),
+  size: u64(80, 'bytes'),
+  createdMs: u64(88, 'milliseconds since 1970'),
+  modifiedMs: u64(96, 'milliseconds since 1970, of the last administrative change'),
+  raid: u8(104, '1 raid0, 2 raid1'),
+  stripe: u8(105, 'interleaved stores, 1'),
+  flags: u16(106, 'bit 0: fully reserved; bit 1: incomplete import; bit 2: deleted, being reclaimed; bit 3: being reserved'),
+  ldad: u16(108, 'disk group'),
+  nextStore: u32(112, 'number for the next redundant store'),
+  boundSlices: u32(116, 'slices bound'),
+  storeCount: u32(120, 'redundant stores'),
+  reclaimFrom: u32(124, 'slices from this one on are being given back after a shrink; 0 when none'),
+  epoch: u32(128, 'reserved: epoch of the sharing tree'),
+  tree: u32(132, 'reserved: sharing tree the LUN is a source of'),
+  onFull: u8(136, 'reserved: policy when the pool is full'),
+  ranges: list(160, 16, rangeFields, 'reserved: ranges of other types'),
+})
+export type LunRecord = ReturnType<typeof lunRecord.decode>
+
+export const raidTypes = { raid0: 1, raid1: 2 } as const
+export type RaidName = keyof typeof raidTypes
+export const raidName = (number: number): RaidName => {
+  if (number === raidTypes.raid0) return 'raid0'
+  if (number === raidTypes.raid1) return 'raid1'
+  throw new LunarError('ERR_METADATA_DAMAGED', 'Cannot use a metadata record', { why: `redundancy type ${number} is not known` })
+}
+
+/** Slices in an LMAP record. Key (lmap, LUN, slice / 64), value 64 u32: 0 unbound, else 1 + store * 8 + slice in the store. */
+export const LMAP_SLICES = 64
+export const LMAP_VALUE = LMAP_SLICES * 4
+
+/** Most members of a redundant store: three copies of four columns. */
+export const RSD_MEMBERS_MAX = 12
+export const rsdMember = struct('rsdMember', 8, { disk: u32(0, 'disk number'), segment: u32(4, 'segment') })
+export const rsdFields = struct('rsd', 128, {
+  raid: u8(0, 'redundancy type, 0 when the place is free'),
+  memberCount: u8(1, 'members'),
+  bound: u8(2, 'bit n: slice n is bound'),
+  dirty: u8(3, 'bit n: slice n was given back and is not clean yet'),
+  home: u32(4, 'the 8 MiB of the LUN it was made for'),
+  generation: u32(8, 'allocation generation, for the owner records'),
+  checksums: u64(16, 'reserved: where checksums of its blocks lie'),
+  members: list(24, RSD_MEMBERS_MAX, rsdMember, 'segments: copy times 4 plus column'),
+})
+/** Redundant stores in an RSD record. Key (rsd, LUN, store / 4). */
+export const RSD_STORES = 4
+export const RSD_VALUE = RSD_STORES * rsdFields.size
+
+/** Segments in a segment-map record. Key (segments, disk, segment / 2048), 2 bits each, low bits first. */
+export const SEGMENTS_PER_RECORD = 2048
+export const SEGMENTS_VALUE = SEGMENTS_PER_RECORD / 4
+export const segmentStates = { clean: 0, used: 1, freed: 2, metadata: 3 } as const
+
+/** Stores in an open-region record. Key (open, LUN, store / 64), one byte a store, bit n: slice n is open. Missing: none is. */
+export const OPEN_STORES = 64
+
+/** Key (stale, LUN, store): one byte a member, bit n: the member missed a write to slice n. Missing: none did. */
+export const staleKey = (lun: number, store: number): Key => keyOf('stale', lun, store)
+
+export const processKinds = ['resync', 'reclaim'] as const
+export type ProcessKind = (typeof processKinds)[number]
+export const processStates = ['running', 'waiting', 'paused', 'done', 'failed', 'stopped'] as const
+
+/** Key (process, 0, number). */
+export const processRecord = struct('processRecord', 256, {
+  kind: u8(0, '0 resync, 1 reclaim'),
+  state: u8(1, '0 running, 1 waiting, 2 paused, 3 done, 4 failed, 5 stopped'),
+  target: u32(4, 'number of the disk or LUN, 0 for the pool'),
+  startedMs: u64(8, 'milliseconds since 1970'),
+  endedMs: u64(16, 'milliseconds since 1970, 0 while it runs'),
+  done: u64(24, 'bytes'),
+  total: u64(32, 'bytes'),
+  cursor: u64(40, 'where it goes on'),
+  delayMs: u32(48, 'pace: pause between steps'),
+  targetName: text(56, 64, 'name of the target when it was started'),
+  reason: text(120, 120, 'why it ended'),
+})
+export type ProcessRecord = ReturnType<typeof processRecord.decode>
+
+/** Events kept. Key (event, 0, number): u64 milliseconds since 1970, then UTF-8 lines: event, object, message. */
+export const EVENTS_KEPT = 1000
+
+/** A record's value, decoded. @throws LunarError `ERR_METADATA_DAMAGED` when it has another length than its table */
+export function decodeRecord<T>(table: Struct<T>, value: Uint8Array): T {
+  if (value.length !== table.size) {
+    throw new LunarError('ERR_METADATA_DAMAGED', `Cannot use a ${table.name}`, { why: `it has ${value.length} bytes, not ${table.size}` })
+  }
+  return table.decode(value)
+}

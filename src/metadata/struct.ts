@@ -1,0 +1,151 @@
+import { invariant, LunarError } from '../core/base/errors.ts'
+import { formatUuid, uuidBytes } from '../core/base/uuid.ts'
+
+/** One field of an on-disk structure: where it is, how wide, how it is read and written, what it means. */
+export interface Field<T> {
+  readonly offset: number
+  readonly length: number
+  readonly type: string
+  readonly about: string
+  get(view: DataView, base: number): T
+  set(view: DataView, base: number, value: T): void
+}
+
+const at = <T>(type: string, length: number, get: (view: DataView, at: number) => T, set: (view: DataView, at: number, value: T) => void) => {
+  return (offset: number, about: string): Field<T> => ({
+    offset,
+    length,
+    type,
+    about,
+    get: (view, base) => get(view, base + offset),
+    set: (view, base, value) => set(view, base + offset, value),
+  })
+}
+
+export const u8 = at<number>(
+  'u8',
+  1,
+  (v, o) => v.getUint8(o),
+  (v, o, x) => v.setUint8(o, x),
+)
+export const u16 = at<number>(
+  'u16',
+  2,
+  (v, o) => v.getUint16(o, true),
+  (v, o, x) => v.setUint16(o, x, true),
+)
+export const u32 = at<number>(
+  'u32',
+  4,
+  (v, o) => v.getUint32(o, true),
+  (v, o, x) => v.setUint32(o, x, true),
+)
+/** 64 bits on disk, a number in memory: values above 2^53 - 1 are refused on reading. */
+export const u64 = at<number>('u64', 8, readU64, writeU64)
+export const uuid = at<string>(
+  'uuid',
+  16,
+  (v, o) => formatUuid(new Uint8Array(v.buffer, v.byteOffset + o, 16)),
+  (v, o, x) => new Uint8Array(v.buffer, v.byteOffset + o, 16).set(uuidBytes(x)),
+)
+
+/** UTF-8, padded with zero bytes. */
+export function text(offset: number, length: number, about: string): Field<string> {
+  return at<string>(
+    `text[${length}]`,
+    length,
+    (v, o) => {
+      const bytes = Buffer.from(v.buffer, v.byteOffset + o, length)
+      const end = bytes.indexOf(0)
+      return bytes.toString('utf8', 0, end < 0 ? length : end)
+    },
+    (v, o, x) => {
+      const bytes = Buffer.from(x, 'utf8')
+      invariant(bytes.length <= length, `text of ${bytes.length} bytes in a field of ${length}`)
+      const target = new Uint8Array(v.buffer, v.byteOffset + o, length)
+      target.fill(0)
+      target.set(bytes)
+    },
+  )(offset, about)
+}
+
+/** `count` whole structures, one after the other. */
+export function list<T>(offset: number, count: number, of: Struct<T>, about: string): Field<T[]> {
+  return at<T[]>(
+    `${of.name}[${count}]`,
+    of.size * count,
+    (v, o) => Array.from({ length: count }, (_, i) => of.decodeView(v, o + i * of.size)),
+    (v, o, x) => {
+      invariant(x.length <= count, `${x.length} of at most ${count} ${of.name}`)
+      x.forEach((item, i) => {
+        of.encodeView(v, o + i * of.size, item)
+      })
+    },
+  )(offset, about)
+}
+
+function readU64(view: DataView, offset: number): number {
+  const value = view.getUint32(offset + 4, true) * 0x1_0000_0000 + view.getUint32(offset, true)
+  if (value > Number.MAX_SAFE_INTEGER) throw new LunarError('ERR_METADATA_DAMAGED', 'Cannot use a metadata field', { why: 'its value is above 2^53' })
+  return value
+}
+
+function writeU64(view: DataView, offset: number, value: number): void {
+  invariant(Number.isSafeInteger(value) && value >= 0, `${value} is no unsigned 53-bit number`)
+  view.setUint32(offset, value >>> 0, true)
+  view.setUint32(offset + 4, Math.floor(value / 0x1_0000_0000), true)
+}
+
+type Fields<T> = { readonly [K in keyof T]: Field<T[K]> }
+
+/** An on-disk structure: its table of fields is layout, codec and documentation in one. Little-endian; gaps are reserved and zero. */
+export interface Struct<T> {
+  readonly name: string
+  readonly size: number
+  readonly fields: Fields<T>
+  /** A fresh buffer of `size` bytes. */
+  encode(value: T): Uint8Array
+  encodeInto(target: Uint8Array, offset: number, value: T): void
+  decode(bytes: Uint8Array, offset?: number): T
+  encodeView(view: DataView, base: number, value: T): void
+  decodeView(view: DataView, base: number): T
+}
+
+export function struct<F extends Record<string, Field<unknown>>>(
+  name: string,
+  size: number,
+  fields: F,
+): Struct<{ [K in keyof F]: F[K] extends Field<infer T> ? T : never }> {
+  type T = { [K in keyof F]: F[K] extends Field<infer V> ? V : never }
+  const ordered = Object.entries(fields).sort(([, a], [, b]) => a.offset - b.offset)
+  let end = 0
+  for (const [key, field] of ordered) {
+    invariant(field.offset >= end && field.offset + field.length <= size, `field ${name}.${key} overlaps another or leaves its structure`)
+    end = field.offset + field.length
+  }
+  const view = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const encodeView = (target: DataView, base: number, value: T): void => {
+    for (const [key, field] of ordered) field.set(target, base, value[key as keyof T])
+  }
+  const decodeView = (source: DataView, base: number): T => {
+    const value: Record<string, unknown> = {}
+    for (const [key, field] of ordered) value[key] = field.get(source, base)
+    return value as T
+  }
+  return {
+    name,
+    size,
+    fields: fields as unknown as Fields<T>,
+    encodeView,
+    decodeView,
+    encode: value => {
+      const bytes = new Uint8Array(size)
+      encodeView(view(bytes), 0, value)
+      return bytes
+    },
+    encodeInto: (target, offset, value) => {
+      encodeView(view(target), offset, value)
+    },
+    decode: (bytes, offset = 0) => decodeView(view(bytes), offset),
+  }
+}

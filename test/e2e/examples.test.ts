@@ -1,0 +1,65 @@
+import { spawnSync } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { delimiter, join, resolve } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+
+/**
+ * Every example that `--help` shows is run, command by command, in a folder with a pool `tank` as the examples assume it:
+ * four disks, LUNs db (raid1, written) and web (raid0), a task 1, an image to import and a block to write.
+ */
+const manifest = JSON.parse(readFileSync('oclif.manifest.json', 'utf8')) as { commands: Record<string, { examples?: string[] }> }
+const base = mkdtempSync(join(tmpdir(), 'lunar-examples-'))
+const work = join(base, 'work')
+const kept = join(base, 'kept')
+const bin = join(base, 'bin')
+const env = { ...process.env, LUNAR_HOME: join(work, 'home'), LUNAR_POOL: '', NO_COLOR: '1', PATH: `${bin}${delimiter}${process.env['PATH'] ?? ''}` }
+
+function run(line: string): { status: number | null; stderr: string } {
+  const { status, stderr } = spawnSync('bash', ['-c', line], { cwd: work, env, encoding: 'utf8', timeout: 25_000 })
+  return { status, stderr }
+}
+
+/** Copies the folder with its sparse images; paths stay the same, so the registry stays right. */
+function restore(from: string, to: string): void {
+  rmSync(to, { recursive: true, force: true })
+  const copied = spawnSync('cp', ['-a', '--sparse=always', from, to], { encoding: 'utf8' })
+  expect(copied.stderr).toBe('')
+}
+
+beforeAll(() => {
+  expect(existsSync('dist/lunar.cjs'), 'the bundle is built: npm run build').toBe(true)
+  mkdirSync(bin)
+  writeFileSync(join(bin, 'lunar'), `#!/bin/sh\nexec "${process.execPath}" "${resolve('bin/lunar.cjs')}" "$@"\n`)
+  chmodSync(join(bin, 'lunar'), 0o755)
+  mkdirSync(work)
+  writeFileSync(join(work, 'disk.img'), Buffer.alloc(3 * 1024 * 1024, 'image'))
+  writeFileSync(join(work, 'block.bin'), Buffer.alloc(4096, 'block'))
+  for (const line of [
+    'lunar pool create tank d1.img d2.img d3.img d4.img --size 1GiB',
+    'lunar lun create tank/db --size 384MiB --raid raid1',
+    'lunar lun create tank/web --size 64MiB --raid raid0',
+    'lunar lun write tank/db disk.img',
+    'lunar lun create tank/gone --size 8MiB --raid raid0',
+    'lunar lun write tank/gone block.bin',
+    'lunar lun delete tank/gone --yes',
+    'lunar task wait 1 --pool tank',
+  ]) {
+    expect(run(line), line).toMatchObject({ status: 0 })
+  }
+  restore(work, kept)
+}, 60_000)
+afterAll(() => {
+  rmSync(base, { recursive: true, force: true })
+})
+
+describe.each(Object.entries(manifest.commands))('%s', (id, { examples }) => {
+  test('its examples run as they stand', () => {
+    expect(examples?.length, `${id} has two or three examples`).toBeGreaterThan(0)
+    if (id === 'pool:create') {
+      rmSync(work, { recursive: true })
+      mkdirSync(work)
+    } else restore(kept, work)
+    for (const line of examples ?? []) expect(run(line), line).toMatchObject({ status: 0 })
+  })
+})

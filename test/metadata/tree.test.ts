@@ -1,0 +1,112 @@
+import { expect, test } from 'vitest'
+import { Random } from '../../src/core/base/random.ts'
+import { Batch } from '../../src/metadata/batch.ts'
+import { isNode, type Pointer } from '../../src/metadata/node.ts'
+import { Tree, type TreeRoot } from '../../src/metadata/tree.ts'
+
+const poolId = '11111111-2222-4333-8444-555555555555'
+
+/** Blocks on a "disk" that never reuses a place, so that every old root stays readable. */
+class Store {
+  readonly blocks = new Map<number, Uint8Array>()
+  readonly live = new Set<number>()
+  private next = 1
+  root: TreeRoot | undefined
+  readonly read = (pointer: Pointer): Promise<Uint8Array> => {
+    const block = this.blocks.get(pointer.address)
+    if (!block || !isNode(block, poolId, pointer)) return Promise.reject(new Error(`block ${pointer.address} is not there`))
+    return Promise.resolve(block)
+  }
+  checkpoint(tree: Tree, sequence: number): void {
+    const { root, blocks } = tree.freeze(
+      poolId,
+      sequence,
+      () => {
+        this.live.add(this.next)
+        return this.next++
+      },
+      address => {
+        expect(this.live.delete(address), `block ${address} is released once`).toBe(true)
+      },
+    )
+    for (const { address, bytes } of blocks) this.blocks.set(address, bytes)
+    this.root = root
+  }
+}
+
+async function contents(tree: Tree): Promise<string[]> {
+  const rows: string[] = []
+  for await (const { hi, lo, value } of tree.range({ hi: 0, lo: 0 }, { hi: Number.MAX_SAFE_INTEGER, lo: 0 }))
+    rows.push(`${hi}.${lo}=${Buffer.from(value).toString('hex')}`)
+  return rows
+}
+
+test.each(Array.from({ length: 12 }, (_, seed) => seed + 1))(
+  'a tree holds what a sorted map holds, across checkpoints, reloads and a small cache (seed %i)',
+  async seed => {
+    const random = new Random(seed)
+    const store = new Store()
+    let tree = new Tree(store.read, undefined, 4)
+    const model = new Map<string, { hi: number; lo: number; value: Uint8Array }>()
+    for (let step = 0; step < 400; step++) {
+      const batch = new Batch()
+      for (let i = random.between(1, 8); i > 0; i--) {
+        const hi = random.below(4)
+        const lo = random.chance(0.5) ? random.below(40) : random.below(2 ** 40)
+        const key = `${hi}.${lo}`
+        const old = model.get(key)
+        const dice = random.fraction()
+        if (dice < 0.5) {
+          const value = new Uint8Array(random.below(600)).fill(random.below(256))
+          batch.put({ hi, lo }, value)
+          model.set(key, { hi, lo, value })
+        } else if (dice < 0.75) {
+          const picked = model.size > 0 ? [...model.values()][random.below(model.size)]! : { hi, lo }
+          batch.delete(picked)
+          model.delete(`${picked.hi}.${picked.lo}`)
+        } else {
+          const size = random.between(1, 300)
+          const at = random.below(size)
+          const value = new Uint8Array(Math.max(size, old?.value.length ?? 0))
+          if (old) value.set(old.value)
+          value[at] = 77
+          batch.patch({ hi, lo }, at, Uint8Array.of(77), size)
+          model.set(key, { hi, lo, value })
+        }
+      }
+      await tree.loadFor(batch)
+      const bound = tree.changeBound(batch)
+      const before = tree.changedCount()
+      tree.apply(batch)
+      expect(tree.changedCount() - before, 'the bound on changed blocks holds').toBeLessThanOrEqual(bound)
+      if (random.chance(0.05)) store.checkpoint(tree, step)
+      if (random.chance(0.02)) {
+        store.checkpoint(tree, step)
+        tree = new Tree(store.read, store.root, 4)
+      }
+      tree.trimCache()
+    }
+    const expected = [...model.values()]
+      .sort((a, b) => a.hi - b.hi || a.lo - b.lo)
+      .map(({ hi, lo, value }) => `${hi}.${lo}=${Buffer.from(value).toString('hex')}`)
+    expect(await contents(tree)).toEqual(expected)
+    store.checkpoint(tree, 1000)
+    const used = new Set<number>()
+    const reopened = new Tree(store.read, store.root)
+    await reopened.visitBlocks(pointer => used.add(pointer.address))
+    expect(used, 'what is not released is what the tree uses').toEqual(store.live)
+    expect(await contents(reopened)).toEqual(expected)
+  },
+)
+
+test('records that arrive in order fill their blocks', async () => {
+  const store = new Store()
+  const tree = new Tree(store.read, undefined)
+  for (let i = 0; i < 4000; i++) {
+    const batch = new Batch().put({ hi: 1, lo: i }, new Uint8Array(64))
+    await tree.loadFor(batch)
+    tree.apply(batch)
+  }
+  store.checkpoint(tree, 1)
+  expect(store.live.size).toBeLessThan((4000 * 82) / 4096 / 0.8)
+})

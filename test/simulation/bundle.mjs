@@ -1,0 +1,20 @@
+/** Makes one program of the simulation and the sources of a tree, for scripts that run it without the test runner. */
+import { join } from 'node:path'
+import { build } from 'esbuild'
+
+/** @returns the path of the program */
+export async function bundleSimulation(tree, into) {
+  const outfile = join(into, 'simulation.mjs')
+  await build({
+    entryPoints: [join(tree, 'test', 'simulation', 'torture-main.ts')],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    packages: 'external',
+    sourcemap: 'inline',
+    logLevel: 'warning',
+  })
+  return outfile
+}

@@ -1,0 +1,226 @@
+/** What an open pool contains, read as a user reads it, and what must hold inside of it. */
+import { isCode } from '../../src/core/base/errors.ts'
+import { KIB, SECTOR } from '../../src/core/base/units.ts'
+import type { BlockDevice } from '../../src/core/block/device.ts'
+import { columnParts, COLUMNS, SLICE, SLICE_ON_MEMBER, SLICES } from '../../src/core/raid/geometry.ts'
+import { storeOf, sliceOf } from '../../src/core/lun/slice-map.ts'
+import type { Lun } from '../../src/core/lun/lun.ts'
+import { kindOf, type Kind } from '../../src/metadata/key.ts'
+import { SEGMENT } from '../../src/metadata/layout.ts'
+import { LUN_RESERVING } from '../../src/metadata/records.ts'
+import type { Running } from './machine.ts'
+import { describeStamp, LOST, versionsIn } from './stamps.ts'
+
+export interface LunImage {
+  readonly number: number
+  readonly name: string
+  readonly size: number
+  readonly raid: 'raid0' | 'raid1'
+  /** Being reserved or imported when the pool was opened. */
+  readonly incomplete: boolean
+  readonly versions: Uint32Array
+}
+
+export interface PoolImage {
+  readonly luns: readonly LunImage[]
+  readonly comment: string
+  readonly domains: ReadonlyMap<number, string>
+  readonly offline: ReadonlyMap<number, boolean>
+}
+
+/** Reads are retried in pieces of this size when some of a LUN cannot be read. */
+const PIECE = 64 * KIB
+
+/** Reads whole LUNs into one buffer that grows, again and again. */
+class Reader {
+  private buffer = new Uint8Array(0)
+
+  async versions(device: BlockDevice, size: number, uid: number): Promise<Uint32Array> {
+    if (this.buffer.length < size) this.buffer = new Uint8Array(size)
+    const into = this.buffer.subarray(0, size)
+    try {
+      await device.read(0, into)
+      return versionsIn(into, uid, 0)
+    } catch (error) {
+      if (!isCode(error, 'ERR_DATA_LOST')) throw error
+    }
+    const versions = new Uint32Array(size / SECTOR)
+    for (let at = 0; at < size; at += PIECE) {
+      const piece = into.subarray(at, at + PIECE)
+      try {
+        await device.read(at, piece)
+        versions.set(versionsIn(piece, uid, at / SECTOR), at / SECTOR)
+      } catch (error) {
+        if (!isCode(error, 'ERR_DATA_LOST')) throw error
+        versions.fill(LOST, at / SECTOR, (at + piece.length) / SECTOR)
+      }
+    }
+    return versions
+  }
+}
+const reader = new Reader()
+
+/**
+ * Reads everything a pool contains.
+ * @param uidOf the number that the stamps of a LUN carry; undefined for a LUN that must not exist
+ */
+export async function readPool({ engine, parts }: Running, uidOf: (number: number) => number | undefined): Promise<PoolImage> {
+  const luns: LunImage[] = []
+  for (const lun of parts.luns.all) {
+    const uid = uidOf(lun.number)
+    if (uid === undefined) throw new Error(`LUN ${lun.number} "${lun.name}" exists and was never asked for`)
+    const device = await engine.openLun(lun.name, { readOnly: true, incomplete: true })
+    luns.push({
+      number: lun.number,
+      name: lun.name,
+      size: lun.size,
+      raid: lun.raid,
+      incomplete: lun.isIncomplete || (lun.record.flags & LUN_RESERVING) !== 0,
+      versions: await reader.versions(device, lun.size, uid),
+    })
+    await device.close()
+  }
+  return { luns, comment: parts.pool.record.comment, ...disksOf(parts) }
+}
+
+function disksOf({ pool }: Running['parts']): { domains: Map<number, string>; offline: Map<number, boolean> } {
+  const disks = [...pool.disks.values()]
+  return { domains: new Map(disks.map(disk => [disk.number, disk.domain])), offline: new Map(disks.map(disk => [disk.number, disk.isOffline])) }
+}
+
+/** @throws Error where two images of one pool differ */
+export function sameImage(before: PoolImage, after: PoolImage, when: string): void {
+  const list = ({ luns }: PoolImage): string => luns.map(({ number, name, size }) => `${number} "${name}" ${size}`).join(', ')
+  if (list(before) !== list(after)) throw new Error(`${when} the LUNs are ${list(after)}, before ${list(before)}`)
+  if (before.comment !== after.comment) throw new Error(`${when} the comment is "${after.comment}", before "${before.comment}"`)
+  before.luns.forEach((lun, i) => {
+    const other = after.luns[i]!.versions
+    if (Buffer.compare(bytesOf(lun.versions), bytesOf(other)) === 0) return
+    const sector = lun.versions.findIndex((version, at) => version !== other[at])
+    throw new Error(`${when} sector ${sector} of LUN "${lun.name}" (${lun.raid}) has version ${other[sector]}, before ${lun.versions[sector]}`)
+  })
+}
+
+const bytesOf = (words: Uint32Array): Uint8Array => new Uint8Array(words.buffer, words.byteOffset, words.byteLength)
+
+/** `metadata check` finds nothing. */
+export async function checkMetadata({ engine }: Running, when: string): Promise<void> {
+  const { data } = await engine.call('metadata.check', {})
+  if (!data.ok) throw new Error(`${when} metadata check finds: ${data.problems.map(({ code, object, message }) => `${code} ${object}: ${message}`).join('; ')}`)
+}
+
+/** The kinds of records that the pool has now. */
+export async function recordKinds({ parts }: Running): Promise<Set<Kind>> {
+  const kinds = new Set<Kind>()
+  for await (const { hi } of parts.pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)) {
+    const kind = kindOf(hi)
+    if (kind) kinds.add(kind)
+  }
+  return kinds
+}
+
+/** What counts as clean reads as zeros on its disk: segments, and slices of stores that may be bound without being cleaned. */
+export async function checkClean({ parts }: Running, when: string): Promise<void> {
+  const { pool, luns } = parts
+  for (const [number, map] of pool.segments) {
+    const disk = pool.disk(number)
+    if (!disk.device) continue
+    for (const segment of map.find('clean', 0, map.total)) {
+      const data = await firstData(disk.device, disk.offsetOf(segment, 0), SEGMENT)
+      if (data !== undefined) throw new Error(`${when} segment ${segment} of disk ${number} counts as clean and holds ${data}`)
+    }
+  }
+  for (const lun of [...luns.all, ...luns.toReclaim]) {
+    for await (const store of storesOf(lun)) {
+      const { table } = lun.stores
+      for (let member = 0; member < table.memberCount; member++) {
+        const disk = pool.disk(table.diskOf(store, member))
+        if (!disk.device || (lun.stores.mirrored && !disk.inService)) continue
+        for (let slice = 0; slice < SLICES; slice++) {
+          if (((table.boundMask(store) | table.dirtyMask(store)) & (1 << slice)) !== 0 || lun.stores.isStale(store, slice, member)) continue
+          const at = disk.offsetOf(table.segmentOf(store, member), slice * SLICE_ON_MEMBER)
+          const data = await firstData(disk.device, at, SLICE_ON_MEMBER)
+          if (data !== undefined)
+            throw new Error(
+              `${when} slice ${slice} of store ${store} of LUN "${lun.name}" is unbound and clean, and member ${member} (disk ${disk.number}, byte ${at}) holds ${data}`,
+            )
+        }
+      }
+    }
+  }
+}
+
+/** What the first sector of a range that is not zeros holds; undefined when all are. */
+async function firstData(device: BlockDevice, offset: number, length: number): Promise<string | undefined> {
+  for (const extent of await device.extents(offset, length)) {
+    if (extent.kind !== 'data') continue
+    const bytes = new Uint8Array(extent.length)
+    await device.read(extent.offset, bytes)
+    const at = bytes.findIndex(byte => byte !== 0)
+    if (at >= 0) return describeStamp(new Uint32Array(bytes.buffer, at - (at % SECTOR), SECTOR / 4))
+  }
+  return undefined
+}
+
+/** The stores that slices of a LUN are bound to. */
+async function* storesOf(lun: Lun): AsyncGenerator<number> {
+  const seen = new Set<number>()
+  for await (const { place } of lun.map.bound(0, 0xffff_fffe)) {
+    if (seen.has(storeOf(place))) continue
+    seen.add(storeOf(place))
+    await lun.stores.table.load(storeOf(place))
+    yield storeOf(place)
+  }
+}
+
+/** Every copy of a bound slice that may be read holds the same bytes. Nothing is being written. */
+export async function checkCopies({ parts }: Running, when: string): Promise<void> {
+  const first = new Uint8Array(SLICE_ON_MEMBER)
+  const other = new Uint8Array(SLICE_ON_MEMBER)
+  for (const lun of parts.luns.all) {
+    if (!lun.stores.mirrored) continue
+    for await (const { slice, place } of lun.map.bound(0, lun.sliceCount)) {
+      const store = storeOf(place)
+      const { table } = lun.stores
+      await table.load(store)
+      for (let column = 0; column < COLUMNS; column++) {
+        const members = lun.stores.readable(store, sliceOf(place), column)
+        const read = async (member: number, into: Uint8Array): Promise<void> => {
+          await parts.pool.disk(table.diskOf(store, member)).read(table.segmentOf(store, member), sliceOf(place) * SLICE_ON_MEMBER, [into])
+        }
+        if (members.length < 2) continue
+        await read(members[0]!, first)
+        for (const member of members.slice(1)) {
+          await read(member, other)
+          if (Buffer.compare(first, other) !== 0)
+            throw new Error(
+              `${when} the copies of slice ${slice} of LUN "${lun.name}" differ in column ${column} (store ${store}, bytes from ${slice * SLICE})`,
+            )
+        }
+      }
+    }
+  }
+}
+
+/** For messages: where a sector of a LUN lies, and what every copy of it holds. */
+export async function describeSector({ parts: { pool } }: Running, lun: Lun, sector: number): Promise<string> {
+  const slice = Math.floor((sector * SECTOR) / SLICE)
+  await lun.map.load(slice)
+  const place = lun.map.place(slice)
+  if (place < 0) return `slice ${slice} of LUN ${lun.number} is unbound`
+  const store = storeOf(place)
+  const { table } = lun.stores
+  await table.load(store)
+  const [part] = columnParts(sliceOf(place) * SLICE + ((sector * SECTOR) % SLICE), SECTOR)
+  const lines = [`slice ${slice} of LUN ${lun.number} is slice ${sliceOf(place)} of store ${store}${lun.stores.isOpen(store, sliceOf(place)) ? ', open' : ''}`]
+  for (let member = part!.column; member < table.memberCount; member += COLUMNS) {
+    const disk = pool.disk(table.diskOf(store, member))
+    const words = new Uint32Array(SECTOR / 4)
+    if (disk.device) await disk.device.read(disk.offsetOf(table.segmentOf(store, member), part!.at), new Uint8Array(words.buffer))
+    const state = `${disk.state}${lun.stores.isStale(store, sliceOf(place), member) ? ', stale' : ''}`
+    lines.push(
+      `  member ${member} on disk ${disk.number} (${state}) at ${disk.offsetOf(table.segmentOf(store, member), part!.at)}: ${disk.device ? describeStamp(words) : 'away'}`,
+    )
+  }
+  return lines.join('\n')
+}

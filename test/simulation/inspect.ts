@@ -1,0 +1,225 @@
+/** Opens what a crash left and holds all of it to the model. */
+import { isCode } from '../../src/core/base/errors.ts'
+import type { Random } from '../../src/core/base/random.ts'
+import { SECTOR } from '../../src/core/base/units.ts'
+import type { SimulatedDisk } from '../../src/core/block/simulated.ts'
+import { checkClean, checkCopies, checkMetadata, describeSector, readPool, recordKinds, sameImage, type PoolImage } from './image.ts'
+import type { Life } from './life.ts'
+import { activity, finish, openPool, type Running, type Sources } from './machine.ts'
+import { atCut, WrongSector, type PoolModel } from './model.ts'
+import { textOf } from './text.ts'
+import { stampedData } from './stamps.ts'
+
+/** What is known about a state besides the model. */
+export interface Expectation {
+  readonly model: PoolModel
+  readonly cut: number
+  /** Whether redundancy was whole until the cut, so that one disk may be lost. */
+  readonly whole: boolean
+}
+
+/** How thorough a look is: each includes those before it. */
+export type Depth = 'read' | 'settle' | 'reopen'
+
+export const uidIn =
+  (model: PoolModel) =>
+  (number: number): number | undefined =>
+    model.luns.get(number)?.uid
+
+/** Waits for work on disks that complete at once. */
+export const quick = <T>(disks: readonly SimulatedDisk[], work: Promise<T>, what: string): Promise<T> =>
+  finish(
+    work,
+    () => activity(disks),
+    () => what,
+  )
+
+/**
+ * Opens the pool, reads all of it, and holds it to the model; then reads it again, at once, when the processes are done, and
+ * after a clean close.
+ *
+ * @param disks those that are there; a disk that is lost is left out
+ * @returns what it contained, and the kinds of its records
+ */
+export async function inspect(
+  disks: readonly SimulatedDisk[],
+  sources: Sources,
+  expectation: Expectation,
+  depth: Depth,
+  lost = false,
+): Promise<{ image: PoolImage; kinds: Set<string> }> {
+  const running = await quick(disks, openPool(disks, sources), 'opening')
+  try {
+    return await inspectOpen(running, disks, sources, expectation, depth, lost)
+  } catch (error) {
+    const lun = error instanceof WrongSector ? running.parts.luns.all.find(({ number }) => expectation.model.luns.get(number)?.uid === error.uid) : undefined
+    const where = lun && error instanceof WrongSector ? [await describeSector(running, lun, error.sector)] : []
+    throw new Error([textOf(error), ...where, describeOpening(running)].join('\n'), { cause: error })
+  }
+}
+
+/** For messages: which copies of the metadata the pool was opened from. */
+function describeOpening({ parts: { pool } }: Running): string {
+  const { decision, replayedBlocks } = pool.metadata.report
+  const name = (id: string): string => [...pool.disks.values()].find(disk => disk.id === id)?.label ?? id
+  const list = (ids: readonly string[]): string => ids.map(name).join(' ') || 'none'
+  const { winner, current, stale, leftover, absent } = decision
+  return [
+    `opened epoch ${winner.epochNumber}, sequence ${winner.sequence}, ${replayedBlocks} blocks replayed, members ${list(winner.members)}; current ${list(current)}, stale ${list(stale)}, leftover ${list(leftover)}, absent ${list(absent)}`,
+    `disks now: ${[...pool.disks.values()].map(disk => `${disk.number} ${disk.label} ${disk.state}${disk.device ? '' : ' away'}`).join(', ')}`,
+  ].join('\n')
+}
+
+async function inspectOpen(
+  running: Running,
+  disks: readonly SimulatedDisk[],
+  sources: Sources,
+  expectation: Expectation,
+  depth: Depth,
+  lost: boolean,
+): Promise<{ image: PoolImage; kinds: Set<string> }> {
+  const { engine } = running
+  const uidOf = uidIn(expectation.model)
+  await checkMetadata(running, 'after a crash')
+  const kinds = await recordKinds(running)
+  const image = await quick(disks, readPool(running, uidOf), 'reading')
+  hold(image, running, expectation, lost)
+  if (depth === 'read') return { image, kinds }
+  await checkClean(running, 'after a crash')
+  sameImage(image, await quick(disks, readPool(running, uidOf), 'reading again'), 'read again')
+  await quick(disks, engine.settled(), 'settling')
+  sameImage(image, await quick(disks, readPool(running, uidOf), 'reading'), 'after resync and reclaim')
+  await checkSettled(running, 'after resync and reclaim', lost)
+  if (depth === 'settle') return { image, kinds }
+  await quick(disks, engine.close(), 'closing')
+  const again = await quick(disks, openPool(disks, sources), 'opening again')
+  await checkSettled(again, 'after a clean close', lost)
+  if (!again.parts.pool.metadata.report.cleanShutdown) throw new Error('a clean close is taken for a crash')
+  sameImage(image, await quick(disks, readPool(again, uidOf), 'reading'), 'after a clean close')
+  await quick(disks, again.engine.close(), 'closing')
+  return { image, kinds }
+}
+
+async function checkSettled(running: Running, when: string, lost: boolean): Promise<void> {
+  await checkMetadata(running, when)
+  await checkClean(running, when)
+  await checkCopies(running, when)
+  const { pool, luns } = running.parts
+  const failed = (await running.engine.call('task.list', {})).data.find(task => task.state === 'failed')
+  if (failed) throw new Error(`${when} task ${failed.kind} has failed: ${failed.reason}`)
+  if (luns.toReclaim.length > 0) throw new Error(`${when} LUN ${luns.toReclaim[0]!.number} is still to be reclaimed`)
+  if (lost) return
+  for (const stores of pool.stores.values()) if (stores.unsyncedSlices.length > 0) throw new Error(`${when} LUN ${stores.lun} is still to be resynced`)
+  for (const disk of pool.disks.values()) if (disk.state === 'merging') throw new Error(`${when} disk ${disk.number} is still merging`)
+}
+
+/** @throws Error where what was found is not what the model allows at the cut */
+function hold(image: PoolImage, running: Running, { model, cut, whole }: Expectation, lost: boolean): void {
+  const view = atCut(cut)
+  const found = new Map(image.luns.map(lun => [lun.number, lun]))
+  for (const [number, lun] of model.luns) {
+    const there = found.get(number)
+    const allowed = lun.entry.allowedAt(cut)
+    if (!there) {
+      if (!allowed.includes(undefined)) throw new Error(`LUN ${number} "${lun.name}" is gone, it must be ${describe(allowed)}`)
+      continue
+    }
+    if (there.raid !== lun.raid) throw new Error(`LUN ${number} is ${there.raid}, it must be ${lun.raid}`)
+    if (!allowed.some(entry => entry?.name === there.name && entry.size === there.size))
+      throw new Error(`LUN ${number} is "${there.name}" of ${there.size} bytes, it must be ${describe(allowed)}`)
+    lun.check(there.versions, 0, view, { lost: lost && (lun.raid === 'raid0' || !whole), before: lost })
+  }
+  const names = new Set(image.luns.map(({ name }) => name))
+  if (names.size < image.luns.length) throw new Error('two LUNs have the same name')
+  if (!model.comment.allowedAt(cut).includes(image.comment))
+    throw new Error(`the comment is "${image.comment}", it must be ${JSON.stringify(model.comment.allowedAt(cut))}`)
+  const count = running.parts.pool.disks.size
+  if (!model.diskCount.allowedAt(cut).includes(count))
+    throw new Error(`the pool has ${count} disks, it must have ${model.diskCount.allowedAt(cut).join(' or ')}`)
+  for (const [number, history] of model.domains) {
+    const domain = image.domains.get(number)
+    if (domain !== undefined && !history.allowedAt(cut).includes(domain))
+      throw new Error(`disk ${number} has domain "${domain}", it must be ${JSON.stringify(history.allowedAt(cut))}`)
+  }
+  for (const [number, history] of model.offline) {
+    const offline = image.offline.get(number)
+    if (offline !== undefined && !history.allowedAt(cut).includes(offline))
+      throw new Error(`disk ${number} ${offline ? 'is' : 'is not'} offline, it must be ${history.allowedAt(cut).join(' or ')}`)
+  }
+}
+
+const describe = (entries: readonly ({ name: string; size: number } | undefined)[]): string =>
+  entries.map(entry => (entry ? `"${entry.name}" of ${entry.size} bytes` : 'absent')).join(' or ')
+
+/** A view reads the same without writing anything. */
+export async function inspectView(disks: readonly SimulatedDisk[], sources: Sources, model: PoolModel, image: PoolImage): Promise<void> {
+  const view = await quick(disks, openPool(disks, sources, { view: true }), 'opening a view')
+  const seen = await quick(disks, readPool(view, uidIn(model)), 'reading a view')
+  // What was being reserved in the crash is not there any more once an owner has opened the pool.
+  sameImage(image, { ...seen, luns: seen.luns.filter(lun => !lun.incomplete) }, 'in a view')
+  await view.engine.close()
+  for (const { name, counters } of disks) {
+    if (counters.writes + counters.durables + counters.flushes + counters.punches + counters.zeros + counters.reserves > 0)
+      throw new Error(`a view wrote to ${name}`)
+  }
+}
+
+/**
+ * A disk that was lost in the crash is found again after the pool was written without it: nothing that it missed is read from it,
+ * and in the end every copy is equal.
+ */
+export async function inspectReturn(
+  disks: readonly SimulatedDisk[],
+  lostIndex: number,
+  sources: Sources,
+  expectation: Expectation,
+  random: Random,
+  counters: { version: number },
+): Promise<void> {
+  const uidOf = uidIn(expectation.model)
+  const rest = disks.filter((_, i) => i !== lostIndex)
+  let running = await quick(disks, openPool(rest, sources, { all: disks }), 'opening without a disk')
+  await quick(disks, engineSettled(running), 'settling without a disk')
+  await writeSome(running, expectation.model, random, counters)
+  const before = await quick(disks, readPool(running, uidOf), 'reading without a disk')
+  if (random.chance(0.5)) {
+    const away = [...running.parts.pool.disks.values()].find(disk => !disk.device)
+    if (away) await quick(disks, running.engine.call('disk.online', { disk: String(away.number) }), 'bringing a disk online')
+  } else {
+    await quick(disks, running.engine.close(), 'closing without a disk')
+    running = await quick(disks, openPool(disks, sources), 'opening with the disk that was lost')
+  }
+  const raid1 = ({ luns, ...image }: PoolImage): PoolImage => ({ ...image, luns: luns.filter(({ raid }) => raid === 'raid1') })
+  sameImage(raid1(before), raid1(await quick(disks, readPool(running, uidOf), 'reading')), 'with the disk that was lost')
+  await quick(disks, engineSettled(running), 'settling with the disk that was lost')
+  await checkSettled(running, 'with the disk that was lost', true)
+  sameImage(raid1(before), raid1(await quick(disks, readPool(running, uidOf), 'reading')), 'with the disk that was lost, resynced')
+  await quick(disks, running.engine.close(), 'closing')
+}
+
+const engineSettled = ({ engine }: Running): Promise<void> => engine.settled()
+
+/** Overwrites parts of every mirror. */
+async function writeSome(running: Running, model: PoolModel, random: Random, counters: { version: number }): Promise<void> {
+  for (const lun of running.parts.luns.all) {
+    const known = model.luns.get(lun.number)
+    if (lun.raid !== 'raid1' || !known) continue
+    const device = await running.engine.openLun(lun.name, { incomplete: true })
+    const sectors = lun.size / SECTOR
+    for (let i = 0; i < 3; i++) {
+      const from = random.below(sectors)
+      const to = Math.min(sectors, from + random.between(1, 700))
+      await device.write(from * SECTOR, stampedData(known.uid, from, to, ++counters.version))
+    }
+    if (random.chance(0.7)) await device.flush()
+    await device.close()
+  }
+}
+
+/** The pool may refuse to open when a lost disk leaves half of a small quorum, or less, or when the metadata had lost copies before. */
+export function mayRefuse(life: Life, { cut, whole }: Expectation, error: unknown, lostId: string): boolean {
+  if (isCode(error, 'ERR_METADATA_DAMAGED')) return !whole
+  if (!isCode(error, 'ERR_QUORUM_LOST')) return false
+  const memberships = life.membersAt(cut)
+  return memberships.length === 0 || memberships.some(members => members.includes(lostId) && (members.length - 1) * 2 <= members.length)
+}
