@@ -29,6 +29,8 @@ export interface MetadataHost {
   diskFailed(disk: MetadataDisk, error: unknown): Batch
   /** Takes segments for one more metadata store; undefined when there is no room. The batch records them. */
   growMetadata(liveBlocks: number): Promise<{ readonly segments: number; readonly places: readonly Place[]; readonly batch: Batch } | undefined>
+  /** In how many failure domains the places of a metadata store are in service. */
+  coverage(places: readonly Place[]): number
   /** A copy of metadata was damaged; `repaired` says whether it was rewritten. */
   metadataDamaged(disk: MetadataDisk, what: string, repaired: boolean): void
 }
@@ -201,8 +203,8 @@ export class Metadata {
   }
 
   /**
-   * Moves the tree away from stores with fewer than `least` copies in service, to stores on disks that are, and gives
-   * the old ones back. `free` is told the segments that are free once a root without the store is durable.
+   * Moves the tree away from stores in service in fewer than `least` failure domains, to stores that are in as many, and
+   * gives the old ones back. `free` is told the segments that are free once a root without the store is durable.
    */
   leaveThinStores(least: number, free: (places: readonly Place[], segments: number) => Batch): Promise<void> {
     return this.exclusive(async () => {
@@ -212,7 +214,8 @@ export class Metadata {
       const live = this.space.capacity - this.space.free
       while (this.space.freeIn(least) < live + RESERVE_BLOCKS) {
         const growth = await this.options.host.growMetadata(2 * live)
-        if (!growth || growth.places.length < least) return
+        if (!growth) return
+        if (this.options.host.coverage(growth.places) < least) return
         await this.addStore(growth)
       }
       await this.tree.touchAll()
@@ -536,7 +539,7 @@ export class Metadata {
       params.poolId,
       params.stores,
       params.disks,
-      { copyDamaged: () => undefined, copyFailed: (_disk, error) => raise(error) },
+      { copyDamaged: () => undefined, copyFailed: (_disk, error) => raise(error), coverage: places => places.length },
       false,
     )
     const tree = new Tree(pointer => space.read(pointer), undefined)
@@ -668,6 +671,7 @@ async function load(options: MetadataOptions, readOnly: boolean): Promise<Loaded
       copyFailed: (disk, error) => {
         copyFailures.push({ disk, error })
       },
+      coverage: places => host.coverage(places),
     },
     readOnly,
   )

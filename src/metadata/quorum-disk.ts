@@ -55,7 +55,9 @@ export async function inspectQuorumDisk(member: MetadataDisk, poolId: string, ri
   const newest = roots[0]
   if (!newest) return undefined
   const tail = await readTailOf(member, newest)
-  return { member, roots, tail, damagedRoots, copy: { disk: member.id, head: headOf(newest, tail), line: lineOf(roots, newest, tail) } }
+  const settled = roots.find(root => root.sequence > root.parentSequence)
+  const proven = settled && { proven: stateOf(settled) }
+  return { member, roots, tail, damagedRoots, copy: { disk: member.id, head: headOf(newest, tail), line: lineOf(roots, newest, tail), ...proven } }
 }
 
 export function readTailOf(member: MetadataDisk, root: Root, upTo?: number): Promise<Tail> {

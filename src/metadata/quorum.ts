@@ -20,6 +20,11 @@ export interface QuorumCopy {
   readonly head: State
   /** States this copy passed on its line, the head included, in any order: starts of epochs, changes of membership. */
   readonly line: readonly State[]
+  /**
+   * The newest state that a root of this copy proves to have been on every member: a checkpoint writes its root when all
+   * commits up to it are acknowledged. Not the first root of an epoch, which brings members up to date itself.
+   */
+  readonly proven?: State
 }
 
 export interface Decision {
@@ -29,9 +34,9 @@ export interface Decision {
   /** Ancestors of the winner: to be brought up to date. */
   readonly stale: readonly string[]
   /**
-   * Stale copies of members that lack more than the last commit: commits come one after the other, so such a disk had
-   * acknowledged what it no longer has. It was put back to an older state, and its data with it. Epochs do not count: one
-   * that began and crashed acknowledged nothing.
+   * Stale copies of members that lack what all members had: more than the last commit, for commits come one after the
+   * other, or one that a later root proves. Such a disk was put back to an older state, and its data with it. Epochs do not
+   * count: one that began and crashed acknowledged nothing.
    */
   readonly rolledBack: readonly string[]
   /** Copies with blocks of a crashed or forced writer that the winner does not follow: overwritten. */
@@ -99,11 +104,15 @@ export function decideQuorum(copies: readonly QuorumCopy[], options: DecideOptio
     const stale: string[] = []
     const rolledBack: string[] = []
     const leftover: string[] = []
+    const provenBy = copies.flatMap(({ proven }) => (proven?.members.length && leadsTo(proven, state) ? [proven] : []))
+    const lacks = (copy: QuorumCopy): boolean =>
+      (state.members.includes(copy.disk) && state.sequence - copy.head.sequence >= 2) ||
+      provenBy.some(proven => proven.members.includes(copy.disk) && copy.head.sequence < proven.sequence)
     for (const copy of copies) {
       if (sameState(copy.head, state)) current.push(copy.disk)
       else if (leadsTo(copy.head, state)) {
         stale.push(copy.disk)
-        if (state.members.includes(copy.disk) && state.sequence - copy.head.sequence >= 2) rolledBack.push(copy.disk)
+        if (lacks(copy)) rolledBack.push(copy.disk)
       } else leftover.push(copy.disk)
     }
     return { winner: state, current, stale, rolledBack, leftover, absent: state.members.filter(disk => !lines.has(disk)) }

@@ -2,7 +2,7 @@ import { invariant, isCode, LunarError } from '../core/base/errors.ts'
 import { isNode, type Pointer } from './node.ts'
 import { BLOCK, SEGMENT } from './layout.ts'
 import type { MetadataDisk } from './quorum-disk.ts'
-import { STORES_MAX, type StoreEntry } from './root.ts'
+import { STORES_MAX, type Place, type StoreEntry } from './root.ts'
 
 /** An address is the number of the metadata store times this, plus the block in it. */
 const STORE_UNIT = 2 ** 24
@@ -15,6 +15,8 @@ export interface SpaceEvents {
   copyDamaged(disk: MetadataDisk, address: number, repaired: boolean): void
   /** A copy could not be written: the disk no longer has what the next root points to. */
   copyFailed(disk: MetadataDisk, error: unknown): void
+  /** In how many failure domains the places of a store are in service. */
+  coverage(places: readonly Place[]): number
 }
 
 interface Store {
@@ -78,9 +80,9 @@ export class MetadataSpace {
     this.freeCount--
   }
 
-  /** Takes a free block; stores with the most copies in service come first. */
+  /** Takes a free block; stores that cover the most failure domains come first. */
   take(): number {
-    const ordered = [...this.stores.values()].sort((a, b) => this.copiesInService(b.entry) - this.copiesInService(a.entry))
+    const ordered = [...this.stores.values()].sort((a, b) => this.events.coverage(b.entry.places) - this.events.coverage(a.entry.places))
     for (const store of ordered) {
       for (let tried = 0; tried < store.used.length; tried++) {
         const block = store.cursor
@@ -177,15 +179,15 @@ export class MetadataSpace {
     return wrong.length
   }
 
-  /** Stores with fewer copies in service than `least`, which new blocks should leave. */
+  /** Stores in service in fewer failure domains than `least`, which the tree should leave. */
   thinStores(least: number): StoreEntry[] {
-    return this.entries.filter(entry => this.copiesInService(entry) < least)
+    return this.entries.filter(entry => this.events.coverage(entry.places) < least)
   }
 
-  /** Free blocks in stores with at least `least` copies in service. */
+  /** Free blocks in stores in service in at least `least` failure domains. */
   freeIn(least: number): number {
     let free = 0
-    for (const store of this.stores.values()) if (this.copiesInService(store.entry) >= least) free += store.used.reduce((sum, used) => sum + 1 - used, 0)
+    for (const store of this.stores.values()) if (this.events.coverage(store.entry.places) >= least) free += store.used.reduce((sum, used) => sum + 1 - used, 0)
     return free
   }
 
@@ -241,10 +243,6 @@ export class MetadataSpace {
     const lost = sorted.filter(block => !written.has(block.address))
     if (lost.length > 0)
       throw new LunarError('ERR_IO', `Cannot write ${lost.length} metadata blocks`, { why: 'every disk with a copy of them failed or is away' })
-  }
-
-  private copiesInService(entry: StoreEntry): number {
-    return entry.places.filter(place => this.disks.has(place.disk)).length
   }
 
   private async repair(address: number, good: Uint8Array, damaged: readonly { disk: MetadataDisk; at: number }[]): Promise<void> {

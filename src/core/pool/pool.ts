@@ -182,7 +182,8 @@ export class Pool implements StoreHost, MetadataHost {
     const batch = new Batch()
     for (const disk of this.disks.values()) {
       if (disk.state === 'normal' && !leftover.includes(disk.id)) continue
-      for (const stores of this.stores.values()) for (const stale of await stores.staleAll(disk.number)) await this.metadata.commit(stale, 'data', true)
+      await this.distrust(disk)
+      if (disk.state === 'normal') this.setState(disk, 'merging', 'its side of a split brain was not chosen', batch)
       this.event(
         batch,
         'disk.discarded',
@@ -198,7 +199,7 @@ export class Pool implements StoreHost, MetadataHost {
   private async distrustRolledBack(): Promise<void> {
     for (const disk of this.disks.values()) {
       if (!this.metadata.report.decision.rolledBack.includes(disk.id)) continue
-      for (const stores of this.stores.values()) for (const stale of await stores.staleAll(disk.number)) await this.metadata.commit(stale, 'data', true)
+      await this.distrust(disk)
       const batch = new Batch()
       this.setState(disk, 'merging', 'it had been put back to an older state', batch)
       this.event(
@@ -209,6 +210,14 @@ export class Pool implements StoreHost, MetadataHost {
       )
       await this.metadata.commit(batch, 'admin', true)
     }
+  }
+
+  /** What a disk holds is not what its record says: its mirrored slices are stale, its clean segments are to be cleaned again. */
+  private async distrust(disk: PoolDisk): Promise<void> {
+    for (const stores of this.stores.values()) for (const stale of await stores.staleAll(disk.number)) await this.metadata.commit(stale, 'data', true)
+    const segments = this.segments.get(disk.number)
+    if (!segments) return
+    for (const batch of segments.freeClean()) await this.metadata.commit(batch, 'data', true)
   }
 
   private async damagedLabels(): Promise<PoolDisk[]> {
@@ -468,7 +477,7 @@ export class Pool implements StoreHost, MetadataHost {
     return this.maintenance.run(async () => {
       if (this.closing || this.options.readOnly || this.metadata.failure) return
       await this.fillQuorum()
-      const usable = [...this.disks.values()].filter(disk => disk.allocatable).length
+      const usable = domainCountOf([...this.disks.values()].filter(disk => disk.allocatable).map(disk => disk.domain))
       await this.metadata.leaveThinStores(Math.min(2, usable), (places, segments) => {
         const batch = new Batch()
         for (const place of places) {
@@ -478,6 +487,10 @@ export class Pool implements StoreHost, MetadataHost {
         return batch
       })
     })
+  }
+
+  coverage(places: readonly Place[]): number {
+    return domainCountOf(places.filter(({ disk }) => this.metadataDisks.has(disk)).map(({ disk }) => this.disks.get(disk)?.domain ?? ''))
   }
 
   metadataDamaged(member: MetadataDisk, what: string, repaired: boolean): void {
@@ -746,6 +759,9 @@ function spreadOver(disks: readonly PoolDisk[], count: number): PoolDisk[] {
   }
   return chosen
 }
+
+/** How many failure domains disks are in; one without a domain is one of its own. */
+const domainCountOf = (domains: readonly string[]): number => new Set(domains.map((domain, i) => (domain === '' ? i : domain))).size
 
 const unique = <T>(items: T[]): T | undefined => (items.length === 1 ? items[0] : undefined)
 

@@ -1,5 +1,5 @@
 import { invariant } from '../base/errors.ts'
-import type { Batch } from '../../metadata/batch.ts'
+import { Batch } from '../../metadata/batch.ts'
 import { keyOf } from '../../metadata/key.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
 import { SEGMENTS_PER_RECORD, segmentStates, SEGMENTS_VALUE } from '../../metadata/records.ts'
@@ -104,6 +104,17 @@ export class SegmentMap {
     this.bits.fill(code | (code << 2) | (code << 4) | (code << 6))
     for (let record = 0; record * SEGMENTS_VALUE < this.bits.length; record++) {
       batch.put(keyOf('segments', this.disk, record), this.bits.slice(record * SEGMENTS_VALUE, (record + 1) * SEGMENTS_VALUE))
+    }
+  }
+
+  /** Clean segments that nobody took may hold bytes after all: they become freed ones. */
+  *freeClean(): Generator<Batch> {
+    for (let from = 0; from < this.total; from += SEGMENTS_PER_RECORD) {
+      const batch = new Batch()
+      for (let segment = from; segment < Math.min(this.total, from + SEGMENTS_PER_RECORD); segment++) {
+        if (this.stateNumber(segment) === segmentStates.clean && !this.takenSegments.has(segment)) this.set(segment, 'freed', batch)
+      }
+      if (!batch.isEmpty) yield batch
     }
   }
 
