@@ -155,6 +155,7 @@ const figures = () =>
       ['states of a segment', named(code.segmentStates)],
       ['stores in an open record', code.OPEN_STORES],
       ['redundancy types', named(code.raidTypes)],
+      ['chunks in a record of a chunk map', code.CHUNKS_PER_RECORD],
       ['events kept', code.EVENTS_KEPT],
       ['segment', bytes(code.SEGMENT)],
       ['stripe unit', bytes(code.UNIT)],
@@ -180,6 +181,7 @@ const structs = [
   code.rsdFields,
   code.rsdMember,
   code.processRecord,
+  code.relationshipRecord,
 ]
 
 const tables = new Map([

@@ -1,6 +1,7 @@
 import { LunarError } from '../core/base/errors.ts'
 import { kindOf, objectOf } from './key.ts'
 import {
+  CHUNKS_VALUE,
   decodeRecord,
   diskRecord,
   LMAP_SLICES,
@@ -10,12 +11,16 @@ import {
   poolRecord,
   processRecord,
   raidTypes,
+  RELATIONSHIP_GONE,
+  RELATIONSHIP_USED,
+  relationshipRecord,
   RSD_STORES,
   rsdFields,
   SEGMENTS_PER_RECORD,
   segmentStates,
   type DiskRecord,
   type LunRecord,
+  type RelationshipRecord,
 } from './records.ts'
 import type { StoreEntry } from './root.ts'
 import type { Entry } from './tree.ts'
@@ -51,6 +56,8 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
   const rsds = new Map<string, ReturnType<typeof rsdFields.decode>>()
   const places = new Map<string, string>()
   const states = new Map<number, Map<number, number>>()
+  const relationships = new Map<number, RelationshipRecord>()
+  const mapped = new Set<number>()
   const marks: { what: string; lun: number; store: number; mask: number }[] = []
   let records = 0
   let hasPool = false
@@ -106,6 +113,13 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
         case 'process':
           decodeRecord(processRecord, value)
           break
+        case 'relationship':
+          relationships.set(object, decodeRecord(relationshipRecord, value))
+          break
+        case 'chunks':
+          if (value.length !== CHUNKS_VALUE) problem('record.damaged', `chunks ${object}.${lo}`, `it has ${value.length} bytes, not ${CHUNKS_VALUE}`)
+          mapped.add(object)
+          break
         case 'event':
           break
         case undefined:
@@ -125,6 +139,7 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
     }
   }
   checkSegments(states, owners, disks, problem)
+  checkRelationships(relationships, mapped, luns, problem)
   for (const { what, lun, store, mask } of marks) {
     const rsd = rsds.get(`${lun}:${store}`)
     if (!rsd) problem(`${what}.orphan`, `LUN ${lun}`, `store ${store} has ${what} marks but does not exist`)
@@ -142,6 +157,38 @@ function checkNames(luns: ReadonlyMap<number, LunRecord>, problem: Report): void
     const other = names.get(lun.name)
     if (other !== undefined) problem('lun.name', `LUN ${number}`, `LUN ${other} has the same name "${lun.name}"`)
     names.set(lun.name, number)
+  }
+}
+
+/** Each has two LUNs, an image has one source, names are unique, eras were given out, and no map is without its relationship. */
+function checkRelationships(
+  relationships: ReadonlyMap<number, RelationshipRecord>,
+  mapped: ReadonlySet<number>,
+  luns: ReadonlyMap<number, LunRecord>,
+  problem: Report,
+): void {
+  const images = new Map<number, number>()
+  const names = new Map<string, number>()
+  for (const number of mapped)
+    if (!relationships.has(number)) problem('chunks.orphan', `relationship ${number}`, 'there are chunk maps of a relationship that does not exist')
+  for (const [number, record] of relationships) {
+    if ((record.flags & RELATIONSHIP_GONE) !== 0) continue
+    const object = `relationship ${number}`
+    for (const lun of [record.source, record.image]) {
+      const found = luns.get(lun)
+      if (!found || (found.flags & LUN_DELETED) !== 0) problem('relationship.lun', object, `it names LUN ${lun}, which does not exist`)
+      else if (found.size < record.size && (record.flags & RELATIONSHIP_USED) !== 0)
+        problem('relationship.size', object, `LUN ${lun} has ${found.size} bytes, less than the ${record.size} of its instant`)
+    }
+    const other = images.get(record.image)
+    if (other !== undefined) problem('relationship.image', object, `LUN ${record.image} is the image of relationship ${other}, too`)
+    images.set(record.image, number)
+    if (record.name !== '' && names.has(record.name)) problem('relationship.name', object, `relationship ${names.get(record.name)} has the same name`)
+    names.set(record.name, number)
+    for (const era of [record.migratedEra, record.deltaEra, record.lostEra, record.frozenEra])
+      if (era >= record.nextEra) problem('relationship.era', object, `a map has era ${era}, the next to be given out is ${record.nextEra}`)
+    if ((record.frozenEra !== 0) !== (record.update !== 0))
+      problem('relationship.update', object, 'it has a frozen set without an update, or an update without one')
   }
 }
 

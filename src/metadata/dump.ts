@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer'
 import { kindOf, objectOf } from './key.ts'
-import { diskRecord, LMAP_SLICES, lunRecord, poolRecord, processRecord, RSD_STORES, rsdFields, SEGMENTS_PER_RECORD } from './records.ts'
+import { diskRecord, LMAP_SLICES, lunRecord, poolRecord, processRecord, relationshipRecord, RSD_STORES, rsdFields, SEGMENTS_PER_RECORD } from './records.ts'
 import type { Entry } from './tree.ts'
 
 /**
@@ -22,6 +22,8 @@ function describe(kind: string, value: Uint8Array): unknown {
       const { ranges, ...rest } = lunRecord.decode(value)
       return { ...rest, ranges: ranges.filter(range => range.endSlice > 0) }
     }
+    case 'relationship':
+      return relationshipRecord.decode(value)
     case 'process':
       return processRecord.decode(value)
     case 'lmap': {

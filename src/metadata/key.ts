@@ -19,6 +19,8 @@ export const kinds = {
   stale: 8,
   process: 9,
   event: 10,
+  relationship: 11,
+  chunks: 12,
 } as const
 export type Kind = keyof typeof kinds
 

@@ -12,7 +12,7 @@ export const poolRecord = struct('poolRecord', 256, {
   nextDisk: u32(88, 'number for the next disk; never reused'),
   nextLun: u32(92, 'number for the next LUN; never reused'),
   nextProcess: u32(96, 'number for the next process; never reused'),
-  nextRelationship: u32(100, 'number for the next relationship; reserved'),
+  nextRelationship: u32(100, 'number for the next relationship, 0 is 1; never reused'),
   metadataCopies: u8(104, 'copies of metadata blocks wanted'),
   quorumWanted: u8(105, 'quorum disks wanted, 0: by the number of disks'),
   spare: u8(106, 'reserved: spare space policy'),
@@ -52,6 +52,8 @@ export const LUN_INCOMPLETE = 2
 export const LUN_DELETED = 4
 /** Its space is being reserved: not acknowledged yet, and taken back when the pool is opened. */
 export const LUN_RESERVING = 8
+/** No host writes it, nobody deletes, resizes or updates it. */
+export const LUN_PROTECTED = 16
 
 export const rangeFields = struct('lunRange', 16, {
   endSlice: u32(0, 'first slice after the range; 0 when unused'),
@@ -68,7 +70,7 @@ export const lunRecord = struct('lunRecord', 512, {
   modifiedMs: u64(96, 'milliseconds since 1970, of the last administrative change'),
   raid: u8(104, '1 raid0, 2 raid1'),
   stripe: u8(105, 'interleaved stores, 1'),
-  flags: u16(106, 'bit 0: fully reserved; bit 1: incomplete import; bit 2: deleted, being reclaimed; bit 3: being reserved'),
+  flags: u16(106, 'bit 0: fully reserved; bit 1: incomplete import; bit 2: deleted, being reclaimed; bit 3: being reserved; bit 4: protected'),
   ldad: u16(108, 'disk group'),
   nextStore: u32(112, 'number for the next redundant store'),
   boundSlices: u32(116, 'slices bound'),
@@ -121,15 +123,15 @@ export const OPEN_STORES = 64
 /** Key (stale, LUN, store): one byte a member, bit n: the member missed a write to slice n. Missing: none did. */
 export const staleKey = (lun: number, store: number): Key => keyOf('stale', lun, store)
 
-export const processKinds = ['resync', 'reclaim'] as const
+export const processKinds = ['resync', 'reclaim', 'completeImage', 'imageUpdate', 'sourceUpdate'] as const
 export type ProcessKind = (typeof processKinds)[number]
 export const processStates = ['running', 'waiting', 'paused', 'done', 'failed', 'stopped'] as const
 
 /** Key (process, 0, number). */
 export const processRecord = struct('processRecord', 256, {
-  kind: u8(0, '0 resync, 1 reclaim'),
+  kind: u8(0, '0 resync, 1 reclaim, 2 complete image, 3 image update, 4 source update'),
   state: u8(1, '0 running, 1 waiting, 2 paused, 3 done, 4 failed, 5 stopped'),
-  target: u32(4, 'number of the disk or LUN, 0 for the pool'),
+  target: u32(4, 'number of the relationship, 0 for the pool'),
   startedMs: u64(8, 'milliseconds since 1970'),
   endedMs: u64(16, 'milliseconds since 1970, 0 while it runs'),
   done: u64(24, 'bytes'),
@@ -140,6 +142,59 @@ export const processRecord = struct('processRecord', 256, {
   reason: text(120, 120, 'why it ended'),
 })
 export type ProcessRecord = ReturnType<typeof processRecord.decode>
+
+export const RELATIONSHIP_ENABLED = 1
+/** It was enabled before: its maps mean something. */
+export const RELATIONSHIP_USED = 2
+/** The image could not be kept: it is refused until it is enabled anew. */
+export const RELATIONSHIP_INVALID = 4
+/** An update ended before its end: the volume it wrote is of two instants. */
+export const RELATIONSHIP_MIXED = 8
+/** While disabled: the image owns every chunk. */
+export const RELATIONSHIP_COMPLETE = 16
+/** Complete image was started and has not ended. */
+export const RELATIONSHIP_COMPLETING = 32
+/** Unconfigured: only its maps are still to be deleted. */
+export const RELATIONSHIP_GONE = 64
+
+/** A pace that follows the load instead of a fixed pause. */
+export const PACE_ADAPTIVE = 0xffff_ffff
+
+export const updateKinds = ['none', 'imageUpdate', 'sourceUpdate'] as const
+export const fullPolicies = ['fail-writes', 'drop'] as const
+
+/** Key (relationship, number). */
+export const relationshipRecord = struct('relationshipRecord', 384, {
+  relationshipId: uuid(0, 'relationship'),
+  name: text(16, 64, 'name, empty when none was given'),
+  source: u32(80, 'LUN'),
+  image: u32(84, 'LUN'),
+  flags: u16(88, 'bit 0: enabled; bit 1: was enabled before; bit 2: invalid; bit 3: mixed; bit 4: complete; bit 5: completing; bit 6: gone'),
+  chunkShift: u8(90, 'chunk size as a power of two'),
+  onFull: u8(91, '0 the write that cannot be preserved fails, 1 the image is dropped'),
+  update: u8(92, 'update under way: 0 none, 1 image update, 2 source update'),
+  mixed: u8(93, 'update that ended before its end, when mixed: 1 image update, 2 source update'),
+  size: u64(96, 'bytes of the source at the instant'),
+  createdMs: u64(104, 'milliseconds since 1970'),
+  enabledMs: u64(112, 'milliseconds since 1970, when it was last enabled'),
+  asOfMs: u64(120, 'milliseconds since 1970, the instant the image is of'),
+  nextEra: u32(128, 'number for the next era of a map; never reused'),
+  migratedEra: u32(132, 'era of the map of migrated chunks'),
+  deltaEra: u32(136, 'era of the map of changed chunks'),
+  lostEra: u32(140, 'era of the map of chunks changed while disabled that the image lacked'),
+  frozenEra: u32(144, 'era of the map of what an update still has to do, 0: none'),
+  completeDelay: u32(148, 'pause of complete image between steps, milliseconds; 0xffffffff: adaptive'),
+  imageDelay: u32(152, 'the same of image update'),
+  sourceDelay: u32(156, 'the same of source update'),
+  reason: text(160, 120, 'why it is invalid or mixed'),
+})
+export type RelationshipRecord = ReturnType<typeof relationshipRecord.decode>
+
+/** Chunks in a record of a chunk map, one bit each, low bits first. Key (chunks, relationship, era * 2^28 + chunk / 4096). */
+export const CHUNKS_PER_RECORD = 4096
+export const CHUNKS_VALUE = CHUNKS_PER_RECORD / 8
+const ERA_UNIT = 2 ** 28
+export const chunkRecordIndex = (era: number, page: number): number => era * ERA_UNIT + page
 
 /** Events kept. Key (event, 0, number): u64 milliseconds since 1970, then UTF-8 lines: event, object, message. */
 export const EVENTS_KEPT = 1000

@@ -5,12 +5,14 @@ import { SimulatedDisk } from '../../src/core/block/simulated.ts'
 import { Luns } from '../../src/core/lun/luns.ts'
 import { createPoolOn } from '../../src/core/pool/format.ts'
 import { Pool, type FoundDisk } from '../../src/core/pool/pool.ts'
+import { Relationships } from '../../src/core/snapshot/relationships.ts'
 import { Resync } from '../../src/core/pool/resync.ts'
 import { readLabel } from '../../src/metadata/label.ts'
 
 export interface OpenPool {
   readonly pool: Pool
   readonly luns: Luns
+  readonly relationships: Relationships
 }
 
 /** Simulated disks of 64 MiB, or of the given sizes in MiB. */
@@ -44,7 +46,7 @@ export async function openSimulated(disks: readonly SimulatedDisk[], force = fal
   await pool.settleStates()
   await luns.dropUnfinished()
   await pool.maintain()
-  return { pool, luns }
+  return { pool, luns, relationships: await Relationships.load(pool, luns) }
 }
 
 /** Runs resync to its end. @returns bytes copied */

@@ -8,6 +8,7 @@ import {
   decodeRecord,
   LUN_DELETED,
   LUN_INCOMPLETE,
+  LUN_PROTECTED,
   LUN_RESERVED,
   LUN_RESERVING,
   lunRecord,
@@ -187,6 +188,7 @@ export class Luns {
    */
   resize(lun: Lun, size: number, options: { force: boolean; dryRun?: boolean }): Promise<void> {
     checkLunSize(size)
+    this.checkUnprotected(lun, 'resize')
     return lun.sizing.run(() => this.resizeNow(lun, size, options))
   }
 
@@ -234,6 +236,7 @@ export class Luns {
 
   /** One commit: the name is free and the space promised back; `reclaim` gives it back. */
   async delete(lun: Lun): Promise<void> {
+    this.checkUnprotected(lun, 'delete')
     if (lun.users > 0) throw new LunarError('ERR_BUSY', `Cannot delete LUN "${lun.name}"`, { why: `${lun.users} users have it open` })
     this.byName.delete(lun.name)
     await this.update(lun, { flags: lun.record.flags | LUN_DELETED }, 'deleted', 'lun.deleted')
@@ -246,6 +249,32 @@ export class Luns {
       { flags: incomplete ? lun.record.flags | LUN_INCOMPLETE : lun.record.flags & ~LUN_INCOMPLETE },
       incomplete ? 'import started' : 'import complete',
     )
+  }
+
+  async setProtected(lun: Lun, isProtected: boolean): Promise<void> {
+    if (lun.isProtected === isProtected) return
+    const flags = isProtected ? lun.record.flags | LUN_PROTECTED : lun.record.flags & ~LUN_PROTECTED
+    await this.update(lun, { flags }, isProtected ? 'protected' : 'no longer protected')
+  }
+
+  /** @throws LunarError `ERR_PROTECTED` */
+  checkUnprotected(lun: Lun, what: string): void {
+    if (lun.isProtected)
+      throw new LunarError('ERR_PROTECTED', `Cannot ${what} LUN "${lun.name}"`, { why: 'it is protected', fix: `lunar lun unprotect ${lun.name}` })
+  }
+
+  /** Two LUNs change names in one commit, so that one takes the place of the other. */
+  async swap(a: Lun, b: Lun): Promise<void> {
+    const now = this.pool.options.clock.wallMs()
+    const batch = new Batch()
+    const names = [b.name, a.name] as const
+    this.pool.event(batch, 'lun.swapped', a.name, `changed places with ${b.name}`)
+    for (const [i, lun] of [a, b].entries()) {
+      lun.record = { ...lun.record, name: names[i]!, modifiedMs: now }
+      this.byName.set(lun.name, lun)
+      batch.put(keyOf('lun', lun.number), lunRecord.encode(lun.record))
+    }
+    await this.pool.metadata.commit(batch, 'admin', true)
   }
 
   private async update(lun: Lun, change: Partial<LunRecord>, message?: string, code = 'lun.changed'): Promise<void> {

@@ -1,5 +1,5 @@
 import { LunarError } from '../base/errors.ts'
-import { BlockLayer, type Extent } from '../block/device.ts'
+import { BlockLayer, type BlockDevice, type Extent } from '../block/device.ts'
 import type { Lun } from './lun.ts'
 
 /** A LUN in use by somebody: busy until it is closed, and of no use afterwards; changes refused when opened for reading only. */
@@ -8,9 +8,11 @@ export class OpenLun extends BlockLayer {
 
   constructor(
     private readonly lun: Lun,
+    /** What lies over the LUN. */
+    device: BlockDevice,
     private readonly readOnly: boolean,
   ) {
-    super(lun)
+    super(device)
     lun.users++
   }
 

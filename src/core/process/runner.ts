@@ -21,6 +21,8 @@ export interface ProcessBody {
   step(signal: AbortSignal): Promise<Step>
   /** Bytes still to do, for progress. */
   remaining(): number
+  /** Milliseconds to pause before the next step; looked at before each. None when left out. */
+  pace?(): number
 }
 
 export interface Progress {
@@ -39,7 +41,7 @@ export interface Progress {
 
 /** Where a process's record is kept (the CursorStore of engine.md section 1). */
 export interface ProcessLog {
-  save(progress: Progress, delayMs: number): Promise<void>
+  save(progress: Progress): Promise<void>
 }
 
 /** Rates are measured over this long. */
@@ -55,6 +57,8 @@ export class RunningProcess {
   private reason = ''
   private readonly samples: { at: number; done: number }[] = []
   private readonly abort = new AbortController()
+  private waking = new AbortController()
+  private endAs: 'paused' | 'stopped' | undefined
   private readonly ended: Deferred<void> = deferred()
 
   constructor(
@@ -65,7 +69,6 @@ export class RunningProcess {
     private readonly body: ProcessBody,
     private readonly log: ProcessLog,
     private readonly clock: Clock,
-    private delayMs: number,
     private readonly startedMs: number,
   ) {}
 
@@ -97,8 +100,9 @@ export class RunningProcess {
     }
   }
 
-  setDelay(ms: number): void {
-    this.delayMs = ms
+  /** The pace changed: a pause that is under way ends. */
+  wake(): void {
+    this.waking.abort()
   }
 
   /** Runs to the end. Never rejects: how it ended is in `progress()`. */
@@ -115,37 +119,50 @@ export class RunningProcess {
           this.state = 'done'
           break
         }
-        if (this.delayMs > 0) await this.clock.pause(this.delayMs, this.abort.signal)
+        await this.pause(this.body.pace?.() ?? 0)
         if (this.clock.monotonicMs() - savedAt > SAVE_EVERY_MS) {
           savedAt = this.clock.monotonicMs()
-          await this.log.save(this.progress(), this.delayMs)
+          await this.log.save(this.progress())
         }
       }
+      if (this.endAs && this.state === 'running') this.state = this.endAs
     } catch (error) {
       this.state = 'failed'
       this.reason = error instanceof Error ? error.message : String(error)
     }
     // A process that was interrupted because its owner closes stays "running" on disk: the next owner resumes it.
     const interrupted = this.abort.signal.aborted && this.state === 'running'
-    if (!interrupted) this.endedMs = this.clock.wallMs()
+    if (!interrupted && this.state !== 'paused') this.endedMs = this.clock.wallMs()
     try {
-      await this.log.save(this.progress(), this.delayMs)
+      await this.log.save(this.progress())
     } catch (error) {
       if (this.reason === '') this.reason = error instanceof Error ? error.message : String(error)
     }
     this.ended.resolve()
   }
 
-  /** Ends the process after the step in hand, because its owner closes. */
-  async interrupt(): Promise<void> {
+  /** Ends the process after the step in hand: because its owner closes, or to stay paused or stopped. */
+  async interrupt(as?: 'paused' | 'stopped'): Promise<void> {
+    this.endAs ??= as
     this.abort.abort()
+    this.wake()
     await this.ended.promise
+  }
+
+  private async pause(ms: number): Promise<void> {
+    if (ms <= 0 || this.abort.signal.aborted) return
+    this.waking = new AbortController()
+    await this.clock.pause(ms, this.waking.signal)
   }
 
   /** @throws LunarError `ERR_TASK_FAILED`, `ERR_TASK_STOPPED` when it did not end well */
   outcome(): void {
     if (this.state === 'failed') throw new LunarError('ERR_TASK_FAILED', `Task ${this.number} (${this.kind} of ${this.target}) failed`, { why: this.reason })
-    if (this.state !== 'done') throw new LunarError('ERR_TASK_STOPPED', `Task ${this.number} (${this.kind} of ${this.target}) was interrupted`)
+    if (this.state !== 'done')
+      throw new LunarError(
+        'ERR_TASK_STOPPED',
+        `Task ${this.number} (${this.kind} of ${this.target}) was ${this.state === 'running' ? 'interrupted' : this.state}`,
+      )
   }
 
   private sample(): void {

@@ -164,6 +164,84 @@ export interface TaskView {
   readonly reason: string | null
 }
 
+export type RelationshipState = 'disabled' | 'enabled' | 'updating' | 'mixed' | 'invalid'
+export type ProcessName = 'completeImage' | 'imageUpdate' | 'sourceUpdate'
+/** Milliseconds between steps, or a pace that follows the load. */
+export type Delay = number | 'adaptive'
+
+/** What every answer about a relationship carries (tables.md: R). */
+export interface RelationshipView {
+  readonly number: number
+  readonly name: string | null
+  readonly source: string
+  readonly image: string
+  readonly state: RelationshipState
+  /** The process that runs now. */
+  readonly process: ProcessName | null
+}
+
+export interface RelationshipSummary extends RelationshipView {
+  readonly chunkBytes: number
+  /** Rounded down; 100 only when the image owns every chunk. */
+  readonly completePercent: number
+  readonly differentPercent: number
+  /** The instant the image is of. */
+  readonly asOf: string | null
+  /** What a disabled one costs: `recording` changes of its volumes waits for a map bit on a first write. */
+  readonly cost: 'none' | 'recording' | 'preserving'
+  /** The image has fewer copies of its data than the source. */
+  readonly lessRedundant: boolean
+}
+
+export interface ByteRange {
+  readonly offset: number
+  readonly length: number
+}
+
+export interface RelationshipConfig extends RelationshipView {
+  readonly chunkBytes: number
+  readonly blockBytes: number
+  readonly delaysMs: { readonly completeImage: Delay; readonly imageUpdate: Delay; readonly sourceUpdate: Delay }
+  /** Where preserved chunks go: the image itself, at the same addresses. */
+  readonly store: string
+  /** What happens when the image has no room for a chunk. */
+  readonly policy: 'fail-writes' | 'drop'
+  readonly created: string
+}
+
+export interface RelationshipStatus extends RelationshipView {
+  readonly chunks: { readonly total: number; readonly migrated: number; readonly different: number; readonly frozen: number; readonly lost: number }
+  readonly differentPercent: number
+  readonly completePercent: number
+  readonly asOf: string | null
+  readonly enabledAt: string | null
+  readonly progress: {
+    readonly kind: ProcessName
+    readonly task: number
+    /** Bytes. */
+    readonly done: number
+    readonly total: number
+    /** Bytes a second. */
+    readonly rate: number
+    /** Seconds, or null when it cannot be told. */
+    readonly eta: number | null
+    readonly delayMs: Delay
+  } | null
+  /** Ranges of the image that were lost while it was disabled. */
+  readonly lost: ByteRange[]
+  readonly reason: string | null
+}
+
+/** Two bitmaps of one instant, base64; bit i is byte i >> 3, low bit first. */
+export interface RelationshipMaps extends RelationshipView {
+  readonly chunks: number
+  readonly chunkBlocks: number
+  readonly chunkBytes: number
+  readonly migrated: string
+  readonly delta: string
+  readonly generation: number
+}
+
 export interface EventView {
   readonly number: number
   readonly time: string
@@ -244,6 +322,32 @@ export interface Verbs {
   'task.show': { params: { task: number }; result: TaskView }
   /** Resolves when the task has ended; `ERR_TASK_FAILED`, `ERR_TASK_STOPPED` when it did not end well. */
   'task.wait': { params: { task: number }; result: TaskView }
+  'task.pause': { params: { task: number }; result: TaskView }
+  'task.resume': { params: { task: number }; result: TaskView }
+  'task.stop': { params: { task: number }; result: TaskView }
+  'lun.swap': { params: Change & { lun: string; with: string }; result: { a: LunSummary; b: LunSummary } }
+  'lun.protect': { params: Change & { lun: string; protect: boolean }; result: LunSummary & { changed: boolean } }
+  'snap.configure': {
+    params: Change & { source: string; image: string; chunkBytes?: number; name?: string; policy?: 'fail-writes' | 'drop' }
+    result: RelationshipConfig
+  }
+  'snap.unconfigure': { params: Change & { relationship: string }; result: RelationshipView }
+  'snap.list': { params: object; result: RelationshipSummary[] }
+  'snap.maps': { params: { relationship: string }; result: RelationshipMaps }
+  'snap.config': { params: { relationship: string }; result: RelationshipConfig }
+  /** Refused when it is disabled. */
+  'snap.activeConfig': { params: { relationship: string }; result: RelationshipConfig & { enabledAt: string; asOf: string } }
+  'snap.status': { params: { relationship: string }; result: RelationshipStatus }
+  /** Several are enabled at one instant. */
+  'snap.enable': {
+    params: Change & { relationships: string[]; fresh?: boolean; forceLostPart?: boolean; forceMixed?: boolean }
+    result: (RelationshipView & { asOf: string; lost: ByteRange[]; changed: boolean })[]
+  }
+  'snap.disable': { params: Change & { relationships: string[] }; result: (RelationshipView & { complete: boolean; changed: boolean })[] }
+  'snap.start': { params: { relationship: string; kind: ProcessName }; result: RelationshipView & { task: number | null; changed: boolean } }
+  /** Bytes done and left. */
+  'snap.stop': { params: { relationship: string; kind: ProcessName }; result: RelationshipView & { done: number; left: number; changed: boolean } }
+  'snap.setDelay': { params: { relationship: string; kind: ProcessName; delay: Delay }; result: RelationshipView & { delayMs: Delay; was: Delay } }
   'metadata.check': { params: object; result: CheckView }
   /** A complete dump as text, one line a record. */
   'metadata.dump': { params: object; result: { text: string } }
@@ -266,7 +370,7 @@ export interface PoolService extends AsyncDisposable {
   readonly pool: string
   call<V extends Verb>(verb: V, params: Params<V>, signal?: AbortSignal): Promise<Reply<Result<V>>>
   /** The LUN as a block device, for user data; closing it does not close the service. */
-  openLun(name: string, options?: { readOnly?: boolean; incomplete?: boolean }): Promise<BlockDevice>
+  openLun(name: string, options?: { readOnly?: boolean; incomplete?: boolean; mixed?: boolean }): Promise<BlockDevice>
   close(): Promise<void>
 }
 

@@ -158,8 +158,12 @@ export const changes = {
     return views.lunDetail(lun)
   },
 
-  'lun.resize': async ({ luns, views, processes }: EngineParts, { lun: name, size, force, dryRun }: Params<'lun.resize'>): Promise<Result<'lun.resize'>> => {
+  'lun.resize': async (
+    { luns, views, processes, relationships }: EngineParts,
+    { lun: name, size, force, dryRun }: Params<'lun.resize'>,
+  ): Promise<Result<'lun.resize'>> => {
     const lun = luns.find(name)
+    relationships.checkResize(lun, size)
     const was = lun.size
     await luns.resize(lun, size, { force: force === true, dryRun: dryRun === true })
     if (!dryRun) await processes.look()
@@ -172,8 +176,10 @@ export const changes = {
     return { ...(await views.lunDetail(lun)), name: to }
   },
 
-  'lun.delete': async ({ luns, views, processes }: EngineParts, { lun: name, dryRun }: Params<'lun.delete'>): Promise<Result<'lun.delete'>> => {
+  'lun.delete': async ({ luns, views, processes, relationships }: EngineParts, { lun: name, dryRun }: Params<'lun.delete'>): Promise<Result<'lun.delete'>> => {
     const lun = luns.find(name)
+    relationships.checkDelete(lun)
+    luns.checkUnprotected(lun, 'delete')
     const freed = views.lunSummary(lun, 'healthy').used
     if (dryRun) return { name, freed, task: null }
     await luns.delete(lun)
@@ -181,12 +187,17 @@ export const changes = {
     return { name, freed, task: processes.numberOf('reclaim') }
   },
 
-  'lun.trim': async ({ luns, processes }: EngineParts, { lun: name, offset, length, dryRun }: Params<'lun.trim'>): Promise<Result<'lun.trim'>> => {
+  'lun.trim': async (
+    { luns, processes, relationships }: EngineParts,
+    { lun: name, offset, length, dryRun }: Params<'lun.trim'>,
+  ): Promise<Result<'lun.trim'>> => {
     const lun = luns.find(name)
     checkRange(`LUN "${name}"`, lun.size, lun.blockSize, offset, length)
+    luns.checkUnprotected(lun, 'trim')
     const from = Math.ceil(offset / SLICE)
     const to = Math.floor((offset + length) / SLICE)
-    if (lun.isReserved || to <= from) return { trimmed: 0 }
+    // What a relationship may still need stays: a trim is a hint.
+    if (lun.isReserved || to <= from || relationships.of(lun).length > 0) return { trimmed: 0 }
     if (dryRun) {
       let bound = 0
       for await (const _ of lun.map.bound(from, to)) bound++
@@ -197,12 +208,18 @@ export const changes = {
     return { trimmed }
   },
 
-  'lun.zero': async ({ luns, processes }: EngineParts, { lun: name, offset, length, dryRun }: Params<'lun.zero'>): Promise<Result<'lun.zero'>> => {
+  'lun.zero': async (
+    { luns, processes, relationships }: EngineParts,
+    { lun: name, offset, length, dryRun }: Params<'lun.zero'>,
+  ): Promise<Result<'lun.zero'>> => {
     const lun = luns.find(name)
     checkRange(`LUN "${name}"`, lun.size, lun.blockSize, offset, length)
+    luns.checkUnprotected(lun, 'write to')
+    relationships.checkOpen(lun, { mixed: false })
     if (!dryRun) {
-      await lun.zero(offset, length)
-      await lun.flush()
+      const volume = relationships.volume(lun.number)
+      await volume.zero(offset, length)
+      await volume.flush()
       await processes.look()
     }
     return { zeroed: length }

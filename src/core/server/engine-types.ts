@@ -70,6 +70,8 @@ export interface LunOptions {
   readonly readOnly?: boolean
   /** Also opens a LUN whose import was interrupted. */
   readonly incomplete?: boolean
+  /** Also opens a volume that an unfinished update left of two instants. */
+  readonly mixed?: boolean
 }
 
 /** A disk for `formatPool`. */

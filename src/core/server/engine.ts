@@ -10,7 +10,10 @@ import { OpenLun } from '../lun/open-lun.ts'
 import { createPoolOn, wipeDisks } from '../pool/format.ts'
 import { Pool } from '../pool/pool.ts'
 import type { Params, Reply, Result, Verb } from './api.ts'
+import { Relationships } from '../snapshot/relationships.ts'
 import { changes } from './changes.ts'
+import { snapChanges } from './snap-changes.ts'
+import { SnapViews } from './snap-views.ts'
 import type { Engine, EngineOptions, FormatDisk, FoundDisk, LunOptions } from './engine-types.ts'
 import { Processes } from './processes.ts'
 import { Views } from './views.ts'
@@ -20,6 +23,8 @@ export interface EngineParts {
   readonly luns: Luns
   readonly views: Views
   readonly processes: Processes
+  readonly relationships: Relationships
+  readonly snaps: SnapViews
   readonly options: EngineOptions
   readonly warnings: string[]
 }
@@ -50,11 +55,14 @@ export class LocalEngine implements Engine {
     })
     const luns = await Luns.load(pool)
     await luns.loadBits()
-    const processes = new Processes(pool, luns)
+    const relationships = await Relationships.load(pool, luns)
+    const processes = new Processes(pool, luns, relationships)
     const parts: EngineParts = {
       pool,
       luns,
       processes,
+      relationships,
+      snaps: new SnapViews(pool, relationships, processes),
       views: new Views(pool, luns, () => pool.metadata.report.lastWriteMs),
       options,
       warnings: openWarnings(pool, options),
@@ -96,7 +104,10 @@ export class LocalEngine implements Engine {
         throw new LunarError('ERR_INCOMPLETE', `Cannot open LUN "${name}"`, { fix: `lunar lun import ${name} FILE again, or lunar lun delete ${name}` })
       }
       if (this.parts.pool.options.readOnly && !options.readOnly) throw new LunarError('ERR_READ_ONLY', `Cannot write to LUN "${name}"`)
-      return Promise.resolve(new OpenLun(lun, options.readOnly === true))
+      const { relationships } = this.parts
+      relationships.checkOpen(lun, { mixed: options.mixed === true })
+      if (options.readOnly !== true) this.parts.luns.checkUnprotected(lun, 'write to')
+      return Promise.resolve(new OpenLun(lun, relationships.volume(lun.number), options.readOnly === true))
     } catch (error) {
       return Promise.reject(error as Error)
     }
@@ -145,6 +156,11 @@ const looks = {
   'task.list': ({ processes }) => processes.list(),
   'task.show': ({ processes }, { task }: Params<'task.show'>) => processes.find(task),
   'task.wait': ({ processes }, { task }: Params<'task.wait'>, signal?: AbortSignal) => processes.wait(task, signal),
+  'snap.list': ({ relationships, snaps }) => Promise.all(relationships.all.map(relationship => snaps.summary(relationship))),
+  'snap.maps': ({ relationships, snaps }, { relationship }: Params<'snap.maps'>) => snaps.maps(relationships.find(relationship)),
+  'snap.config': ({ relationships, snaps }, { relationship }: Params<'snap.config'>) => snaps.config(relationships.find(relationship)),
+  'snap.activeConfig': ({ relationships, snaps }, { relationship }: Params<'snap.activeConfig'>) => snaps.activeConfig(relationships.find(relationship)),
+  'snap.status': ({ relationships, snaps }, { relationship }: Params<'snap.status'>) => snaps.status(relationships.find(relationship)),
   'metadata.check': async ({ pool }) => {
     let blocks = 0
     await pool.metadata.visitBlocks(() => {
@@ -160,7 +176,7 @@ const looks = {
   },
 } satisfies Record<string, Handler>
 
-const verbs = { ...looks, ...changes }
+const verbs = { ...looks, ...changes, ...snapChanges }
 
 function chooseId(disks: readonly FoundDisk[], choice: string): string {
   const found = disks.find(

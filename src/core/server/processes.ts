@@ -4,6 +4,9 @@ import { hiOf, keyOf } from '../../metadata/key.ts'
 import { decodeRecord, poolRecord, processKinds, processRecord, processStates, type ProcessKind, type ProcessRecord } from '../../metadata/records.ts'
 import { Reclaim } from '../lun/reclaim.ts'
 import type { Luns } from '../lun/luns.ts'
+import type { Relationship } from '../snapshot/relationship.ts'
+import type { ProcessName, Relationships } from '../snapshot/relationships.ts'
+import { Tidy } from '../snapshot/tidy.ts'
 import { Resync } from '../pool/resync.ts'
 import type { Pool } from '../pool/pool.ts'
 import { RunningProcess, type ProcessBody, type Progress } from '../process/runner.ts'
@@ -23,6 +26,7 @@ export class Processes {
   constructor(
     private readonly pool: Pool,
     private readonly luns: Luns,
+    private readonly relationships: Relationships,
   ) {}
 
   /** Starts what is due and not running. Several calls at once look once more, not several times. */
@@ -43,9 +47,25 @@ export class Processes {
   }
 
   private async startDue(): Promise<void> {
-    if (Resync.isDue(this.pool) && !this.isRunning('resync')) await this.start('resync', 0, this.resyncTarget(), new Resync(this.pool))
-    if (Reclaim.isDue(this.pool, this.luns) && !this.isRunning('reclaim'))
-      await this.start('reclaim', 0, this.pool.record.name, new Reclaim(this.pool, this.luns))
+    if (Resync.isDue(this.pool)) await this.ensure('resync', 0, this.resyncTarget(), () => new Resync(this.pool))
+    if (Reclaim.isDue(this.pool, this.luns) || this.relationships.needsTidying)
+      await this.ensure('reclaim', 0, this.pool.record.name, () => new Tidy(new Reclaim(this.pool, this.luns), this.relationships))
+    for (const relationship of this.relationships.all) {
+      for (const kind of ['completeImage', 'imageUpdate', 'sourceUpdate'] as const)
+        await this.ensure(kind, relationship.number, relationship.label, () => this.relationships.process(relationship, kind))
+    }
+  }
+
+  /** Starts a process unless it runs or was paused. */
+  private async ensure(
+    kind: ProcessKind,
+    targetNumber: number,
+    target: string,
+    make: () => ProcessBody | undefined | Promise<ProcessBody | undefined>,
+  ): Promise<void> {
+    if (this.runningOf(kind, targetNumber)) return
+    const body = await make()
+    if (body) await this.start(kind, targetNumber, target, body)
   }
 
   private resyncTarget(): string {
@@ -53,12 +73,13 @@ export class Processes {
     return merging.length > 0 ? merging.join(', ') : 'slices open at the last crash'
   }
 
-  private isRunning(kind: ProcessKind): boolean {
-    return [...this.running.values()].some(process => process.kind === kind)
+  private runningOf(kind: ProcessKind, target: number): RunningProcess | undefined {
+    return [...this.running.values()].find(process => process.kind === kind && process.targetNumber === target)
   }
 
   private async start(kind: ProcessKind, targetNumber: number, target: string, body: ProcessBody): Promise<void> {
-    const resumed = await this.interrupted(kind)
+    const resumed = await this.interrupted(kind, targetNumber)
+    if (resumed && processStates[resumed.record.state] === 'paused') return
     const now = this.pool.options.clock.wallMs()
     const number = resumed?.number ?? this.pool.record.nextProcess
     if (!resumed) {
@@ -77,7 +98,6 @@ export class Processes {
       body,
       { save: progress => this.save(progress, targetNumber) },
       this.pool.options.clock,
-      0,
       resumed?.record.startedMs ?? now,
     )
     this.running.set(number, process)
@@ -86,20 +106,120 @@ export class Processes {
         this.running.delete(number)
         // What came up while it was ending is looked for again; a failure waits for the next change of the pool.
         if (process.progress().state === 'done') return this.look()
-        this.tellIdle()
-        return undefined
+        return this.afterEnd(process)
       },
       () => undefined,
     )
   }
 
-  /** A process of this kind that a crash or the end of its owner interrupted. */
-  private async interrupted(kind: ProcessKind): Promise<{ number: number; record: ProcessRecord } | undefined> {
+  /** A process of a relationship that failed is over until somebody starts it again. */
+  private async afterEnd(process: RunningProcess): Promise<void> {
+    const { state, reason } = process.progress()
+    const relationship = this.relationships.all.find(({ number }) => number === process.targetNumber)
+    if (state === 'failed' && relationship && !this.closing) {
+      try {
+        if (process.kind === 'completeImage') await this.relationships.stopComplete(relationship)
+        else if (process.kind !== 'resync' && process.kind !== 'reclaim') await this.relationships.stopUpdate(relationship, reason)
+      } catch (error) {
+        this.pool.warnings.push(String(error))
+      }
+    }
+    this.tellIdle()
+  }
+
+  /** A process of this kind that a crash or the end of its owner interrupted, or that was paused. */
+  private async interrupted(kind: ProcessKind, target: number): Promise<{ number: number; record: ProcessRecord } | undefined> {
     for await (const { lo, value } of this.pool.metadata.range(hiOf('process'))) {
       const record = decodeRecord(processRecord, value)
-      if (processKinds[record.kind] === kind && processStates[record.state] === 'running' && !this.running.has(lo)) return { number: lo, record }
+      const state = processStates[record.state]
+      if (processKinds[record.kind] === kind && record.target === target && (state === 'running' || state === 'paused') && !this.running.has(lo))
+        return { number: lo, record }
     }
     return undefined
+  }
+
+  // ---- pausing, resuming, stopping
+
+  /** Ends the process after the step in hand; it stays so until it is resumed. @throws LunarError `ERR_TASK_NOT_FOUND`, `ERR_USAGE` when it has ended */
+  async pause(number: number): Promise<TaskView> {
+    await this.running.get(number)?.interrupt('paused')
+    return this.expectState(number, 'pause', ['paused'])
+  }
+
+  async resume(number: number): Promise<TaskView> {
+    const record = await this.recordOf(number)
+    if (processStates[record.state] === 'paused') {
+      const batch = new Batch()
+      batch.put(keyOf('process', 0, number), processRecord.encode({ ...record, state: processStates.indexOf('running') }))
+      await this.pool.metadata.commit(batch, 'data', true)
+      await this.look()
+    }
+    return this.expectState(number, 'resume', ['running', 'waiting', 'done'])
+  }
+
+  /** Ends a process of a relationship for good. @throws LunarError `ERR_TASK_STATE` for the pool's own processes, which can only be paused */
+  async stop(number: number): Promise<TaskView> {
+    const { kind, target } = await this.find(number)
+    const relationship = this.relationships.all.find(({ label }) => label === target)
+    if (kind === 'resync' || kind === 'reclaim' || !relationship) {
+      throw new LunarError('ERR_TASK_STATE', `Cannot stop task ${number} (${kind} of ${target})`, {
+        why: 'the pool needs it and would start it again',
+        fix: `lunar task pause ${number}`,
+      })
+    }
+    await this.stopOf(relationship, kind as ProcessName)
+    return this.find(number)
+  }
+
+  /** Stops a process of a relationship. @returns bytes done, and left to do */
+  async stopOf(relationship: Relationship, kind: ProcessName): Promise<{ done: number; left: number; changed: boolean }> {
+    const process = this.runningOf(kind, relationship.number)
+    await process?.interrupt('stopped')
+    const progress = process?.progress()
+    const paused = process ? undefined : await this.interrupted(kind, relationship.number)
+    let left = progress ? progress.total - progress.done : 0
+    let changed = process !== undefined
+    if (kind === 'completeImage') changed = (await this.relationships.stopComplete(relationship)) || changed
+    else if (relationship.update === kind) {
+      changed = true
+      left = await this.relationships.stopUpdate(relationship, 'it was stopped')
+    }
+    if (paused) {
+      const batch = new Batch()
+      batch.put(
+        keyOf('process', 0, paused.number),
+        processRecord.encode({ ...paused.record, state: processStates.indexOf('stopped'), endedMs: this.pool.options.clock.wallMs() }),
+      )
+      await this.pool.metadata.commit(batch, 'data', true)
+      left = kind === 'completeImage' ? paused.record.total - paused.record.done : left
+    }
+    return { done: progress?.done ?? paused?.record.done ?? 0, left, changed }
+  }
+
+  /** The pace of a relationship's process was changed: it counts at once. */
+  paceChanged(relationship: Relationship, kind: ProcessName): void {
+    this.runningOf(kind, relationship.number)?.wake()
+  }
+
+  /** Progress of what a relationship runs now. */
+  of(relationship: Relationship): Progress | undefined {
+    return [...this.running.values()]
+      .find(process => process.targetNumber === relationship.number && process.kind in { completeImage: 1, imageUpdate: 1, sourceUpdate: 1 })
+      ?.progress()
+  }
+
+  private async recordOf(number: number): Promise<ProcessRecord> {
+    await this.find(number)
+    const value = await this.pool.metadata.get(keyOf('process', 0, number))
+    if (!value) throw new LunarError('ERR_TASK_NOT_FOUND', `Cannot find task ${number} in pool "${this.pool.record.name}"`)
+    return decodeRecord(processRecord, value)
+  }
+
+  private async expectState(number: number, what: string, states: readonly string[]): Promise<TaskView> {
+    const task = await this.find(number)
+    if (!states.includes(task.state))
+      throw new LunarError('ERR_TASK_STATE', `Cannot ${what} task ${number} (${task.kind} of ${task.target})`, { why: `it is ${task.state}` })
+    return task
   }
 
   private async save(progress: Progress, target: number): Promise<void> {
@@ -126,9 +246,8 @@ export class Processes {
   }
 
   /** The number of the process of a kind that runs now, for the result of the command that caused it. */
-  numberOf(kind: ProcessKind): number | null {
-    for (const process of this.running.values()) if (process.kind === kind) return process.number
-    return null
+  numberOf(kind: ProcessKind, target = 0): number | null {
+    return this.runningOf(kind, target)?.number ?? null
   }
 
   settled(signal?: AbortSignal): Promise<void> {

@@ -15,7 +15,8 @@ for (const raid of ['raid0', 'raid1'] as const) {
       const disks = simulatedDisks(4)
       await createSimulated(disks)
       const { pool, luns } = await openSimulated(disks)
-      const device = new OpenLun(await luns.create({ name: 'a', size: 24 * MIB, raid, reserve: false }), false)
+      const lun = await luns.create({ name: 'a', size: 24 * MIB, raid, reserve: false })
+      const device = new OpenLun(lun, lun, false)
       return { device, dispose: () => pool.close() }
     },
     4,

@@ -4,7 +4,7 @@ import { SEGMENT, type CheckedDisk, type RootBlock } from './disk.ts'
 import type { Records } from './tree.ts'
 
 const KIND_UNIT = 2 ** 32
-const kinds = { pool: 1, disk: 2, lun: 3, lmap: 4, rsd: 5, segments: 6, open: 7, stale: 8, process: 9, event: 10 }
+const kinds = { pool: 1, disk: 2, lun: 3, lmap: 4, rsd: 5, segments: 6, open: 7, stale: 8, process: 9, event: 10, relationship: 11, chunks: 12 }
 export const SLICE = 1024 * 1024
 const SLICES = 8
 
@@ -135,6 +135,18 @@ export function readRecords(records: Records, poolId: string, problems: string[]
   for (const { block } of each(kinds.event)) {
     const [code = '', object = '', ...message] = block.text(8, block.bytes.length - 8).split('\n')
     events.push({ timeMs: block.u64(0), code, object, message: message.join('\n') })
+  }
+  const relationships = new Set<number>()
+  for (const { object, block } of each(kinds.relationship)) {
+    relationships.add(object)
+    if ((block.u16(88) & 64) !== 0) continue
+    for (const lun of [block.u32(80), block.u32(84)]) if (!luns.has(lun)) problems.push(`relationship: ${object} names LUN ${lun}, which does not exist`)
+    if (block.u32(80) === block.u32(84)) problems.push(`relationship: ${object} has one LUN as source and image`)
+    if (object >= (pool?.u32(100) ?? 0)) problems.push(`pool: relationship ${object} exists, the next would be ${pool?.u32(100)}`)
+  }
+  for (const { object, block } of each(kinds.chunks)) {
+    if (!relationships.has(object)) problems.push(`chunks: relationship ${object} does not exist`)
+    if (block.bytes.length !== 512) problems.push(`chunks: a map of relationship ${object} has ${block.bytes.length} bytes`)
   }
   for (const { hi } of sorted) if (!Object.values(kinds).includes(Math.floor(hi / KIND_UNIT))) problems.push(`record: key ${hi} is of no known kind`)
   const next = { disk: pool?.u32(88) ?? 0, lun: pool?.u32(92) ?? 0 }

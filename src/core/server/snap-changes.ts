@@ -1,0 +1,93 @@
+/** The verbs that change relationships. */
+import { PACE_ADAPTIVE } from '../../metadata/records.ts'
+import type { Params, Result } from './api.ts'
+import type { EngineParts } from './engine.ts'
+import { delayView } from './snap-views.ts'
+
+export const snapChanges = {
+  'snap.configure': async ({ relationships, snaps, warnings }: EngineParts, params: Params<'snap.configure'>): Promise<Result<'snap.configure'>> => {
+    const { policy, ...spec } = params
+    const made = await relationships.configure({ ...spec, ...(policy === undefined ? {} : { onFull: policy }) })
+    warnings.push(...made.warnings)
+    return snaps.config(made.relationship)
+  },
+
+  'snap.unconfigure': async (
+    { relationships, snaps, processes }: EngineParts,
+    { relationship: name, dryRun }: Params<'snap.unconfigure'>,
+  ): Promise<Result<'snap.unconfigure'>> => {
+    const relationship = relationships.find(name)
+    const view = snaps.view(relationship)
+    await relationships.unconfigure(relationship, { dryRun: dryRun === true })
+    if (!dryRun) await processes.look()
+    return view
+  },
+
+  'snap.enable': async ({ relationships, snaps, processes, pool }: EngineParts, params: Params<'snap.enable'>): Promise<Result<'snap.enable'>> => {
+    const found = params.relationships.map(name => relationships.find(name))
+    const enabled = await relationships.enable(found, {
+      fresh: params.fresh === true,
+      forceLostPart: params.forceLostPart === true,
+      forceMixed: params.forceMixed === true,
+      dryRun: params.dryRun === true,
+    })
+    if (!params.dryRun) await processes.look()
+    return enabled.map(({ relationship, changed, lost }) => ({
+      ...snaps.view(relationship),
+      asOf: new Date(relationship.record.asOfMs === 0 ? pool.options.clock.wallMs() : relationship.record.asOfMs).toISOString(),
+      lost: [...lost],
+      changed,
+    }))
+  },
+
+  'snap.disable': async ({ relationships, snaps, processes }: EngineParts, params: Params<'snap.disable'>): Promise<Result<'snap.disable'>> => {
+    const found = params.relationships.map(name => relationships.find(name))
+    if (!params.dryRun) {
+      for (const relationship of found) if (relationship.isCompleting && !relationship.update) await processes.stopOf(relationship, 'completeImage')
+    }
+    const disabled = await relationships.disable(found, { dryRun: params.dryRun === true })
+    return disabled.map(({ relationship, ...rest }) => ({ ...snaps.view(relationship), ...rest }))
+  },
+
+  'snap.start': async ({ relationships, snaps, processes }: EngineParts, { relationship: name, kind }: Params<'snap.start'>): Promise<Result<'snap.start'>> => {
+    const relationship = relationships.find(name)
+    const changed = kind === 'completeImage' ? await relationships.startComplete(relationship) : await relationships.startUpdate(relationship, kind)
+    await processes.look()
+    return { ...snaps.view(relationship), task: processes.numberOf(kind, relationship.number), changed }
+  },
+
+  'snap.stop': async ({ relationships, snaps, processes }: EngineParts, { relationship: name, kind }: Params<'snap.stop'>): Promise<Result<'snap.stop'>> => {
+    const relationship = relationships.find(name)
+    const stopped = await processes.stopOf(relationship, kind)
+    return { ...snaps.view(relationship), ...stopped }
+  },
+
+  'snap.setDelay': async (
+    { relationships, snaps, processes }: EngineParts,
+    { relationship: name, kind, delay }: Params<'snap.setDelay'>,
+  ): Promise<Result<'snap.setDelay'>> => {
+    const relationship = relationships.find(name)
+    const was = await relationships.setDelay(relationship, kind, delay === 'adaptive' ? PACE_ADAPTIVE : delay)
+    processes.paceChanged(relationship, kind)
+    return { ...snaps.view(relationship), delayMs: delay, was: delayView(was) }
+  },
+
+  'task.pause': ({ processes }: EngineParts, { task }: Params<'task.pause'>): Promise<Result<'task.pause'>> => processes.pause(task),
+  'task.resume': ({ processes }: EngineParts, { task }: Params<'task.resume'>): Promise<Result<'task.resume'>> => processes.resume(task),
+  'task.stop': ({ processes }: EngineParts, { task }: Params<'task.stop'>): Promise<Result<'task.stop'>> => processes.stop(task),
+
+  'lun.swap': async ({ luns, views }: EngineParts, { lun: name, with: other, dryRun }: Params<'lun.swap'>): Promise<Result<'lun.swap'>> => {
+    const a = luns.find(name)
+    const b = luns.find(other)
+    if (!dryRun && a !== b) await luns.swap(a, b)
+    const summary = async (lun: typeof a): Promise<Result<'lun.swap'>['a']> => views.lunSummary(lun, (await views.lunHealth(lun)).health)
+    return { a: await summary(a), b: await summary(b) }
+  },
+
+  'lun.protect': async ({ luns, views }: EngineParts, { lun: name, protect, dryRun }: Params<'lun.protect'>): Promise<Result<'lun.protect'>> => {
+    const lun = luns.find(name)
+    const changed = lun.isProtected !== protect
+    if (!dryRun) await luns.setProtected(lun, protect)
+    return { ...views.lunSummary(lun, (await views.lunHealth(lun)).health), changed }
+  },
+}

@@ -1,0 +1,768 @@
+import { LunarError } from '../base/errors.ts'
+import { Mutex } from '../base/mutex.ts'
+import { checkName } from '../base/names.ts'
+import { Batch } from '../../metadata/batch.ts'
+import { hiOf, keyOf } from '../../metadata/key.ts'
+import type { Metadata } from '../../metadata/metadata.ts'
+import {
+  decodeRecord,
+  fullPolicies,
+  PACE_ADAPTIVE,
+  poolRecord,
+  RELATIONSHIP_COMPLETE,
+  RELATIONSHIP_COMPLETING,
+  RELATIONSHIP_ENABLED,
+  RELATIONSHIP_GONE,
+  RELATIONSHIP_INVALID,
+  RELATIONSHIP_MIXED,
+  RELATIONSHIP_USED,
+  relationshipRecord,
+  updateKinds,
+  type RelationshipRecord,
+} from '../../metadata/records.ts'
+import type { Lun } from '../lun/lun.ts'
+import type { Luns } from '../lun/luns.ts'
+import type { Pool } from '../pool/pool.ts'
+import { copiesOf } from '../raid/geometry.ts'
+import { dropEras } from './chunk-map.ts'
+import { checkChunkSize, CHUNK_DEFAULT, type ChunkRun } from './chunks.ts'
+import { Relationship, type UpdateKind } from './relationship.ts'
+import { CompleteImage, Update, updateRun } from './updates.ts'
+import { Volume } from './volume.ts'
+
+export type ProcessName = 'completeImage' | UpdateKind
+export type FullPolicy = (typeof fullPolicies)[number]
+
+export interface NewRelationship {
+  readonly source: string
+  readonly image: string
+  /** Bytes, a power of two; 32 KiB when left out. */
+  readonly chunkBytes?: number
+  readonly name?: string
+  readonly onFull?: FullPolicy
+  readonly dryRun?: boolean
+}
+
+export interface EnableOptions {
+  /** Drop the maps: the image becomes the source as it is now. */
+  readonly fresh: boolean
+  readonly forceLostPart: boolean
+  readonly forceMixed: boolean
+  readonly dryRun?: boolean
+}
+
+/** Bytes of the image, one after the other. */
+export interface ByteRange {
+  readonly offset: number
+  readonly length: number
+}
+
+export interface Enabled {
+  readonly relationship: Relationship
+  readonly changed: boolean
+  /** Ranges of the image that read the source from now on. */
+  readonly lost: readonly ByteRange[]
+}
+
+/** Pauses between steps that a new relationship starts with (DataCore Fig. 8; tables.md). Milliseconds. */
+const COMPLETE_DELAY_MS = 20
+/** Records deleted in one step, and bits set in one batch. */
+const ERASE_STEP = 2000
+const MERGE_STEP = 1000
+export const DELAY_MAX_MS = 3_600_000
+
+const delayFields = { completeImage: 'completeDelay', imageUpdate: 'imageDelay', sourceUpdate: 'sourceDelay' } as const
+
+/** The relationships of a pool and the volumes they lie over: the directory, and everything that changes their state. */
+export class Relationships {
+  private readonly byNumber = new Map<number, Relationship>()
+  private readonly gone = new Set<number>()
+  private readonly volumes = new Map<number, Volume>()
+  /** Relationships whose old maps may still have records. */
+  private readonly untidy = new Set<number>()
+  /** State changes come one after the other. */
+  private readonly changing = new Mutex()
+
+  private constructor(
+    private readonly pool: Pool,
+    private readonly luns: Luns,
+  ) {}
+
+  static async load(pool: Pool, luns: Luns): Promise<Relationships> {
+    const relationships = new Relationships(pool, luns)
+    for await (const { hi, value } of pool.metadata.range(hiOf('relationship'), 0, 0, hiOf('relationship', 0xffff_ffff))) {
+      const number = hi - hiOf('relationship')
+      const record = decodeRecord(relationshipRecord, value)
+      if ((record.flags & RELATIONSHIP_GONE) !== 0) relationships.gone.add(number)
+      else relationships.byNumber.set(number, new Relationship(number, record, pool.metadata))
+      relationships.untidy.add(number)
+    }
+    relationships.wire()
+    return relationships
+  }
+
+  get metadata(): Metadata {
+    return this.pool.metadata
+  }
+
+  get readOnly(): boolean {
+    return this.pool.options.readOnly
+  }
+
+  /** In order of number. */
+  get all(): Relationship[] {
+    return [...this.byNumber.values()]
+  }
+
+  volume(lun: number): Volume {
+    let volume = this.volumes.get(lun)
+    if (!volume) {
+      const found = this.luns.byId(lun)
+      if (!found) throw new LunarError('ERR_METADATA_DAMAGED', `Cannot use LUN ${lun}`, { why: 'a relationship names it, but the pool has no such LUN' })
+      volume = new Volume(found, this, () => this.pool.options.clock.monotonicMs())
+      this.volumes.set(lun, volume)
+    }
+    return volume
+  }
+
+  /** Tells every volume its relationships. */
+  private wire(): void {
+    for (const volume of this.volumes.values()) {
+      volume.asImage = undefined
+      volume.asSource = []
+    }
+    for (const relationship of this.all) {
+      const source = this.volume(relationship.record.source)
+      source.asSource = [...source.asSource, relationship]
+      this.volume(relationship.record.image).asImage = relationship
+    }
+  }
+
+  /** By `3`, `DcsSnap3` in any letter case, or name. @throws LunarError `ERR_RELATIONSHIP_NOT_FOUND`, `ERR_USAGE` when it could be two */
+  find(reference: string): Relationship {
+    const number = /^(?:dcssnap)?(\d{1,10})$/i.exec(reference)?.[1]
+    const byNumber = number === undefined ? undefined : this.byNumber.get(Number(number))
+    const byName = this.all.find(({ record }) => record.name === reference)
+    if (byNumber && byName && byNumber !== byName) {
+      throw new LunarError('ERR_USAGE', `Cannot tell which relationship "${reference}" is`, {
+        why: `it is the number of ${byNumber.label} and the name of ${byName.label}`,
+        fix: `write DcsSnap${byNumber.number} or DcsSnap${byName.number}`,
+      })
+    }
+    const found = byNumber ?? byName
+    if (!found) throw new LunarError('ERR_RELATIONSHIP_NOT_FOUND', `Cannot find relationship "${reference}" in pool "${this.pool.record.name}"`)
+    return found
+  }
+
+  source(relationship: Relationship): Lun {
+    return this.volume(relationship.record.source).lun
+  }
+
+  image(relationship: Relationship): Lun {
+    return this.volume(relationship.record.image).lun
+  }
+
+  /** Relationships that a LUN is the source or the image of. */
+  of(lun: Lun): Relationship[] {
+    return this.all.filter(({ record }) => record.source === lun.number || record.image === lun.number)
+  }
+
+  // ---- what the rest of the pool asks
+
+  /** @throws LunarError `ERR_IMAGE_INCOMPLETE`, `ERR_IMAGE_INVALID`, `ERR_MIXED` when hosts cannot have the volume */
+  checkOpen(lun: Lun, force: { readonly mixed: boolean }): void {
+    const image = this.volume(lun.number).asImage
+    if (image?.isInvalid) {
+      throw new LunarError('ERR_IMAGE_INVALID', `Cannot open LUN "${lun.name}"`, {
+        why: `it is the image of ${image.label}, which is invalid: ${image.record.reason}`,
+        fix: `lunar EnableNewSnap ${image.number}`,
+      })
+    }
+    if (image && !image.isEnabled && image.isUsed && !image.isComplete) {
+      throw new LunarError('ERR_IMAGE_INCOMPLETE', `Cannot open LUN "${lun.name}"`, {
+        why: `it is the image of ${image.label}, which is disabled and does not own all of its chunks`,
+        fix: `lunar EnableSnap ${image.number}`,
+      })
+    }
+    const mixed = force.mixed ? undefined : this.mixedBy(lun)
+    if (mixed) {
+      throw new LunarError('ERR_MIXED', `Cannot open LUN "${lun.name}"`, {
+        why: `${mixed.record.reason} (${mixed.label})`,
+        fix: `lunar ${mixed.record.mixed === 1 ? 'StartImageUpdate' : 'StartSourceUpdate'} ${mixed.number}, or repeat it with --force=mixed`,
+      })
+    }
+  }
+
+  /** The relationship whose unfinished update left a volume of two instants. */
+  mixedBy(lun: Lun): Relationship | undefined {
+    return this.all.find(({ isMixed, record }) => isMixed && (updateKinds[record.mixed] === 'sourceUpdate' ? record.source : record.image) === lun.number)
+  }
+
+  /** @throws LunarError `ERR_IN_RELATIONSHIP` with the relationships */
+  checkDelete(lun: Lun): void {
+    const users = this.of(lun)
+    if (users.length === 0) return
+    throw new LunarError('ERR_IN_RELATIONSHIP', `Cannot delete LUN "${lun.name}"`, {
+      why: users.map(relationship => this.describe(relationship)).join('; '),
+      fix: users.map(({ number }) => `lunar snap unconfigure ${number}`).join(', '),
+      blockers: users.map(({ label }) => label),
+    })
+  }
+
+  /** @throws LunarError `ERR_IN_RELATIONSHIP` when an image would not keep the size of its instant */
+  checkResize(lun: Lun, size: number): void {
+    if (size >= lun.size) return
+    const users = this.of(lun).filter(({ record, isUsed }) => isUsed && size < record.size)
+    if (users.length === 0) return
+    throw new LunarError('ERR_IN_RELATIONSHIP', `Cannot shrink LUN "${lun.name}" to ${size} bytes`, {
+      why: users.map(relationship => `${this.describe(relationship)}, of ${relationship.record.size} bytes`).join('; '),
+      fix: users.map(({ number }) => `lunar snap unconfigure ${number}`).join(', '),
+      blockers: users.map(({ label }) => label),
+    })
+  }
+
+  private describe(relationship: Relationship): string {
+    return `${relationship.label} has LUN "${this.image(relationship).name}" as the image of LUN "${this.source(relationship).name}"`
+  }
+
+  // ---- configuring
+
+  /** @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_EXISTS`, `ERR_BAD_NAME`, `ERR_BAD_SIZE`, `ERR_RELATIONSHIP_STATE` */
+  configure(spec: NewRelationship): Promise<{ readonly relationship: Relationship; readonly warnings: string[] }> {
+    return this.changing.run(async () => {
+      const source = this.luns.find(spec.source)
+      const image = this.luns.find(spec.image)
+      const chunkBytes = spec.chunkBytes ?? CHUNK_DEFAULT
+      checkChunkSize(chunkBytes)
+      const name = spec.name ?? ''
+      if (name !== '') this.checkNewName(name)
+      this.checkPair(source, image)
+      const now = this.pool.options.clock.wallMs()
+      const number = Math.max(1, this.pool.record.nextRelationship)
+      const record: RelationshipRecord = {
+        relationshipId: this.pool.options.uuids(),
+        name,
+        source: source.number,
+        image: image.number,
+        flags: 0,
+        chunkShift: Math.log2(chunkBytes),
+        onFull: fullPolicies.indexOf(spec.onFull ?? 'fail-writes'),
+        update: 0,
+        mixed: 0,
+        size: source.size,
+        createdMs: now,
+        enabledMs: 0,
+        asOfMs: 0,
+        nextEra: 1,
+        migratedEra: 0,
+        deltaEra: 0,
+        lostEra: 0,
+        frozenEra: 0,
+        completeDelay: COMPLETE_DELAY_MS,
+        imageDelay: 0,
+        sourceDelay: 0,
+        reason: '',
+      }
+      const relationship = new Relationship(number, record, this.metadata)
+      const warnings =
+        copiesOf[image.raid] < copiesOf[source.raid]
+          ? [`The image "${image.name}" (${image.raid}) has less redundancy than its source "${source.name}" (${source.raid})`]
+          : []
+      if (spec.dryRun) return { relationship, warnings }
+      this.pool.record = { ...this.pool.record, nextRelationship: number + 1 }
+      const batch = new Batch()
+      batch.put(keyOf('pool'), poolRecord.encode(this.pool.record))
+      batch.put(keyOf('relationship', number), relationshipRecord.encode(record))
+      this.pool.event(batch, 'relationship.configured', relationship.label, `${source.name} to ${image.name}`)
+      await this.metadata.commit(batch, 'admin')
+      this.byNumber.set(number, relationship)
+      this.wire()
+      return { relationship, warnings }
+    })
+  }
+
+  private checkNewName(name: string): void {
+    checkName('relationship', name)
+    if (/^(?:dcssnap)?\d+$/i.test(name))
+      throw new LunarError('ERR_BAD_NAME', `Cannot use "${name}" as the name of a relationship`, { why: 'it looks like a number' })
+    if (this.all.some(({ record }) => record.name === name))
+      throw new LunarError('ERR_EXISTS', `Cannot use "${name}" as the name of a relationship`, { why: 'there is one of this name' })
+  }
+
+  private checkPair(source: Lun, image: Lun): void {
+    const cannot = (why: string, fix?: string): never => {
+      throw new LunarError('ERR_IN_RELATIONSHIP', `Cannot make LUN "${image.name}" an image of LUN "${source.name}"`, {
+        why,
+        ...(fix === undefined ? {} : { fix }),
+      })
+    }
+    if (source === image) cannot('they are one LUN', 'name another LUN as the image')
+    if (image.size < source.size) cannot(`it has ${image.size} bytes, the source has ${source.size}`, `lunar lun resize ${image.name} --size ${source.size}`)
+    const other = this.volume(image.number).asImage
+    if (other) cannot(this.describe(other))
+    for (let above = this.volume(source.number).asImage; above; above = this.volume(above.record.source).asImage)
+      if (above.record.source === image.number) cannot(`the source is made of it: ${this.describe(above)}`)
+    for (const lun of [source, image]) if (lun.isIncomplete) throw new LunarError('ERR_INCOMPLETE', `Cannot use LUN "${lun.name}" in a relationship`)
+  }
+
+  /** @throws LunarError `ERR_RELATIONSHIP_STATE` when it is in use */
+  unconfigure(relationship: Relationship, options: { readonly dryRun?: boolean } = {}): Promise<void> {
+    return this.changing.run(async () => {
+      if (relationship.isEnabled) relationship.refuse('unconfigure', 'it is enabled', `lunar DisableSnap ${relationship.number}`)
+      const image = this.image(relationship)
+      const partial = relationship.isUsed && !relationship.isComplete
+      if (partial) this.checkNoDependants(relationship, 'unconfigure')
+      if (options.dryRun) return
+      if (partial) await this.markImagesOf(relationship)
+      const batch = new Batch()
+      const undo = relationship.change({}, { set: RELATIONSHIP_GONE }, batch)
+      this.pool.event(batch, 'relationship.unconfigured', relationship.label, this.describe(relationship))
+      await this.commit(batch, undo)
+      // What such an image holds is of no use as a LUN.
+      if (partial) await this.luns.setIncomplete(image, true)
+      this.byNumber.delete(relationship.number)
+      this.gone.add(relationship.number)
+      this.untidy.add(relationship.number)
+      this.wire()
+    })
+  }
+
+  // ---- enabling and disabling
+
+  /**
+   * Enables relationships at one instant (DataCore Fig. 7, 714; features.md B4).
+   * @throws LunarError `ERR_LOST_PART` with the ranges, `ERR_MIXED`, `ERR_BUSY`, `ERR_RELATIONSHIP_STATE`
+   */
+  enable(relationships: readonly Relationship[], options: EnableOptions): Promise<Enabled[]> {
+    return this.changing.run(async () => {
+      const plans = []
+      for (const relationship of new Set(relationships)) plans.push(await this.planEnable(relationship, options))
+      const due = plans.filter(({ changed }) => changed)
+      for (const { relationship, fresh, lost } of due) {
+        const made = due.find(other => other.relationship.record.source === relationship.record.image)
+        if (made && (fresh || lost.length > 0))
+          made.relationship.refuse(
+            'enable',
+            `its source is the image of ${relationship.label}, which changes at the same instant`,
+            'enable one after the other',
+          )
+      }
+      if (due.length > 0 && !options.dryRun) {
+        for (const plan of due) if (plan.fresh || plan.lost.length > 0) await this.markImagesOf(plan.relationship)
+        const now = this.pool.options.clock.wallMs()
+        await this.atOneInstant(
+          due.map(({ relationship }) => relationship),
+          batch =>
+            due.map(plan => {
+              const { record } = plan.relationship
+              const era = record.nextEra
+              this.pool.event(batch, plan.fresh ? 'relationship.enabledNew' : 'relationship.enabled', plan.relationship.label, this.describe(plan.relationship))
+              if (plan.fresh) {
+                return plan.relationship.change(
+                  {
+                    size: this.source(plan.relationship).size,
+                    migratedEra: era,
+                    deltaEra: era + 1,
+                    lostEra: era + 2,
+                    frozenEra: 0,
+                    nextEra: era + 3,
+                    asOfMs: now,
+                    enabledMs: now,
+                    update: 0,
+                    mixed: 0,
+                    reason: '',
+                  },
+                  {
+                    set: RELATIONSHIP_ENABLED | RELATIONSHIP_USED,
+                    clear: RELATIONSHIP_INVALID | RELATIONSHIP_MIXED | RELATIONSHIP_COMPLETE | RELATIONSHIP_COMPLETING,
+                  },
+                  batch,
+                )
+              }
+              const forgotten = plan.lost.length > 0 ? { lostEra: era, nextEra: era + 1 } : {}
+              return plan.relationship.change(
+                { enabledMs: now, ...forgotten },
+                { set: RELATIONSHIP_ENABLED, clear: RELATIONSHIP_COMPLETE | RELATIONSHIP_MIXED },
+                batch,
+              )
+            }),
+        )
+      }
+      return plans
+    })
+  }
+
+  private async planEnable(relationship: Relationship, options: EnableOptions): Promise<Enabled & { readonly fresh: boolean }> {
+    const fresh = options.fresh || !relationship.isUsed
+    if (relationship.isInvalid && !fresh)
+      relationship.refuse('enable', `it is invalid: ${relationship.record.reason}`, `lunar EnableNewSnap ${relationship.number}`)
+    if (relationship.isEnabled && !fresh) return { relationship, changed: false, lost: [], fresh }
+    this.checkNoUpdate(relationship, 'enable')
+    if (relationship.isCompleting) relationship.refuse('enable', 'complete image is running', `lunar StopCompleteImage ${relationship.number}`)
+    this.checkQuiet(this.image(relationship), `enable ${relationship.label}`)
+    const source = this.source(relationship)
+    const image = this.image(relationship)
+    this.checkWhole(source, `enable ${relationship.label}`)
+    if (image.size < source.size && fresh)
+      relationship.refuse(
+        'enable',
+        `the source has grown to ${source.size} bytes, the image has ${image.size}`,
+        `lunar lun resize ${image.name} --size ${source.size}`,
+      )
+    const mixed = [source, ...(fresh ? [] : [image])].map(lun => this.mixedBy(lun)).find(found => found !== undefined)
+    if (mixed && !options.forceMixed)
+      throw new LunarError('ERR_MIXED', `Cannot enable ${relationship.label}`, { why: `${mixed.record.reason} (${mixed.label})` })
+    const lost = fresh ? [] : await this.lostRanges(relationship)
+    if (lost.length > 0 && !options.forceLostPart) {
+      throw new LunarError('ERR_LOST_PART', `Cannot enable ${relationship.label}`, {
+        why: `the source was written while it was disabled; lost of the image: ${lost
+          .slice(0, 8)
+          .map(({ offset, length }) => `${offset}+${length}`)
+          .join(', ')}${lost.length > 8 ? `, and ${lost.length - 8} more` : ''}`,
+        blockers: lost.map(({ offset, length }) => `${offset}+${length}`),
+      })
+    }
+    if (fresh || lost.length > 0) this.checkNoDependants(relationship, 'enable')
+    return { relationship, changed: true, lost, fresh }
+  }
+
+  /** Ranges of the image that its source was written in while the relationship was disabled. */
+  async lostRanges(relationship: Relationship): Promise<ByteRange[]> {
+    const ranges: ByteRange[] = []
+    for await (const run of relationship.lost.runs()) ranges.push({ offset: relationship.chunks.offsetOf(run.from), length: relationship.chunks.lengthOf(run) })
+    return ranges
+  }
+
+  /** Takes relationships out of all I/O at one instant; maps and data stay. @throws LunarError `ERR_BUSY`, `ERR_RELATIONSHIP_STATE` */
+  disable(
+    relationships: readonly Relationship[],
+    options: { readonly dryRun?: boolean } = {},
+  ): Promise<{ relationship: Relationship; changed: boolean; complete: boolean }[]> {
+    return this.changing.run(async () => {
+      const due = [...new Set(relationships)].filter(({ isEnabled }) => isEnabled)
+      for (const relationship of due) {
+        this.checkNoUpdate(relationship, 'disable')
+        this.checkQuiet(this.image(relationship), `disable ${relationship.label}`)
+        if (!(await this.isWhole(relationship))) this.checkNoDependants(relationship, 'disable')
+      }
+      if (due.length > 0 && !options.dryRun) {
+        await this.atOneInstant(due, async batch => {
+          const whole = new Map<Relationship, boolean>()
+          for (const relationship of due) whole.set(relationship, await this.isWhole(relationship))
+          return due.map(relationship => {
+            this.pool.event(batch, 'relationship.disabled', relationship.label, this.describe(relationship))
+            return relationship.change(
+              {},
+              { set: whole.get(relationship) ? RELATIONSHIP_COMPLETE : 0, clear: RELATIONSHIP_ENABLED | RELATIONSHIP_COMPLETING },
+              batch,
+            )
+          })
+        })
+      }
+      const results = []
+      for (const relationship of new Set(relationships))
+        results.push({
+          relationship,
+          changed: due.includes(relationship),
+          complete: relationship.isUsed && !relationship.isInvalid && (await this.isWhole(relationship)),
+        })
+      return results
+    })
+  }
+
+  /** The image owns every chunk. */
+  async isWhole(relationship: Relationship): Promise<boolean> {
+    return !relationship.isInvalid && relationship.isUsed && (await relationship.migrated.count()) === relationship.chunks.count
+  }
+
+  /** Everything acknowledged of the volumes is durable, nothing is in flight, and then one commit (features.md C1; hazard 8). */
+  private async atOneInstant(relationships: readonly Relationship[], change: (batch: Batch) => (() => void)[] | Promise<(() => void)[]>): Promise<void> {
+    const numbers = [...new Set(relationships.flatMap(({ record }) => [record.source, record.image]))].sort((a, b) => a - b)
+    const volumes = numbers.map(number => this.volume(number))
+    for (const volume of volumes) await volume.flush()
+    const paused: Volume[] = []
+    try {
+      for (const volume of volumes) {
+        paused.push(volume)
+        await volume.quiesce.pause()
+      }
+      for (const volume of volumes) await volume.flush()
+      const batch = new Batch()
+      const undo = await change(batch)
+      await this.commit(batch, () => {
+        for (const one of undo) one()
+      })
+      for (const { number } of relationships) this.untidy.add(number)
+    } finally {
+      for (const volume of paused) volume.quiesce.resume()
+    }
+  }
+
+  private async commit(batch: Batch, undo: () => void): Promise<void> {
+    try {
+      await this.metadata.commit(batch, 'admin', true)
+    } catch (error) {
+      undo()
+      throw error
+    }
+  }
+
+  /** An image changes as a whole: whatever was made of it and owns all its chunks differs everywhere from now on. */
+  private async markImagesOf(relationship: Relationship): Promise<void> {
+    for (const dependant of this.volume(relationship.record.image).asSource) {
+      if (!dependant.isUsed || dependant.isInvalid) continue
+      for (const runs of inBatches([{ from: 0, to: dependant.chunks.count }])) await this.setDelta(dependant, runs)
+    }
+  }
+
+  private async setDelta(relationship: Relationship, runs: readonly ChunkRun[]): Promise<void> {
+    const bits = relationship.delta
+    for (const run of runs) for (let loading = bits.load(run); loading; loading = bits.load(run)) await loading
+    const batch = new Batch()
+    bits.put(runs, true, batch)
+    await this.metadata.commit(batch, 'data', true)
+    for (const run of runs) for (let loading = bits.load(run); loading; loading = bits.load(run)) await loading
+    bits.remember(runs, true)
+  }
+
+  // ---- checks
+
+  /** @throws LunarError `ERR_BUSY` naming who uses the LUN */
+  private checkQuiet(lun: Lun, what: string): void {
+    if (lun.users > 0) throw new LunarError('ERR_BUSY', `Cannot ${what}`, { why: `LUN "${lun.name}" is open`, fix: 'close it first' })
+  }
+
+  /** What a source holds must mean something. @throws LunarError `ERR_INCOMPLETE`, `ERR_IMAGE_INCOMPLETE`, `ERR_IMAGE_INVALID` */
+  private checkWhole(source: Lun, what: string): void {
+    this.checkOpen(source, { mixed: true })
+    if (source.isIncomplete) throw new LunarError('ERR_INCOMPLETE', `Cannot ${what}`, { why: `an import into its source "${source.name}" has not ended` })
+  }
+
+  /** One update at a time on a volume; state changes wait for its end. */
+  private checkNoUpdate(relationship: Relationship, what: string): void {
+    const { source, image } = relationship.record
+    const other = this.all.find(({ record, update }) => update && [record.source, record.image].some(lun => lun === source || lun === image))
+    if (other)
+      relationship.refuse(
+        what,
+        `${other.update === 'sourceUpdate' ? 'a source update' : 'an image update'} of ${other.label} is under way`,
+        `lunar Stop${other.update === 'sourceUpdate' ? 'SourceUpdate' : 'ImageUpdate'} ${other.number}`,
+      )
+  }
+
+  /** Images of this image read through it unless they own all of their chunks. */
+  private checkNoDependants(relationship: Relationship, what: string): void {
+    const dependants = this.volume(relationship.record.image).asSource.filter(one => one.isUsed && !one.isInvalid && !one.isComplete)
+    if (dependants.length === 0) return
+    throw new LunarError('ERR_IN_RELATIONSHIP', `Cannot ${what} ${relationship.label}`, {
+      why: `its image has images of its own: ${dependants.map(one => this.describe(one)).join('; ')}`,
+      fix: 'complete and disable them, or unconfigure them',
+      blockers: dependants.map(({ label }) => label),
+    })
+  }
+
+  // ---- processes
+
+  /** @throws LunarError `ERR_RELATIONSHIP_STATE` */
+  startComplete(relationship: Relationship): Promise<boolean> {
+    return this.changing.run(async () => {
+      if (!relationship.isEnabled) relationship.refuse('complete the image of', 'it is disabled', `lunar EnableSnap ${relationship.number}`)
+      if (relationship.isInvalid)
+        relationship.refuse('complete the image of', `it is invalid: ${relationship.record.reason}`, `lunar EnableNewSnap ${relationship.number}`)
+      if (relationship.isCompleting) return false
+      await this.setFlags(relationship, { set: RELATIONSHIP_COMPLETING })
+      return true
+    })
+  }
+
+  /** @returns whether it ran */
+  stopComplete(relationship: Relationship): Promise<boolean> {
+    return this.changing.run(async () => {
+      if (!relationship.isCompleting) return false
+      await this.setFlags(relationship, { clear: RELATIONSHIP_COMPLETING })
+      return true
+    })
+  }
+
+  private async setFlags(relationship: Relationship, flags: { set?: number; clear?: number }, change: Partial<RelationshipRecord> = {}): Promise<void> {
+    const batch = new Batch()
+    const undo = relationship.change(change, flags, batch)
+    await this.commit(batch, undo)
+  }
+
+  /** The differences of this instant are frozen; from now on the volume reads as updated. @throws LunarError `ERR_RELATIONSHIP_STATE`, `ERR_BUSY` */
+  startUpdate(relationship: Relationship, kind: UpdateKind): Promise<boolean> {
+    return this.changing.run(async () => {
+      const what = kind === 'sourceUpdate' ? 'update the source of' : 'update the image of'
+      if (!relationship.isEnabled) relationship.refuse(what, 'it is disabled', `lunar EnableSnap ${relationship.number}`)
+      if (relationship.isInvalid) relationship.refuse(what, `it is invalid: ${relationship.record.reason}`, `lunar EnableNewSnap ${relationship.number}`)
+      if (relationship.update === kind) return false
+      this.checkNoUpdate(relationship, what)
+      this.checkWhole(this.source(relationship), `${what} ${relationship.label}`)
+      const target = kind === 'sourceUpdate' ? this.source(relationship) : this.image(relationship)
+      this.checkQuiet(target, `${what} ${relationship.label}`)
+      if (target.isProtected)
+        throw new LunarError('ERR_PROTECTED', `Cannot ${what} ${relationship.label}`, {
+          why: `LUN "${target.name}" is protected`,
+          fix: `lunar lun unprotect ${target.name}`,
+        })
+      const { deltaEra, nextEra } = relationship.record
+      await this.atOneInstant([relationship], batch => {
+        this.pool.event(batch, `relationship.${kind}`, relationship.label, 'started')
+        return [
+          relationship.change(
+            {
+              update: updateKinds.indexOf(kind),
+              frozenEra: deltaEra,
+              deltaEra: nextEra,
+              nextEra: nextEra + 1,
+              ...(kind === 'imageUpdate' ? { asOfMs: this.pool.options.clock.wallMs() } : {}),
+            },
+            {},
+            batch,
+          ),
+        ]
+      })
+      return true
+    })
+  }
+
+  /** Nothing is frozen any more: both volumes are equal but for what was written since. */
+  private async finishUpdate(relationship: Relationship): Promise<void> {
+    const kind = relationship.update
+    if (!kind) return
+    const over = relationship.isMixed && updateKinds[relationship.record.mixed] === kind
+    const batch = new Batch()
+    const undo = relationship.change({ update: 0, frozenEra: 0, ...(over ? { mixed: 0, reason: '' } : {}) }, over ? { clear: RELATIONSHIP_MIXED } : {}, batch)
+    this.pool.event(batch, `relationship.${kind}`, relationship.label, 'done')
+    await this.commit(batch, undo)
+    this.untidy.add(relationship.number)
+  }
+
+  /**
+   * Ends an update before its end, when its process runs no more: what is left goes back into the delta, locks fall, and the
+   * volume it wrote is of two instants. @returns bytes left
+   */
+  stopUpdate(relationship: Relationship, reason: string): Promise<number> {
+    return this.changing.run(async () => {
+      const kind = relationship.update
+      if (!kind) return 0
+      let left = 0
+      let runs: ChunkRun[] = []
+      for await (const run of relationship.frozen.runs()) {
+        left += relationship.chunks.lengthOf(run)
+        runs.push(run)
+        if (runs.length < MERGE_STEP) continue
+        for (const some of inBatches(runs)) await this.setDelta(relationship, some)
+        runs = []
+      }
+      for (const some of inBatches(runs)) await this.setDelta(relationship, some)
+      if (left === 0) {
+        await this.finishUpdate(relationship)
+        return 0
+      }
+      const batch = new Batch()
+      const volume = kind === 'sourceUpdate' ? this.source(relationship) : this.image(relationship)
+      const undo = relationship.change(
+        { update: 0, frozenEra: 0, mixed: updateKinds.indexOf(kind), reason: `an update of "${volume.name}" ended before its end: ${reason}`.slice(0, 118) },
+        { set: RELATIONSHIP_MIXED },
+        batch,
+      )
+      this.pool.event(batch, 'relationship.mixed', relationship.label, `an update of "${volume.name}" ended before its end: ${reason}`)
+      await this.commit(batch, undo)
+      this.untidy.add(relationship.number)
+      return left
+    })
+  }
+
+  /** The process of a kind, to be run; undefined when the relationship wants none. */
+  async process(relationship: Relationship, kind: ProcessName): Promise<CompleteImage | Update | undefined> {
+    const now = (): number => this.pool.options.clock.monotonicMs()
+    let body: CompleteImage | Update | undefined
+    if (kind === 'completeImage' && relationship.isCompleting && relationship.isActive)
+      body = new CompleteImage(this, relationship, now, () => this.setFlags(relationship, { clear: RELATIONSHIP_COMPLETING }))
+    if (kind !== 'completeImage' && relationship.update === kind) body = new Update(this, relationship, now, () => this.finishUpdate(relationship))
+    await body?.begin()
+    return body
+  }
+
+  /** @returns what it was */
+  setDelay(relationship: Relationship, kind: ProcessName, delay: number): Promise<number> {
+    return this.changing.run(async () => {
+      if (delay !== PACE_ADAPTIVE && !(Number.isInteger(delay) && delay >= 0 && delay <= DELAY_MAX_MS))
+        throw new LunarError('ERR_USAGE', `Cannot set a delay of ${delay}`, { why: `it is a whole number of milliseconds up to ${DELAY_MAX_MS}, or adaptive` })
+      const field = delayFields[kind]
+      const was = relationship.record[field]
+      if (was !== delay) await this.setFlags(relationship, {}, { [field]: delay })
+      return was
+    })
+  }
+
+  delayOf(relationship: Relationship, kind: ProcessName): number {
+    return relationship.record[delayFields[kind]]
+  }
+
+  // ---- what volumes ask
+
+  async settle(relationship: Relationship, run: ChunkRun): Promise<void> {
+    await updateRun(this, relationship, run)
+  }
+
+  /** The image cannot be kept any more: durable before the source changes. */
+  async invalidate(relationship: Relationship, error: unknown): Promise<void> {
+    if (relationship.isInvalid) return
+    const reason = error instanceof LunarError ? `${error.message}${error.why === '' ? '' : `: ${error.why}`}` : String(error)
+    const batch = new Batch()
+    // A source update that ends here leaves its source of two instants.
+    const mixed = relationship.update === 'sourceUpdate'
+    relationship.change(
+      { reason: Buffer.from(reason).subarray(0, 118).toString(), update: 0, frozenEra: 0, ...(mixed ? { mixed: updateKinds.indexOf('sourceUpdate') } : {}) },
+      { set: RELATIONSHIP_INVALID | (mixed ? RELATIONSHIP_MIXED : 0), clear: RELATIONSHIP_COMPLETING },
+      batch,
+    )
+    this.pool.event(batch, 'relationship.invalid', relationship.label, reason)
+    this.untidy.add(relationship.number)
+    await this.metadata.commit(batch, 'admin', true)
+  }
+
+  // ---- old maps
+
+  get needsTidying(): boolean {
+    return this.untidy.size > 0
+  }
+
+  /** Deletes a bounded number of records of maps that mean nothing any more. @returns whether something is left */
+  async tidy(): Promise<boolean> {
+    for (const number of this.untidy) {
+      const relationship = this.byNumber.get(number)
+      const batch = new Batch()
+      const dropped = await dropEras(this.metadata, number, relationship?.eras ?? new Set(), ERASE_STEP, batch)
+      if (dropped < ERASE_STEP) {
+        this.untidy.delete(number)
+        if (this.gone.delete(number)) batch.delete(keyOf('relationship', number))
+      }
+      if (!batch.isEmpty) await this.metadata.commit(batch, 'data', true)
+      if (dropped > 0) return true
+    }
+    return this.untidy.size > 0
+  }
+}
+
+/** Runs in groups whose bits fit into one batch. */
+function* inBatches(runs: readonly ChunkRun[]): Generator<ChunkRun[]> {
+  let group: ChunkRun[] = []
+  let bytes = 0
+  for (const run of runs) {
+    for (let from = run.from; from < run.to;) {
+      const to = Math.min(run.to, from + 8 * MERGE_STEP)
+      group.push({ from, to })
+      bytes += (to - from) / 8 + 2
+      from = to
+      if (bytes < MERGE_STEP) continue
+      yield group
+      group = []
+      bytes = 0
+    }
+  }
+  if (group.length > 0) yield group
+}

@@ -1,0 +1,216 @@
+import { LunarError } from '../base/errors.ts'
+import { Batch } from '../../metadata/batch.ts'
+import type { Metadata } from '../../metadata/metadata.ts'
+import { PACE_ADAPTIVE } from '../../metadata/records.ts'
+import type { ProcessBody, Step } from '../process/runner.ts'
+import type { ChunkRun } from './chunks.ts'
+import type { Relationship } from './relationship.ts'
+import type { Volume } from './volume.ts'
+
+/** Bytes under lock at a time without a pace, and how many such runs are under way: a host that meets a lock waits for one. */
+const RUN_BYTES = 1024 * 1024
+const RUNS = 4
+/** With the adaptive pace: this pause while hosts use the volume, which they do for so long after an operation. Milliseconds. */
+const BUSY_PAUSE_MS = 20
+const IDLE_AFTER_MS = 50
+
+export interface CopyHost {
+  readonly metadata: Metadata
+  volume(lun: number): Volume
+}
+
+/**
+ * Does the chunks of a run that an update still has to do (DataCore Figs. 9, 10): locks them, copies, flushes the volume
+ * written, and only then commits that they are done. What others preserve of that volume is preserved first.
+ * @returns bytes copied
+ */
+export async function updateRun(host: CopyHost, relationship: Relationship, run: ChunkRun): Promise<number> {
+  const toSource = relationship.update === 'sourceUpdate'
+  const source = host.volume(relationship.record.source)
+  const image = host.volume(relationship.record.image)
+  const target = toSource ? source : image
+  const { chunks } = relationship
+  const release = await target.lockFor(chunks.offsetOf(run.from), chunks.lengthOf(run))
+  try {
+    if (relationship.record.frozenEra === 0) return 0
+    const { frozen } = relationship
+    for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
+    const due: ChunkRun[] = []
+    for (let chunk = run.from; chunk < run.to; chunk++) {
+      if (!frozen.has(chunk)) continue
+      const last = due.at(-1)
+      if (last?.to === chunk) due[due.length - 1] = { from: last.from, to: chunk + 1 }
+      else due.push({ from: chunk, to: chunk + 1 })
+    }
+    let moved = 0
+    for (const part of due) {
+      const at = chunks.offsetOf(part.from)
+      const length = chunks.lengthOf(part)
+      // The image owns every chunk that differs; the source may be an image itself.
+      const from = toSource ? image.lun : source
+      const hole = (await from.extents(at, length)).every(({ kind }) => kind === 'hole')
+      const bytes = new Uint8Array(hole ? 0 : length)
+      if (!hole) await (toSource ? image.lun.read(at, bytes) : source.readThrough(at, bytes))
+      await target.changeLocked(at, length, () => (hole ? target.lun.zero(at, length) : target.lun.write(at, bytes)), relationship)
+      moved += length
+    }
+    if (due.length === 0) return 0
+    await target.lun.flush()
+    const batch = new Batch()
+    frozen.put(due, false, batch)
+    await host.metadata.commit(batch, 'data', true)
+    frozen.remember(due, false)
+    return moved
+  } finally {
+    release()
+  }
+}
+
+/** Copies what an image lacks of a run from its source (DataCore Fig. 8). @returns bytes copied */
+export async function completeRun(host: CopyHost, relationship: Relationship, run: ChunkRun): Promise<number> {
+  const release = await relationship.lock(run, 'exclusive')
+  try {
+    if (!relationship.isActive) return 0
+    const { migrated, chunks } = relationship
+    for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
+    const due: ChunkRun[] = []
+    for (let from = run.from; from < run.to; from++) {
+      if (migrated.has(from)) continue
+      let to = from + 1
+      while (to < run.to && !migrated.has(to)) to++
+      due.push({ from, to })
+      from = to
+    }
+    if (due.length === 0) return 0
+    const source = host.volume(relationship.record.source)
+    const image = host.volume(relationship.record.image)
+    let moved = 0
+    for (const part of due) {
+      const from = chunks.offsetOf(part.from)
+      const length = chunks.lengthOf(part)
+      const hole = (await source.extents(from, length)).every(({ kind }) => kind === 'hole')
+      const bytes = hole ? undefined : new Uint8Array(length)
+      if (bytes) await source.readThrough(from, bytes)
+      await image.put(relationship, [part], bytes && { from, bytes })
+      moved += length
+    }
+    await image.lun.flush()
+    const batch = new Batch()
+    migrated.put(due, true, batch)
+    await host.metadata.commit(batch, 'data', true)
+    migrated.remember(due, true)
+    return moved
+  } finally {
+    release()
+  }
+}
+
+/** What the two kinds of copying processes share: the next runs by the pace, and when there are none. */
+abstract class Copying implements ProcessBody {
+  /** Chunks to do when last counted; made less by what is done. */
+  private left = 0
+
+  constructor(
+    protected readonly host: CopyHost,
+    readonly relationship: Relationship,
+    private readonly nowMs: () => number,
+    private readonly ended: () => Promise<void>,
+  ) {}
+
+  /** Counts what is to be done, for progress. */
+  async begin(): Promise<void> {
+    this.left = await this.toDo()
+  }
+
+  remaining(): number {
+    return Math.max(0, this.left)
+  }
+
+  protected abstract get delay(): number
+  protected abstract toDo(): Promise<number>
+  protected abstract next(from: number, most: number): Promise<ChunkRun | undefined>
+  protected abstract copy(run: ChunkRun): Promise<number>
+
+  /** The pause before the next step, in milliseconds. */
+  pace(): number {
+    if (this.delay !== PACE_ADAPTIVE) return this.delay
+    const { source, image } = this.relationship.record
+    const used = Math.max(this.host.volume(source).lastUsedMs, this.host.volume(image).lastUsedMs)
+    return this.nowMs() - used < IDLE_AFTER_MS ? BUSY_PAUSE_MS : 0
+  }
+
+  async step(): Promise<Step> {
+    const paced = this.pace() > 0
+    const most = paced ? 1 : Math.max(1, RUN_BYTES / this.relationship.chunks.bytes)
+    const runs: ChunkRun[] = []
+    for (let from = 0; runs.length < (paced ? 1 : RUNS);) {
+      const run = await this.next(from, most)
+      if (!run) break
+      runs.push(run)
+      from = run.to
+    }
+    if (runs.length === 0) {
+      await this.ended()
+      return { moved: 0, finished: true }
+    }
+    const results = await Promise.allSettled(runs.map(run => this.copy(run)))
+    let moved = 0
+    for (const result of results) {
+      if (result.status === 'rejected') throw result.reason
+      moved += result.value
+    }
+    this.left -= moved
+    return { moved, finished: false }
+  }
+}
+
+/** Forced migration (DataCore Fig. 8). */
+export class CompleteImage extends Copying {
+  private cursor = 0
+
+  protected get delay(): number {
+    return this.relationship.record.completeDelay
+  }
+  protected async toDo(): Promise<number> {
+    const { chunks, migrated } = this.relationship
+    return ((chunks.count - (await migrated.count())) / Math.max(1, chunks.count)) * chunks.size
+  }
+  /** Chunks only ever become migrated, so what lies below the cursor is done. */
+  protected async next(from: number, most: number): Promise<ChunkRun | undefined> {
+    if (this.relationship.isInvalid)
+      throw new LunarError('ERR_IMAGE_INVALID', `Cannot go on with ${this.relationship.label}`, { why: this.relationship.record.reason })
+    const run = await this.relationship.migrated.nextClear(Math.max(from, this.cursor), this.relationship.chunks.count, most)
+    if (from === 0 && run) this.cursor = run.from
+    return run
+  }
+  protected copy(run: ChunkRun): Promise<number> {
+    return completeRun(this.host, this.relationship, run)
+  }
+}
+
+/** Image update and source update (DataCore Figs. 9, 10). */
+export class Update extends Copying {
+  private cursor = 0
+
+  protected get delay(): number {
+    const { record, update } = this.relationship
+    return update === 'sourceUpdate' ? record.sourceDelay : record.imageDelay
+  }
+  protected async toDo(): Promise<number> {
+    const { chunks, frozen } = this.relationship
+    return (await frozen.count()) * chunks.bytes
+  }
+  /** Chunks only ever leave the frozen set, so what lies below the cursor is done. */
+  protected async next(from: number, most: number): Promise<ChunkRun | undefined> {
+    if (this.relationship.isInvalid)
+      throw new LunarError('ERR_IMAGE_INVALID', `Cannot go on with ${this.relationship.label}`, { why: this.relationship.record.reason })
+    for await (const run of this.relationship.frozen.runs(Math.max(from, this.cursor))) {
+      if (from === 0) this.cursor = run.from
+      return { from: run.from, to: Math.min(run.to, run.from + most) }
+    }
+    return undefined
+  }
+  protected copy(run: ChunkRun): Promise<number> {
+    return updateRun(this.host, this.relationship, run)
+  }
+}

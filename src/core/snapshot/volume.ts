@@ -1,0 +1,456 @@
+import { isCode, LunarError } from '../base/errors.ts'
+import type { BlockDevice, Extent } from '../block/device.ts'
+import { Quiesce } from '../block/quiesce.ts'
+import { checkRange } from '../block/range.ts'
+import type { Release } from '../block/range-lock.ts'
+import { Batch } from '../../metadata/batch.ts'
+import type { Metadata } from '../../metadata/metadata.ts'
+import { fullPolicies } from '../../metadata/records.ts'
+import type { Lun } from '../lun/lun.ts'
+import { runsOf, type ChunkRun } from './chunks.ts'
+import type { Relationship } from './relationship.ts'
+
+/** A write is cut at this, so that what it preserves fits into memory. Bytes. */
+const PIECE = 4 * 1024 * 1024
+
+/** What a volume needs of those it is in relationships with. */
+export interface VolumeHost {
+  readonly metadata: Metadata
+  /** Nothing may be written. */
+  readonly readOnly: boolean
+  volume(lun: number): Volume
+  /** The image cannot be kept: durable when it resolves. */
+  invalidate(relationship: Relationship, error: unknown): Promise<void>
+  /** Does what an update still has to do of a run, whose chunks are not locked. */
+  settle(relationship: Relationship, run: ChunkRun): Promise<void>
+}
+
+/** Bits of one relationship that become durable together with a write. */
+interface Mark {
+  readonly relationship: Relationship
+  readonly migrated: ChunkRun[]
+  readonly delta: ChunkRun[]
+  readonly lost: ChunkRun[]
+}
+
+/**
+ * A LUN as hosts and processes see it: with its relationships, copy on first write, and reads through to a source
+ * (engine.md section 2; DataCore Fig. 7). Without relationships every call goes straight down.
+ */
+export class Volume implements BlockDevice {
+  readonly quiesce = new Quiesce()
+  /** The relationship whose image this is. */
+  asImage: Relationship | undefined
+  /** The relationships whose source this is, in order of number. */
+  asSource: Relationship[] = []
+  /** When a host last used it: for a pace that follows the load. Monotonic milliseconds. */
+  lastUsedMs = -Infinity
+
+  constructor(
+    readonly lun: Lun,
+    private readonly host: VolumeHost,
+    private readonly nowMs: () => number,
+  ) {}
+
+  get size(): number {
+    return this.lun.size
+  }
+  get blockSize(): number {
+    return this.lun.blockSize
+  }
+  get name(): string {
+    return this.lun.name
+  }
+
+  /** The relationship that this image reads through, when it does now. */
+  private get through(): Relationship | undefined {
+    return this.asImage?.isEnabled ? this.asImage : undefined
+  }
+
+  private get isPlain(): boolean {
+    return this.asSource.length === 0 && this.asImage === undefined
+  }
+
+  /** All of them, in the order in which chunks are locked. */
+  private get relationships(): Relationship[] {
+    return this.asImage ? [...this.asSource, this.asImage] : this.asSource
+  }
+
+  // ---- reading
+
+  read(offset: number, into: Uint8Array): Promise<void> {
+    return this.isPlain ? this.lun.read(offset, into) : this.readAsHost(offset, into)
+  }
+
+  private async readAsHost(offset: number, into: Uint8Array): Promise<void> {
+    checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, into.length)
+    this.lastUsedMs = this.nowMs()
+    const image = this.through
+    const concerned = (relationship: Relationship): boolean => relationship.update === (relationship === image ? 'imageUpdate' : 'sourceUpdate')
+    if (this.host.readOnly) return this.readAhead(offset, into, concerned)
+    await this.settle(offset, into.length, concerned)
+    return this.readThrough(offset, into)
+  }
+
+  /** Where nothing may be written, what an update has still to copy is read from where it would be copied from. */
+  private async readAhead(offset: number, into: Uint8Array, concerned: (relationship: Relationship) => boolean): Promise<void> {
+    await this.readThrough(offset, into)
+    for (const relationship of this.relationships) {
+      if (relationship.record.frozenEra === 0 || !concerned(relationship)) continue
+      const { chunks, record } = relationship
+      const run = chunks.touched(offset, into.length)
+      for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
+      for (const { from, to, value } of [...runsOf(run, chunk => relationship.frozen.has(chunk))]) {
+        if (!value) continue
+        const at = Math.max(offset, chunks.offsetOf(from))
+        const bytes = into.subarray(at - offset, Math.min(into.length, chunks.endOf(to - 1) - offset))
+        if (relationship === this.asImage) await this.host.volume(record.source).readThrough(at, bytes)
+        else await this.host.volume(record.image).lun.read(at, bytes)
+      }
+    }
+  }
+
+  async readv(offset: number, parts: readonly Uint8Array[]): Promise<void> {
+    let at = offset
+    for (const part of parts) {
+      await this.read(at, part)
+      at += part.length
+    }
+  }
+
+  /**
+   * Reads what the volume holds without doing what an update has still to do: what an image that lacks a chunk wants of its
+   * source, and what a chunk held before it is written.
+   */
+  async readThrough(offset: number, into: Uint8Array): Promise<void> {
+    const image = this.through
+    if (!image || offset >= image.record.size) return this.lun.read(offset, into)
+    this.checkReadable(image)
+    if (offset + into.length > image.record.size) {
+      const inside = image.record.size - offset
+      await this.readThrough(offset, into.subarray(0, inside))
+      return this.lun.read(image.record.size, into.subarray(inside))
+    }
+    const run = image.chunks.touched(offset, into.length)
+    for (let loading = image.load(run); loading; loading = image.load(run)) await loading
+    // Once it is owned it stays: only what is not needs the lock that an overwrite of the source waits for.
+    if (allMigrated(image, run)) return this.lun.read(offset, into)
+    const release = await image.lock(run, 'shared')
+    try {
+      await this.readLocked(offset, into)
+    } finally {
+      release()
+    }
+  }
+
+  /** The same with the chunks of the relationship whose image this is locked by the caller. */
+  private async readLocked(offset: number, into: Uint8Array): Promise<void> {
+    const image = this.through
+    if (!image) return this.lun.read(offset, into)
+    for await (const part of this.parts(image, offset, into.length)) {
+      const bytes = into.subarray(part.offset - offset, part.offset - offset + part.length)
+      if (part.owned) await this.lun.read(part.offset, bytes)
+      else await this.host.volume(image.record.source).readThrough(part.offset, bytes)
+    }
+  }
+
+  /** Cuts a range where an image owns it and where it does not. */
+  private async *parts(image: Relationship, offset: number, length: number): AsyncGenerator<{ offset: number; length: number; owned: boolean }> {
+    const end = offset + length
+    const run = image.chunks.touched(offset, length)
+    for (let loading = image.load(run); loading; loading = image.load(run)) await loading
+    for (const { from, to, value } of [...runsOf(run, chunk => image.migrated.has(chunk))]) {
+      const at = Math.max(offset, image.chunks.offsetOf(from))
+      yield { offset: at, length: Math.min(end, image.chunks.endOf(to - 1)) - at, owned: value }
+    }
+    const beyond = Math.max(offset, image.record.size)
+    if (end > beyond) yield { offset: beyond, length: end - beyond, owned: true }
+  }
+
+  // ---- writing
+
+  write(offset: number, data: Uint8Array): Promise<void> {
+    return this.inside(() => (this.isPlain ? this.lun.write(offset, data) : this.writeAsHost(offset, data)))
+  }
+
+  private async writeAsHost(offset: number, data: Uint8Array): Promise<void> {
+    checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, data.length)
+    await this.inPieces(offset, data.length, (at, length) =>
+      this.change(at, length, () => this.lun.write(at, data.subarray(at - offset, at - offset + length))),
+    )
+  }
+
+  async writev(offset: number, parts: readonly Uint8Array[]): Promise<void> {
+    await this.write(offset, parts.length === 1 ? parts[0]! : Buffer.concat(parts))
+  }
+
+  zero(offset: number, length: number): Promise<void> {
+    return this.inside(async () => {
+      if (this.isPlain) return this.lun.zero(offset, length)
+      checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, length)
+      await this.inPieces(offset, length, (at, size) => this.change(at, size, () => this.lun.zero(at, size)))
+    })
+  }
+
+  /** A hint: what a relationship may still need is left as it is (hazard 22). */
+  trim(offset: number, length: number): Promise<void> {
+    return this.inside(async () => {
+      if (this.isPlain) return this.lun.trim(offset, length)
+      checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, length)
+    })
+  }
+
+  private async inPieces(offset: number, length: number, each: (offset: number, length: number) => Promise<void>): Promise<void> {
+    for (let at = offset; at < offset + length;) {
+      const to = Math.min(offset + length, at - (at % PIECE) + PIECE)
+      await each(at, to - at)
+      at = to
+    }
+  }
+
+  private async change(offset: number, length: number, put: () => Promise<void>): Promise<void> {
+    await this.settle(offset, length, relationship => relationship.update !== undefined)
+    const release = await this.lockFor(offset, length)
+    try {
+      await this.changeLocked(offset, length, put)
+    } finally {
+      release()
+    }
+  }
+
+  /**
+   * Changes bytes of the volume with all its chunks locked: preserves first, marks, writes.
+   *
+   * @param except a relationship that needs nothing of this: an update that makes its volumes equal
+   */
+  async changeLocked(offset: number, length: number, put: () => Promise<void>, except?: Relationship): Promise<void> {
+    const before: Mark[] = []
+    for (const relationship of this.asSource) {
+      if (relationship === except) continue
+      const mark = await this.sourceMark(relationship, offset, length)
+      if (mark) before.push(mark)
+    }
+    if (this.through) this.checkReadable(this.through)
+    const kept = await this.preserve(before)
+    // Also while it is disabled: such an image owns every chunk, and what changes differs.
+    const image = this.asImage?.isActive || this.asImage?.isRecording ? this.asImage : undefined
+    const after = image && image !== except ? await this.imageMark(image, offset, length) : undefined
+    if (after && after.before.delta.length > 0) kept.push(after.before)
+    await this.commit(kept)
+    if (image && after) await this.fillEdges(image, after.mark.migrated, offset, length)
+    await put()
+    if (!after || after.mark.migrated.length === 0) return
+    await this.lun.flush()
+    await this.commit([after.mark])
+  }
+
+  /** What a write to this source means for a relationship: chunks to preserve, bits to set. */
+  private async sourceMark(relationship: Relationship, offset: number, length: number): Promise<Mark | undefined> {
+    const run = relationship.chunks.touched(offset, length)
+    if (run.to <= run.from || !(relationship.isActive || relationship.isRecording)) return undefined
+    for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
+    const mark: Mark = { relationship, migrated: [], delta: [], lost: [] }
+    for (const { from, to, value } of [...runsOf(run, chunk => relationship.migrated.has(chunk))]) {
+      if (value) mark.delta.push(...unset(relationship.delta, { from, to }))
+      else if (relationship.isActive) mark.migrated.push({ from, to })
+      else mark.lost.push(...unset(relationship.lost, { from, to }))
+    }
+    mark.delta.push(...mark.migrated)
+    return mark.delta.length + mark.lost.length > 0 ? mark : undefined
+  }
+
+  /** What a write to this image means for its own relationship: bits due before the data, and bits that follow it. */
+  private async imageMark(image: Relationship, offset: number, length: number): Promise<{ before: Mark; mark: Mark } | undefined> {
+    const run = image.chunks.touched(offset, length)
+    if (run.to <= run.from) return undefined
+    for (let loading = image.load(run); loading; loading = image.load(run)) await loading
+    const before: Mark = { relationship: image, migrated: [], delta: [], lost: [] }
+    const mark: Mark = { relationship: image, migrated: [], delta: [], lost: [] }
+    for (const { from, to, value } of [...runsOf(run, chunk => image.migrated.has(chunk))]) {
+      if (value) before.delta.push(...unset(image.delta, { from, to }))
+      else mark.migrated.push({ from, to })
+    }
+    mark.delta.push(...mark.migrated)
+    return { before, mark }
+  }
+
+  /**
+   * Copies the old bytes of chunks to the images that lack them; they are flushed there when it resolves. The bytes are read
+   * once, however many images want them. @returns the marks of relationships that are still to be kept
+   */
+  private async preserve(marks: readonly Mark[]): Promise<Mark[]> {
+    const wanting = marks.filter(({ migrated }) => migrated.length > 0)
+    if (wanting.length === 0) return [...marks]
+    const from = Math.min(...wanting.map(({ relationship, migrated }) => relationship.chunks.offsetOf(migrated[0]!.from)))
+    const to = Math.max(...wanting.map(({ relationship, migrated }) => relationship.chunks.endOf(migrated.at(-1)!.to - 1)))
+    const old = await this.oldBytes(from, to - from)
+    const dropped = new Set<Relationship>()
+    await Promise.all(
+      wanting.map(async ({ relationship, migrated }) => {
+        try {
+          const image = this.host.volume(relationship.record.image)
+          await image.put(relationship, migrated, old && { from, bytes: old })
+          await image.lun.flush()
+        } catch (error) {
+          await this.cannotPreserve(relationship, error)
+          dropped.add(relationship)
+        }
+      }),
+    )
+    return marks.filter(({ relationship }) => !dropped.has(relationship))
+  }
+
+  /** What the volume holds of a range, with its chunks locked; undefined when it is known to read as zeros. */
+  private async oldBytes(offset: number, length: number): Promise<Uint8Array | undefined> {
+    const image = this.through
+    if (!image && (await this.lun.extents(offset, length)).every(({ kind }) => kind === 'hole')) return undefined
+    const bytes = new Uint8Array(length)
+    await this.readLocked(offset, bytes)
+    return bytes
+  }
+
+  /** Puts bytes of its source into this image, below its own layer: what it reads does not change. Zeros without `old`. */
+  async put(relationship: Relationship, runs: readonly ChunkRun[], old: { readonly from: number; readonly bytes: Uint8Array } | undefined): Promise<void> {
+    for (const run of runs) {
+      const at = relationship.chunks.offsetOf(run.from)
+      const length = relationship.chunks.lengthOf(run)
+      if (old) await this.lun.write(at, old.bytes.subarray(at - old.from, at - old.from + length))
+      else await this.lun.zero(at, length)
+    }
+  }
+
+  /** The image cannot take a copy: the policy says who loses (hazards 2, 23); a broken image never stops its source. */
+  private async cannotPreserve(relationship: Relationship, error: unknown): Promise<void> {
+    const full = isCode(error, 'ERR_POOL_FULL') || isCode(error, 'ERR_HOST_FULL') || isCode(error, 'ERR_METADATA_FULL')
+    const broken = isCode(error, 'ERR_IO') || isCode(error, 'ERR_SUSPENDED') || isCode(error, 'ERR_DATA_LOST')
+    const policy = fullPolicies[relationship.record.onFull]
+    if (broken || (full && policy === 'drop')) return this.host.invalidate(relationship, error)
+    throw error
+  }
+
+  /** Fills what a write leaves of chunks that become the image's own. */
+  private async fillEdges(image: Relationship, runs: readonly ChunkRun[], offset: number, length: number): Promise<void> {
+    const source = this.host.volume(image.record.source)
+    const copy = async (from: number, to: number): Promise<void> => {
+      if (to <= from) return
+      const bytes = new Uint8Array(to - from)
+      await source.readThrough(from, bytes)
+      await this.lun.write(from, bytes)
+    }
+    for (const run of runs) {
+      await copy(image.chunks.offsetOf(run.from), Math.min(offset, image.chunks.endOf(run.to - 1)))
+      await copy(Math.max(offset + length, image.chunks.offsetOf(run.from)), image.chunks.endOf(run.to - 1))
+    }
+  }
+
+  /** Bits durable, then visible. @throws `ERR_METADATA_FULL`, and then nothing changed */
+  private async commit(marks: readonly Mark[]): Promise<void> {
+    if (marks.length === 0) return
+    const batch = new Batch()
+    for (const { relationship, migrated, delta, lost } of marks) {
+      if (migrated.length > 0) relationship.migrated.put(migrated, true, batch)
+      if (delta.length > 0) relationship.delta.put(delta, true, batch)
+      if (lost.length > 0) relationship.lost.put(lost, true, batch)
+    }
+    if (batch.isEmpty) return
+    await this.host.metadata.commit(batch, 'data')
+    for (const { relationship, migrated, delta, lost } of marks) {
+      relationship.migrated.remember(migrated, true)
+      relationship.delta.remember(delta, true)
+      relationship.lost.remember(lost, true)
+    }
+  }
+
+  // ---- locks
+
+  /**
+   * Locks the chunks of a range in every relationship of the volume: those it is the source of, in order, then its own, there
+   * with everything that larger chunks of the others make it read.
+   */
+  async lockFor(offset: number, length: number): Promise<Release> {
+    const releases: Release[] = []
+    let from = offset
+    let to = offset + length
+    const release = (): void => {
+      for (const one of releases) one()
+    }
+    try {
+      for (const relationship of this.relationships) {
+        const run = relationship.chunks.touched(from, to - from)
+        if (run.to <= run.from) continue
+        releases.push(await relationship.lock(run, 'exclusive'))
+        from = Math.min(from, relationship.chunks.offsetOf(run.from))
+        to = Math.max(to, relationship.chunks.endOf(run.to - 1))
+      }
+    } catch (error) {
+      release()
+      throw error
+    }
+    return release
+  }
+
+  /** Does what updates still have to do of a range, in the relationships that `concerned` names. */
+  private async settle(offset: number, length: number, concerned: (relationship: Relationship) => boolean): Promise<void> {
+    for (const relationship of this.relationships) {
+      if (relationship.record.frozenEra === 0 || !concerned(relationship)) continue
+      const run = relationship.chunks.touched(offset, length)
+      for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
+      if (relationship.hasFrozen(run)) await this.host.settle(relationship, run)
+    }
+  }
+
+  /** @throws LunarError `ERR_IMAGE_INVALID` */
+  private checkReadable(image: Relationship): void {
+    if (!image.isInvalid) return
+    throw new LunarError('ERR_IMAGE_INVALID', `Cannot use LUN "${this.name}"`, {
+      why: `it is the image of ${image.label}, which is invalid: ${image.record.reason}`,
+      fix: `lunar EnableNewSnap ${image.number}`,
+    })
+  }
+
+  // ---- the rest
+
+  /** What is acknowledged is on stable storage: the maps are, always, before the data they speak of. */
+  flush(): Promise<void> {
+    return this.lun.flush()
+  }
+
+  async extents(offset: number, length: number): Promise<Extent[]> {
+    checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, length)
+    const image = this.through
+    if (!image || length === 0) return this.lun.extents(offset, length)
+    const extents: Extent[] = []
+    for await (const part of this.parts(image, offset, length)) {
+      const below: BlockDevice = part.owned ? this.lun : this.host.volume(image.record.source)
+      extents.push(...(await below.extents(part.offset, part.length)))
+    }
+    return extents
+  }
+
+  /** The LUN belongs to its directory; nothing of this layer is to be closed. */
+  close(): Promise<void> {
+    return Promise.resolve()
+  }
+
+  /** Runs a change by a host while the volume is not quiesced. */
+  private async inside<T>(operation: () => Promise<T>): Promise<T> {
+    const waiting = this.quiesce.enter()
+    if (waiting) await waiting
+    this.lastUsedMs = this.nowMs()
+    try {
+      return await operation()
+    } finally {
+      this.quiesce.leave()
+    }
+  }
+}
+
+function allMigrated(image: Relationship, { from, to }: ChunkRun): boolean {
+  for (let chunk = from; chunk < to; chunk++) if (!image.migrated.has(chunk)) return false
+  return true
+}
+
+/** The runs of a run that are not set. */
+function unset(map: { has(chunk: number): boolean }, run: ChunkRun): ChunkRun[] {
+  return [...runsOf(run, chunk => map.has(chunk))].filter(({ value }) => !value).map(({ from, to }) => ({ from, to }))
+}
