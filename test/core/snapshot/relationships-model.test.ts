@@ -212,5 +212,5 @@ async function expectSome(life: Life, names: readonly string[]): Promise<void> {
 }
 
 const first = Number(process.env['SEED'] ?? 1)
-const count = Number(process.env['SEEDS'] ?? 12)
+const count = Number(process.env['SEEDS'] ?? 8)
 for (let seed = first; seed < first + count; seed++) test(`seed ${seed}`, { timeout: 60_000 }, () => live(seed, 120))
