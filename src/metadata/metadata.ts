@@ -10,7 +10,7 @@ import { decideQuorum, type Decision, type DecideOptions } from './quorum.ts'
 import { inspectQuorumDisk, readTailOf, ringBuffer, rootFor, type Inspection, type MetadataDisk } from './quorum-disk.ts'
 import { DEPARTURES_MAX, encodeRoot, rootAddress, type Departure, type Place, type Root } from './root.ts'
 import { MetadataSpace } from './space.ts'
-import { Tree, type Entry, type TreeRoot } from './tree.ts'
+import { ChangeRoom, Tree, type Entry, type TreeRoot } from './tree.ts'
 
 /** A checkpoint is due when this much journal is in use, so that opening reads a bounded tail. Bytes. */
 const TAIL_MAX = 8 * 1024 * 1024
@@ -124,6 +124,11 @@ export class Metadata {
       used++
     })
     return { used, total: this.space.capacity, copies: Math.min(...this.space.entries.map(entry => entry.places.length)) }
+  }
+
+  /** There is much more room than the reserve: small records of acknowledged writes will find theirs. */
+  get isRoomy(): boolean {
+    return this.space.free > 4 * RESERVE_BLOCKS + 2 * this.tree.changedCount()
   }
 
   get stores(): Root['stores'] {
@@ -312,10 +317,17 @@ export class Metadata {
     const accepted: Waiting[] = []
     try {
       if (this.fenced) throw this.fenced
-      for (const item of group) {
+      const room = new ChangeRoom(this.tree)
+      for (const [i, item] of group.entries()) {
         try {
           await this.tree.loadFor(item.batch)
-          await this.ensureRoom(item, accepted)
+          // What does not fit beside the others goes into the next group, after they were written.
+          if (accepted.length > 0 && this.space.free < room.with(item.batch) + (item.urgent ? 0 : RESERVE_BLOCKS)) {
+            this.queue.unshift(...group.slice(i))
+            break
+          }
+          if (accepted.length === 0) await this.ensureRoom(item)
+          room.add(item.batch)
           accepted.push(item)
         } catch (error) {
           if (this.fenced) throw error
@@ -348,12 +360,10 @@ export class Metadata {
   }
 
   /** Makes sure that the next checkpoint finds a free block for everything it must write, this batch included. */
-  private async ensureRoom(item: Waiting, accepted: readonly Waiting[]): Promise<void> {
-    const needed = (): number =>
-      accepted.reduce((sum, other) => sum + this.tree.changeBound(other.batch), this.tree.changedCount() + this.tree.changeBound(item.batch)) +
-      (item.urgent ? 0 : RESERVE_BLOCKS)
+  private async ensureRoom(item: Waiting): Promise<void> {
+    const needed = (): number => new ChangeRoom(this.tree).with(item.batch) + (item.urgent ? 0 : RESERVE_BLOCKS)
     if (this.space.free >= needed()) return
-    // A checkpoint frees the blocks that changed ones replaced. Nothing of this group is applied yet.
+    // A checkpoint frees the blocks that changed ones replaced.
     await this.writeCheckpoint(false)
     if (this.space.free >= needed()) return
     const growth = this.space.isFull ? undefined : await this.options.host.growMetadata(this.space.capacity - this.space.free)

@@ -91,21 +91,21 @@ export class Tree {
     return this.root ? count(this.root) : 0
   }
 
-  /** At most how many more changed blocks there are after `batch`, whose leaves are loaded: those it touches, and those that splitting adds. */
-  changeBound(batch: Batch): number {
-    const touched = new Set<Node>()
-    let leaves = 0
+  /** The blocks on the way to each key of a batch, whose leaves are loaded, that are not in `known` yet. */
+  waysOf(batch: Batch, known: ReadonlySet<Node>): Set<Node> {
+    const ways = new Set<Node>()
     for (const { hi, lo } of batch.ops) {
       let node = this.root
       while (node) {
-        if (!touched.has(node)) {
-          touched.add(node)
-          if (node instanceof Leaf) leaves++
-        }
+        if (!known.has(node)) ways.add(node)
         node = node instanceof Inner ? node.children[childIndex(node, hi, lo)] : undefined
       }
     }
-    return touched.size + leaves + Math.ceil(batch.size / 400) + (this.root?.level ?? 0) + 2
+    return ways
+  }
+
+  get levels(): number {
+    return (this.root?.level ?? 0) + 1
   }
 
   /**
@@ -415,4 +415,34 @@ function childIndex(inner: Inner, hi: number, lo: number): number {
     else to = middle
   }
   return Math.max(0, from - 1)
+}
+
+/**
+ * At most how many blocks a checkpoint would write after some batches: those that are changed already, those the batches touch, and those
+ * that splitting adds. Nothing is applied while it is in use.
+ */
+export class ChangeRoom {
+  private readonly touched = new Set<Node>()
+  private blocks: number
+
+  constructor(private readonly tree: Tree) {
+    this.blocks = tree.changedCount() + tree.levels + 1
+  }
+
+  /** The bound with one more batch, whose leaves are loaded. */
+  with(batch: Batch): number {
+    return this.blocks + this.cost(batch, this.tree.waysOf(batch, this.touched))
+  }
+
+  add(batch: Batch): void {
+    const ways = this.tree.waysOf(batch, this.touched)
+    this.blocks += this.cost(batch, ways)
+    for (const node of ways) this.touched.add(node)
+  }
+
+  private cost(batch: Batch, ways: ReadonlySet<Node>): number {
+    let leaves = 0
+    for (const node of ways) if (node instanceof Leaf) leaves++
+    return ways.size + leaves + Math.ceil(batch.size / 400)
+  }
 }

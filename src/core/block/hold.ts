@@ -92,13 +92,16 @@ export class WriteBackHold {
     this.budget.release(bytes)
   }
 
-  /** Holds an admitted write of `length` bytes, above 0, until `written` settles. */
-  hold(offset: number, length: number, written: Promise<void>): void {
+  /**
+   * Holds an admitted write of `length` bytes, above 0, until `written` settles.
+   * @param admitted bytes that were admitted for it, when that was more
+   */
+  hold(offset: number, length: number, written: Promise<void>, admitted = length): void {
     const ended = deferred()
     const held: Held = { offset, end: offset + length, settled: ended.promise }
     const end = (): void => {
       this.remove(held)
-      this.budget.release(length)
+      this.budget.release(admitted)
       ended.resolve()
     }
     this.all.add(held)

@@ -24,6 +24,11 @@ export class Quiesce {
     })
   }
 
+  /** For an operation inside whose work goes on after it has returned: one more `leave` follows. */
+  stay(): void {
+    this.inFlight++
+  }
+
   leave(): void {
     this.inFlight--
     if (this.inFlight === 0) this.drained?.()

@@ -573,7 +573,16 @@ export class Lun implements BlockDevice {
     return failed
   }
 
-  /** Binds the slices [from, to), for a fully reserved LUN. */
+  /** Every slice of a range is bound, durably. */
+  async isBound(offset: number, length: number): Promise<boolean> {
+    for (let slice = Math.floor(offset / SLICE); slice * SLICE < offset + length; slice++) {
+      if (!this.map.isLoaded(slice)) await this.map.load(slice)
+      if (this.map.place(slice) < 0 || this.binding.has(Math.floor(slice / SLICES))) return false
+    }
+    return true
+  }
+
+  /** Binds the slices [from, to): for a fully reserved LUN, and for copies that must not meet a full pool. */
   bindAll(from: number, to: number): Promise<void> {
     return this.pinned(() => this.bindRange(from, to))
   }

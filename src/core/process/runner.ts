@@ -19,6 +19,8 @@ export interface Step {
 export interface ProcessBody {
   /** Does a bounded piece of work and makes its result durable. */
   step(signal: AbortSignal): Promise<Step>
+  /** Waits for what steps have left running; called once, when the process ends in whatever way. Nothing when left out. */
+  end?(): Promise<void>
   /** Bytes still to do, for progress. */
   remaining(): number
   /** Milliseconds to pause before the next step; looked at before each. None when left out. */
@@ -125,10 +127,13 @@ export class RunningProcess {
           await this.log.save(this.progress())
         }
       }
+      await this.body.end?.()
       if (this.endAs && this.state === 'running') this.state = this.endAs
     } catch (error) {
       this.state = 'failed'
       this.reason = error instanceof Error ? error.message : String(error)
+      // What else was under way failed for the same reason, or ended well.
+      await this.body.end?.().catch(() => undefined)
     }
     // A process that was interrupted because its owner closes stays "running" on disk: the next owner resumes it.
     const interrupted = this.abort.signal.aborted && this.state === 'running'

@@ -126,10 +126,13 @@ export class LocalEngine implements Engine {
   }
 
   async close(): Promise<void> {
-    const { processes, luns, pool } = this.parts
+    const { processes, luns, pool, relationships } = this.parts
     await processes.close()
     // Writes that were acknowledged ahead of their round reach the disks before those are flushed for the last time.
-    if (!pool.options.readOnly) await Promise.all(luns.all.map(lun => lun.drain()))
+    if (!pool.options.readOnly) {
+      await relationships.drain()
+      await Promise.all(luns.all.map(lun => lun.drain()))
+    }
     await pool.close()
   }
 }

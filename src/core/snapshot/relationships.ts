@@ -1,6 +1,8 @@
 import { LunarError } from '../base/errors.ts'
 import { Mutex } from '../base/mutex.ts'
 import { checkName } from '../base/names.ts'
+import { MIB } from '../base/units.ts'
+import { ByteBudget } from '../block/hold.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { hiOf, keyOf } from '../../metadata/key.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
@@ -66,6 +68,8 @@ export interface Enabled {
 
 /** Pauses between steps that a new relationship starts with (DataCore Fig. 8; tables.md). Milliseconds. */
 const COMPLETE_DELAY_MS = 20
+/** Writes acknowledged ahead of what must be durable before them, with what they preserve, of all volumes. Bytes. */
+const HOLD_BYTES = 64 * MIB
 /** Records deleted in one step, and bits set in one batch. */
 const ERASE_STEP = 2000
 const MERGE_STEP = 1000
@@ -75,6 +79,7 @@ const delayFields = { completeImage: 'completeDelay', imageUpdate: 'imageDelay',
 
 /** The relationships of a pool and the volumes they lie over: the directory, and everything that changes their state. */
 export class Relationships {
+  readonly budget = new ByteBudget(HOLD_BYTES)
   private readonly byNumber = new Map<number, Relationship>()
   private readonly gone = new Set<number>()
   private readonly volumes = new Map<number, Volume>()
@@ -723,6 +728,11 @@ export class Relationships {
     this.pool.event(batch, 'relationship.invalid', relationship.label, reason)
     this.untidy.add(relationship.number)
     await this.metadata.commit(batch, 'admin', true)
+  }
+
+  /** Everything acknowledged has reached the LUNs. */
+  async drain(): Promise<void> {
+    for (const volume of this.volumes.values()) await volume.drain()
   }
 
   // ---- old maps

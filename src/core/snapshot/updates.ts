@@ -7,9 +7,11 @@ import type { ChunkRun } from './chunks.ts'
 import type { Relationship } from './relationship.ts'
 import type { Volume } from './volume.ts'
 
-/** Bytes under lock at a time without a pace, and how many such runs are under way: a host that meets a lock waits for one. */
-const RUN_BYTES = 1024 * 1024
-const RUNS = 4
+/** Bytes under lock at a time without a pace: while nobody uses the volumes, and while hosts do, who wait for one such run at most. */
+const RUN_BYTES_IDLE = 8 * 1024 * 1024
+const RUN_BYTES_USED = 256 * 1024
+/** Runs under way at a time: one is copied while another is flushed. */
+const RUNS = 3
 /** With the adaptive pace: this pause while hosts use the volume, which they do for so long after an operation. Milliseconds. */
 const BUSY_PAUSE_MS = 20
 const IDLE_AFTER_MS = 50
@@ -46,13 +48,13 @@ export async function updateRun(host: CopyHost, relationship: Relationship, run:
     for (const part of due) {
       const at = chunks.offsetOf(part.from)
       const length = chunks.lengthOf(part)
+      moved += length
       // The image owns every chunk that differs; the source may be an image itself.
       const from = toSource ? image.lun : source
       const hole = (await from.extents(at, length)).every(({ kind }) => kind === 'hole')
       const bytes = new Uint8Array(hole ? 0 : length)
       if (!hole) await (toSource ? image.lun.read(at, bytes) : source.readThrough(at, bytes))
       await target.changeLocked(at, length, () => (hole ? target.lun.zero(at, length) : target.lun.write(at, bytes)), relationship)
-      moved += length
     }
     if (due.length === 0) return 0
     await target.lun.flush()
@@ -109,6 +111,8 @@ export async function completeRun(host: CopyHost, relationship: Relationship, ru
 abstract class Copying implements ProcessBody {
   /** Chunks to do when last counted; made less by what is done. */
   private left = 0
+  private cursor = 0
+  private readonly running: Promise<number>[] = []
 
   constructor(
     protected readonly host: CopyHost,
@@ -134,40 +138,47 @@ abstract class Copying implements ProcessBody {
   /** The pause before the next step, in milliseconds. */
   pace(): number {
     if (this.delay !== PACE_ADAPTIVE) return this.delay
-    const { source, image } = this.relationship.record
-    const used = Math.max(this.host.volume(source).lastUsedMs, this.host.volume(image).lastUsedMs)
-    return this.nowMs() - used < IDLE_AFTER_MS ? BUSY_PAUSE_MS : 0
+    return this.inUse ? BUSY_PAUSE_MS : 0
   }
 
+  /** Hosts use one of the volumes now. */
+  private get inUse(): boolean {
+    const { source, image } = this.relationship.record
+    return this.nowMs() - Math.max(this.host.volume(source).lastUsedMs, this.host.volume(image).lastUsedMs) < IDLE_AFTER_MS
+  }
+
+  /** Starts the next run, and waits for one when enough are under way. */
   async step(): Promise<Step> {
     const paced = this.pace() > 0
-    const most = paced ? 1 : Math.max(1, RUN_BYTES / this.relationship.chunks.bytes)
-    const runs: ChunkRun[] = []
-    for (let from = 0; runs.length < (paced ? 1 : RUNS);) {
-      const run = await this.next(from, most)
-      if (!run) break
-      runs.push(run)
-      from = run.to
+    const most = paced ? 1 : Math.max(1, Math.floor((this.inUse ? RUN_BYTES_USED : RUN_BYTES_IDLE) / this.relationship.chunks.bytes))
+    const run = await this.next(this.cursor, most)
+    if (run) {
+      this.cursor = run.to
+      const copying = this.copy(run)
+      // Its failure is told by the step that waits for it.
+      copying.catch(() => undefined)
+      this.running.push(copying)
     }
-    if (runs.length === 0) {
-      await this.ended()
-      return { moved: 0, finished: true }
-    }
-    const results = await Promise.allSettled(runs.map(run => this.copy(run)))
     let moved = 0
-    for (const result of results) {
-      if (result.status === 'rejected') throw result.reason
-      moved += result.value
-    }
+    while (this.running.length > 0 && (!run || paced || this.running.length >= RUNS)) moved += await this.running.shift()!
     this.left -= moved
-    return { moved, finished: false }
+    if (run) return { moved, finished: false }
+    if (this.cursor > 0) {
+      // From the beginning again: only when nothing is found there, nothing is left.
+      this.cursor = 0
+      return { moved, finished: false }
+    }
+    await this.ended()
+    return { moved, finished: true }
+  }
+
+  async end(): Promise<void> {
+    await Promise.all(this.running.splice(0))
   }
 }
 
 /** Forced migration (DataCore Fig. 8). */
 export class CompleteImage extends Copying {
-  private cursor = 0
-
   protected get delay(): number {
     return this.relationship.record.completeDelay
   }
@@ -175,13 +186,10 @@ export class CompleteImage extends Copying {
     const { chunks, migrated } = this.relationship
     return ((chunks.count - (await migrated.count())) / Math.max(1, chunks.count)) * chunks.size
   }
-  /** Chunks only ever become migrated, so what lies below the cursor is done. */
   protected async next(from: number, most: number): Promise<ChunkRun | undefined> {
     if (this.relationship.isInvalid)
       throw new LunarError('ERR_IMAGE_INVALID', `Cannot go on with ${this.relationship.label}`, { why: this.relationship.record.reason })
-    const run = await this.relationship.migrated.nextClear(Math.max(from, this.cursor), this.relationship.chunks.count, most)
-    if (from === 0 && run) this.cursor = run.from
-    return run
+    return this.relationship.migrated.nextClear(from, this.relationship.chunks.count, most)
   }
   protected copy(run: ChunkRun): Promise<number> {
     return completeRun(this.host, this.relationship, run)
@@ -190,8 +198,6 @@ export class CompleteImage extends Copying {
 
 /** Image update and source update (DataCore Figs. 9, 10). */
 export class Update extends Copying {
-  private cursor = 0
-
   protected get delay(): number {
     const { record, update } = this.relationship
     return update === 'sourceUpdate' ? record.sourceDelay : record.imageDelay
@@ -200,14 +206,11 @@ export class Update extends Copying {
     const { chunks, frozen } = this.relationship
     return (await frozen.count()) * chunks.bytes
   }
-  /** Chunks only ever leave the frozen set, so what lies below the cursor is done. */
   protected async next(from: number, most: number): Promise<ChunkRun | undefined> {
     if (this.relationship.isInvalid)
       throw new LunarError('ERR_IMAGE_INVALID', `Cannot go on with ${this.relationship.label}`, { why: this.relationship.record.reason })
-    for await (const run of this.relationship.frozen.runs(Math.max(from, this.cursor))) {
-      if (from === 0) this.cursor = run.from
-      return { from: run.from, to: Math.min(run.to, run.from + most) }
-    }
+    // What is not frozen in between is left alone.
+    for await (const run of this.relationship.frozen.runs(from)) return { from: run.from, to: Math.min(this.relationship.chunks.count, run.from + most) }
     return undefined
   }
   protected copy(run: ChunkRun): Promise<number> {

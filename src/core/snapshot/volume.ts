@@ -1,5 +1,6 @@
 import { isCode, LunarError } from '../base/errors.ts'
 import type { BlockDevice, Extent } from '../block/device.ts'
+import { WriteBackHold, type ByteBudget } from '../block/hold.ts'
 import { Quiesce } from '../block/quiesce.ts'
 import { checkRange } from '../block/range.ts'
 import type { Release } from '../block/range-lock.ts'
@@ -7,8 +8,12 @@ import { Batch } from '../../metadata/batch.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
 import { fullPolicies } from '../../metadata/records.ts'
 import type { Lun } from '../lun/lun.ts'
+import { SLICE } from '../raid/geometry.ts'
 import { runsOf, type ChunkRun } from './chunks.ts'
 import type { Relationship } from './relationship.ts'
+
+/** A write up to this size may be acknowledged while what must be durable before it is under way. Bytes. */
+const HOLD_WRITE_MAX = 256 * 1024
 
 /** A write is cut at this, so that what it preserves fits into memory. Bytes. */
 const PIECE = 4 * 1024 * 1024
@@ -18,6 +23,8 @@ export interface VolumeHost {
   readonly metadata: Metadata
   /** Nothing may be written. */
   readonly readOnly: boolean
+  /** Bytes of writes that are acknowledged ahead, and of what they preserve, of all volumes. */
+  readonly budget: ByteBudget
   volume(lun: number): Volume
   /** The image cannot be kept: durable when it resolves. */
   invalidate(relationship: Relationship, error: unknown): Promise<void>
@@ -33,12 +40,23 @@ interface Mark {
   readonly lost: ChunkRun[]
 }
 
+/** What a change of a range needs. */
+interface Plan {
+  readonly before: readonly Mark[]
+  readonly after: Mark | undefined
+  /** Bytes that are preserved. */
+  readonly preserved: number
+  /** Something must be durable before the change. */
+  readonly barrier: boolean
+}
+
 /**
  * A LUN as hosts and processes see it: with its relationships, copy on first write, and reads through to a source
  * (engine.md section 2; DataCore Fig. 7). Without relationships every call goes straight down.
  */
 export class Volume implements BlockDevice {
   readonly quiesce = new Quiesce()
+  private readonly hold: WriteBackHold
   /** The relationship whose image this is. */
   asImage: Relationship | undefined
   /** The relationships whose source this is, in order of number. */
@@ -50,7 +68,9 @@ export class Volume implements BlockDevice {
     readonly lun: Lun,
     private readonly host: VolumeHost,
     private readonly nowMs: () => number,
-  ) {}
+  ) {
+    this.hold = new WriteBackHold(host.budget)
+  }
 
   get size(): number {
     return this.lun.size
@@ -85,6 +105,9 @@ export class Volume implements BlockDevice {
   private async readAsHost(offset: number, into: Uint8Array): Promise<void> {
     checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, into.length)
     this.lastUsedMs = this.nowMs()
+    // What is acknowledged and not written yet is waited for.
+    const held = this.hold.overlapping(offset, into.length)
+    if (held) await held
     const image = this.through
     const concerned = (relationship: Relationship): boolean => relationship.update === (relationship === image ? 'imageUpdate' : 'sourceUpdate')
     if (this.host.readOnly) return this.readAhead(offset, into, concerned)
@@ -175,9 +198,53 @@ export class Volume implements BlockDevice {
 
   private async writeAsHost(offset: number, data: Uint8Array): Promise<void> {
     checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, data.length)
+    if (data.length > 0 && data.length <= HOLD_WRITE_MAX && Math.floor(offset / PIECE) === Math.floor((offset + data.length - 1) / PIECE))
+      return this.writeSmall(offset, data)
     await this.inPieces(offset, data.length, (at, length) =>
       this.change(at, length, () => this.lun.write(at, data.subarray(at - offset, at - offset + length))),
     )
+  }
+
+  /**
+   * A write that may be acknowledged before what must be durable first is: everything it may need is taken before
+   * (hazard 2), reads of its range wait for it, and so does every flush.
+   */
+  private async writeSmall(offset: number, data: Uint8Array): Promise<void> {
+    await this.settle(offset, data.length, relationship => relationship.update !== undefined)
+    const release = await this.lockFor(offset, data.length)
+    let held = false
+    try {
+      const plan = await this.plan(offset, data.length)
+      const bytes = data.length + plan.preserved
+      if (!plan.barrier || !(await this.isTaken(plan, offset, data.length)) || !this.hold.budget.tryAdmit(bytes))
+        return await this.perform(plan, offset, data.length, () => this.lun.write(offset, data), false)
+      held = true
+      const copy = new Uint8Array(data)
+      this.quiesce.stay()
+      const done = this.perform(plan, offset, copy.length, () => this.lun.write(offset, copy), true).finally(() => {
+        release()
+        this.quiesce.leave()
+      })
+      this.hold.hold(offset, copy.length, done, bytes)
+    } finally {
+      if (!held) release()
+    }
+  }
+
+  /** Space in this LUN and in the images that get a copy is bound, and there is room to record it: only a device error can stop the write now. */
+  private async isTaken(plan: Plan, offset: number, length: number): Promise<boolean> {
+    if (!this.host.metadata.isRoomy || plan.after || !(await this.lun.isBound(offset, length))) return false
+    for (const { relationship, migrated } of plan.before) {
+      const image = this.host.volume(relationship.record.image).lun
+      for (const run of migrated) {
+        const at = relationship.chunks.offsetOf(run.from)
+        if (await image.isBound(at, relationship.chunks.lengthOf(run))) continue
+        // Whether it fails is found out on the way that waits, where the policy decides.
+        await image.bindAll(Math.floor(at / SLICE), Math.ceil((at + relationship.chunks.lengthOf(run)) / SLICE)).catch(() => undefined)
+        if (!(await image.isBound(at, relationship.chunks.lengthOf(run)))) return false
+      }
+    }
+    return true
   }
 
   async writev(offset: number, parts: readonly Uint8Array[]): Promise<void> {
@@ -224,24 +291,36 @@ export class Volume implements BlockDevice {
    * @param except a relationship that needs nothing of this: an update that makes its volumes equal
    */
   async changeLocked(offset: number, length: number, put: () => Promise<void>, except?: Relationship): Promise<void> {
-    const before: Mark[] = []
-    for (const relationship of this.asSource) {
-      if (relationship === except) continue
-      const mark = await this.sourceMark(relationship, offset, length)
-      if (mark) before.push(mark)
-    }
+    return this.perform(await this.plan(offset, length, except), offset, length, put, false)
+  }
+
+  /** What is due before and after a change of a range whose chunks are locked. */
+  private async plan(offset: number, length: number, except?: Relationship): Promise<Plan> {
     if (this.through) this.checkReadable(this.through)
-    const kept = await this.preserve(before)
+    const before: Mark[] = []
+    let preserved = 0
+    for (const relationship of this.asSource) {
+      const mark = relationship === except ? undefined : await this.sourceMark(relationship, offset, length)
+      if (!mark) continue
+      before.push(mark)
+      for (const run of mark.migrated) preserved += relationship.chunks.lengthOf(run)
+    }
     // Also while it is disabled: such an image owns every chunk, and what changes differs.
     const image = this.asImage?.isActive || this.asImage?.isRecording ? this.asImage : undefined
-    const after = image && image !== except ? await this.imageMark(image, offset, length) : undefined
-    if (after && after.before.delta.length > 0) kept.push(after.before)
-    await this.commit(kept)
-    if (image && after) await this.fillEdges(image, after.mark.migrated, offset, length)
+    const own = image && image !== except ? await this.imageMark(image, offset, length) : undefined
+    if (own && own.before.delta.length > 0) before.push(own.before)
+    const after = own && own.mark.migrated.length > 0 ? own.mark : undefined
+    return { before, after, preserved, barrier: before.length > 0 || after !== undefined }
+  }
+
+  /** @param urgent it was acknowledged already: the reserve of the metadata is there for it */
+  private async perform({ before, after }: Plan, offset: number, length: number, put: () => Promise<void>, urgent: boolean): Promise<void> {
+    await this.commit(await this.preserve(before), urgent)
+    if (after) await this.fillEdges(after.relationship, after.migrated, offset, length)
     await put()
-    if (!after || after.mark.migrated.length === 0) return
+    if (!after) return
     await this.lun.flush()
-    await this.commit([after.mark])
+    await this.commit([after], urgent)
   }
 
   /** What a write to this source means for a relationship: chunks to preserve, bits to set. */
@@ -344,7 +423,7 @@ export class Volume implements BlockDevice {
   }
 
   /** Bits durable, then visible. @throws `ERR_METADATA_FULL`, and then nothing changed */
-  private async commit(marks: readonly Mark[]): Promise<void> {
+  private async commit(marks: readonly Mark[], urgent: boolean): Promise<void> {
     if (marks.length === 0) return
     const batch = new Batch()
     for (const { relationship, migrated, delta, lost } of marks) {
@@ -353,7 +432,7 @@ export class Volume implements BlockDevice {
       if (lost.length > 0) relationship.lost.put(lost, true, batch)
     }
     if (batch.isEmpty) return
-    await this.host.metadata.commit(batch, 'data')
+    await this.host.metadata.commit(batch, 'data', urgent)
     for (const { relationship, migrated, delta, lost } of marks) {
       relationship.migrated.remember(migrated, true)
       relationship.delta.remember(delta, true)
@@ -411,8 +490,14 @@ export class Volume implements BlockDevice {
   // ---- the rest
 
   /** What is acknowledged is on stable storage: the maps are, always, before the data they speak of. */
-  flush(): Promise<void> {
-    return this.lun.flush()
+  async flush(): Promise<void> {
+    await this.hold.drain()
+    await this.lun.flush()
+  }
+
+  /** Waits for writes that are acknowledged and still on their way; one that failed was told to whoever flushed. */
+  async drain(): Promise<void> {
+    await this.hold.drain().catch(() => undefined)
   }
 
   async extents(offset: number, length: number): Promise<Extent[]> {

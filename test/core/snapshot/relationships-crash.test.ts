@@ -146,16 +146,18 @@ class Life {
     if (flushed) this.expected(flushed).flushed()
   }
 
-  /** A change of relationships after which some volumes are others. */
-  async become(what: string, changes: () => { from: string; to: string }[], run: () => Promise<void>, flushed: readonly string[]): Promise<void> {
+  /** A change of relationships after which some volumes are others; `run` says whether there was anything to change. */
+  async become(what: string, changes: () => { from: string; to: string }[], run: () => Promise<boolean>, flushed: readonly string[]): Promise<void> {
     const contents = changes().map(({ from, to }) => ({ to, values: this.expected(from).now.slice() }))
+    let changed = false
     await this.step(
       what,
       expected => {
         for (const { to, values } of contents) expected.get(to)!.become(values, false)
       },
-      run,
+      async () => void (changed = await run()),
     )
+    if (!changed) return
     for (const name of flushed) this.expected(name).flushed()
     for (const { to, values } of contents) this.expected(to).become(values, true)
   }
@@ -185,7 +187,7 @@ async function operate(life: Life): Promise<void> {
     return life.become(
       `enable ${source}>${image}${fresh ? ' anew' : ''}`,
       () => (fresh ? [{ from: source, to: image }] : []),
-      async () => void (await relationships.enable([relationship], { fresh, forceLostPart: false, forceMixed: true })),
+      async () => (await relationships.enable([relationship], { fresh, forceLostPart: false, forceMixed: true })).some(({ changed }) => changed),
       [source, image],
     )
   }
@@ -193,7 +195,7 @@ async function operate(life: Life): Promise<void> {
     return life.become(
       `disable ${source}>${image}`,
       () => [],
-      async () => void (await relationships.disable([relationship])),
+      async () => (await relationships.disable([relationship])).some(({ changed }) => changed),
       [source, image],
     )
   if (dice < 80) {
@@ -209,7 +211,7 @@ async function operate(life: Life): Promise<void> {
   await life.become(
     `${kind} ${source}>${image}`,
     () => [{ from, to }],
-    async () => void (await relationships.startUpdate(relationship, kind)),
+    () => relationships.startUpdate(relationship, kind),
     [source, image],
   )
   await finish(life, relationship, kind, true)
