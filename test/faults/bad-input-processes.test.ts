@@ -30,7 +30,10 @@ describe('a second writer', () => {
       ['pool', 'export', 'tank'],
       ['pool', 'destroy', 'tank', '--yes'],
     ])
-      expect(lunar.refused('ERR_BUSY', ...args)).toMatch(/in the way|has it open|lun import/)
+      expect(lunar.refused('ERR_BUSY', ...args)).toMatch(new RegExp(`why: .*process ${import_.child.pid} .*lun import`))
+    expect(lunar.refusedJson('ERR_BUSY', 'lun', 'delete', 'tank/b', '--yes').blockers).toEqual([
+      expect.stringMatching(new RegExp(`^process ${import_.child.pid} .*lun import`)) as string,
+    ])
     lunar.refused('ERR_INCOMPLETE', 'lun', 'read', 'tank/b')
     import_.end(source.subarray(5 * MIB))
     expect(await import_.ended()).toEqual({ status: 0, stderr: '' })

@@ -197,7 +197,11 @@ export class ControlServer {
   private async openLun(session: Session, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = await readJson(request)
     if (typeof body.name !== 'string') throw new LunarError('ERR_USAGE', 'Cannot open a LUN', { why: 'no name is given' })
-    const device = await this.handler.openLun(body.name, { readOnly: session.client.readOnly || body.readOnly === true, incomplete: body.incomplete === true })
+    const device = await this.handler.openLun(body.name, {
+      readOnly: session.client.readOnly || body.readOnly === true,
+      incomplete: body.incomplete === true,
+      user: session.who,
+    })
     const { size, blockSize } = device
     sendJson(response, 200, { handle: await session.add(body.name, device), size, blockSize })
   }

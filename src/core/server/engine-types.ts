@@ -70,6 +70,8 @@ export interface LunOptions {
   readonly readOnly?: boolean
   /** Also opens a LUN whose import was interrupted. */
   readonly incomplete?: boolean
+  /** Whom it is opened for, as messages name them. */
+  readonly user?: string
 }
 
 /** A disk for `formatPool`. */

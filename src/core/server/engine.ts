@@ -96,7 +96,7 @@ export class LocalEngine implements Engine {
         throw new LunarError('ERR_INCOMPLETE', `Cannot open LUN "${name}"`, { fix: `lunar lun import ${name} FILE again, or lunar lun delete ${name}` })
       }
       if (this.parts.pool.options.readOnly && !options.readOnly) throw new LunarError('ERR_READ_ONLY', `Cannot write to LUN "${name}"`)
-      return Promise.resolve(new OpenLun(lun, options.readOnly === true))
+      return Promise.resolve(new OpenLun(lun, options.readOnly === true, options.user))
     } catch (error) {
       return Promise.reject(error as Error)
     }

@@ -158,7 +158,7 @@ export class Owner {
   }
 
   async openLun(name: string, options: LunOptions = {}): Promise<BlockDevice> {
-    return (await this.engine).openLun(name, options)
+    return (await this.engine).openLun(name, { user: describeRecord(this.record), ...options })
   }
 
   /** Counts those in this process who use the pool, so that `pool.close` knows. */
@@ -228,7 +228,7 @@ export class Owner {
   private async askToClose(engine: Engine, session: Session | undefined): Promise<Reply<{ closed: true }>> {
     const blockers = (this.server?.clients ?? []).filter(client => client !== session && client.busy).map(client => client.describe())
     if (session && this.localUse > 0) blockers.unshift(describeRecord(this.record))
-    if (blockers.length > 0) throw new LunarError('ERR_BUSY', `Cannot close pool ${engine.poolName}`, { why: `${blockers.length} use it`, blockers })
+    if (blockers.length > 0) throw new LunarError('ERR_BUSY', `Cannot close pool ${engine.poolName}`, { why: `it is used by ${blockers.join('; ')}`, blockers })
     const { generation } = await engine.call('pool.list', {})
     this.closeAsked.resolve()
     return { generation, data: { closed: true }, warnings: [] }
