@@ -88,6 +88,7 @@ export const changes = {
         made.push({ ...disk, witness: witness === true, domain: spec.domain ?? '' })
       }
       for (const { disk } of made) checkDiskSize(disk.name, disk.size, witness === true)
+      if (!dryRun) await pool.reserveAreas(made)
     } catch (error) {
       for (const { undo } of made) await undo?.()
       throw error

@@ -238,8 +238,17 @@ export class Owner {
     return {
       create: async (spec, options) => {
         const made = await makeDisk(spec, { ...options, forceNonlocal: this.options.forceNonlocal }, this.open)
-        if ('fds' in made.disk) this.newcomers.add(made.disk)
-        return made
+        const { disk, undo } = made
+        if (!('fds' in disk)) return made
+        this.newcomers.add(disk)
+        return {
+          ...made,
+          undo: async () => {
+            this.newcomers.delete(disk)
+            await disk.close()
+            await undo()
+          },
+        }
       },
       find: (diskId, path) => this.find(diskId, path),
       remember: (name, id, paths) => this.remember(name, id, paths),
