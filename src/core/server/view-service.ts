@@ -167,7 +167,7 @@ export class ViewService implements PoolService {
     return Promise.all(
       pool.disks.map(async found => {
         try {
-          const disk = await FileDisk.open(found.disk.name)
+          const disk = await FileDisk.open(found.disk.name, { exclusive: 'try' })
           try {
             return { found, locked: disk.identity === found.disk.identity && !disk.tryLock() }
           } finally {
