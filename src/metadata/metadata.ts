@@ -266,7 +266,14 @@ export class Metadata {
     const pointers: { address: number; crc: number }[] = []
     await this.tree.visitBlocks(pointer => pointers.push(pointer))
     if (pointers.length > (this.report.cleanShutdown ? VERIFY_QUICK : VERIFY_MAX)) return
-    for (const pointer of pointers) await this.space.verifyCopies(pointer)
+    for (const pointer of pointers) {
+      try {
+        await this.space.verifyCopies(pointer)
+      } catch (error) {
+        // Rotten in all copies, and told as such: what it describes is refused when it is asked for, the rest serves (fault F04).
+        if (!isCode(error, 'ERR_METADATA_DAMAGED')) throw error
+      }
+    }
   }
 
   private exclusive(action: () => Promise<void>): Promise<void> {

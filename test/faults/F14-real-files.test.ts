@@ -7,6 +7,7 @@ import { SimulatedDisk } from '../../src/core/block/simulated.ts'
 import { Tape } from '../../src/core/block/tape.ts'
 import { exportPool, importPools } from '../../src/core/server/front.ts'
 import { clones, makeSim, openSim, readAll, stamped, withSeed } from '../support/sim.ts'
+import { goDark, untilQuiet } from '../support/power.ts'
 import { writeImage } from '../support/images.ts'
 import { expectConsistentFiles, expectSoundFiles, lunOnFiles, useProgram } from '../support/program.ts'
 
@@ -86,10 +87,7 @@ describe('F14 F15 crash states on real files', async () => {
       let acknowledged = 0
       // Each disk goes dark after a number of operations of its own; what it had not flushed is lost.
       const lives = base.map(() => random.between(1, 40))
-      for (const [number, disk] of base.entries()) {
-        let left = lives[number]!
-        disk.plan = () => (left-- > 0 ? undefined : { delay: new Promise(() => undefined) })
-      }
+      goDark(base, lives)
       const working = (async () => {
         for (const [n, version] of versions.slice(1).entries()) {
           await lun.write(0, version)
@@ -98,7 +96,7 @@ describe('F14 F15 crash states on real files', async () => {
           acknowledged = n + 1
         }
       })()
-      await Promise.race([working, quiet(base)])
+      await untilQuiet(base, working)
       for (const disk of base) disk.dropUnflushed()
       await withSeed(`${SEED + 1}, case ${i}, lives ${lives.join()}`, () =>
         check(
@@ -109,13 +107,3 @@ describe('F14 F15 crash states on real files', async () => {
     }
   })
 })
-
-/** Resolves when nothing has moved on any disk for a while of turns: everybody waits for a disk that is dark. */
-async function quiet(disks: readonly SimulatedDisk[]): Promise<void> {
-  const operations = (): number => disks.reduce((sum, { counters }) => sum + counters.reads + counters.writes + counters.durables + counters.flushes, 0)
-  for (let turns = 0, last = -1; turns < 200; turns++) {
-    await new Promise(resolve => setImmediate(resolve))
-    if (operations() !== last) turns = 0
-    last = operations()
-  }
-}

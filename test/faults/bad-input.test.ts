@@ -1,5 +1,5 @@
 /** Bad input (issue 2): images, sizes, names and wishes that are refused by the program with three lines and the right status, with nothing lost and nothing half done. */
-import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, linkSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { ErrorCode } from '../../src/core/base/error-table.ts'
 import { MIB } from '../../src/core/base/units.ts'
@@ -122,10 +122,12 @@ describe('a disk given twice', () => {
     ['n.img', './n.img'],
     ['n.img', 'home/../n.img'],
     ['n.img', 'link.img'],
+    ['n.img', 'hard.img'],
     ['missing.img', './missing.img'],
   ])('%s and %s', (first, second) => {
     writeFileSync(lunar.path('n.img'), '')
     symlinkSync(lunar.path('n.img'), lunar.path('link.img'))
+    linkSync(lunar.path('n.img'), lunar.path('hard.img'))
     lunar.refused('ERR_DUPLICATE_DISK', 'pool', 'create', 'tank', first, second, '--size', '64MiB')
     lunar.refused('ERR_DUPLICATE_DISK', 'pool', 'create', 'tank', first, '--witness', second, '--size', '64MiB')
     expect([statSync(lunar.path('n.img')).size, existsSync(lunar.path('missing.img'))]).toEqual([0, false])
@@ -137,6 +139,10 @@ describe('a disk given twice', () => {
     lunar.refused('ERR_DISK_IN_USE', 'disk', 'add', 'd0.img', '--pool', 'tank')
     lunar.refused('ERR_DISK_IN_USE', 'disk', 'add', 'd0.img', '--pool', 'tank', '--force=overwrite')
     lunar.refused('ERR_DUPLICATE_DISK', 'disk', 'add', 'n.img', './n.img', '--size', '64MiB', '--pool', 'tank')
+    writeFileSync(lunar.path('e.img'), '')
+    linkSync(lunar.path('e.img'), lunar.path('hard.img'))
+    lunar.refused('ERR_DUPLICATE_DISK', 'disk', 'add', 'e.img', 'hard.img', '--size', '64MiB', '--pool', 'tank')
+    expect(statSync(lunar.path('e.img')).size).toBe(0)
     lunar.refused('ERR_NOT_EMPTY', 'disk', 'add', 'n.img', lunar.write('x.img', text), '--size', '64MiB', '--pool', 'tank')
     expect(existsSync(lunar.path('n.img'))).toBe(false)
     await expectData(disks)

@@ -14,7 +14,7 @@ export default class PoolDestroy extends LunarCommand {
   override async run(): Promise<{ name: string; disks: string[]; luns: string[] }> {
     const { args, flags } = await this.parse(PoolDestroy)
     const front = await this.around.front()
-    const params = { name: args.pool, force: flags.force?.includes('missing-disks') ?? false, command: this.typed }
+    const params = { name: args.pool, force: flags.force?.includes('missing-disks') ?? false, command: this.typed, signal: this.signal }
     if (!flags['dry-run'] && !flags.yes) {
       const { data } = await front.destroyPool({ ...params, dryRun: true })
       await this.consentByName(

@@ -14,7 +14,7 @@ export default class PoolExport extends LunarCommand {
     const front = await this.around.front()
     const reply = await this.waitFor(
       'letting the pool go',
-      front.exportPool({ ...(name === undefined ? {} : { name }), dryRun: flags['dry-run'], command: this.typed }),
+      front.exportPool({ ...(name === undefined ? {} : { name }), dryRun: flags['dry-run'], command: this.typed, signal: this.signal }),
     )
     return this.say(reply, done => `${flags['dry-run'] ? 'Would export' : 'Exported'} pool "${done.name}": ${done.disks.length} disks`)
   }

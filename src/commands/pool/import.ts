@@ -31,6 +31,7 @@ export default class PoolImport extends LunarCommand {
         forceQuorum: flags.force?.includes('quorum') ?? false,
         dryRun: flags['dry-run'],
         command: this.typed,
+        signal: this.signal,
       }),
     )
     return this.list(reply, importedColumns, flags, 'no pools were found')

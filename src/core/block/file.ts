@@ -19,8 +19,11 @@ export const LOCK_LENGTH = 4096
 export interface FileDiskOptions {
   /** Opens for reading; writes are then refused with `ERR_READ_ONLY`. */
   readonly readOnly?: boolean
-  /** Block devices: refuses with `ERR_BUSY` what is mounted or in use by another exclusive opener (O_EXCL). */
-  readonly exclusive?: boolean
+  /**
+   * Block devices: refuses with `ERR_BUSY` what is mounted or in use by another exclusive opener (O_EXCL), or with `try` opens it
+   * all the same and never gets its lock. A lock belongs to a device node, the claim to the device, however many nodes it has.
+   */
+  readonly exclusive?: boolean | 'try'
   /** Data calls at once, at least 1; a quarter of the thread pool when left out. */
   readonly calls?: number
   /** For tests. */
@@ -46,6 +49,7 @@ interface Opened {
   readonly durableFd: number | undefined
   readonly size: number
   readonly stats: BigIntStats
+  readonly claimed: boolean
 }
 
 const fstat = (fd: number): Promise<BigIntStats> => promisify(fs.fstat)(fd, { bigint: true }) as Promise<BigIntStats>
@@ -72,6 +76,8 @@ export class FileDisk implements Disk {
   private readonly durableFd: number | undefined
   private readonly gate: CallGate
   private readonly stats: BigIntStats
+  /** False when somebody else has the block device for himself. */
+  private readonly claimed: boolean
   private active = 0
   private flushing: Promise<void> | undefined
   private flushWaiting: Promise<void> | undefined
@@ -82,6 +88,7 @@ export class FileDisk implements Disk {
     this.name = opened.name
     this.size = opened.size
     this.stats = opened.stats
+    this.claimed = opened.claimed
     this.isBlockDevice = opened.stats.isBlockDevice()
     this.identity = identityOf(opened.stats)
     this.dataFd = opened.dataFd
@@ -98,10 +105,16 @@ export class FileDisk implements Disk {
       await using opened = new ResourceStack()
       const before = await stat(name, { bigint: true })
       checkKind(name, before)
+      const flags = options.readOnly ? constants.O_RDONLY : constants.O_RDWR
       const exclusive = options.exclusive && before.isBlockDevice() ? constants.O_EXCL : 0
-      const dataFd = await openFd(opened, name, (options.readOnly ? constants.O_RDONLY : constants.O_RDWR) | exclusive)
+      let claimed = true
+      const dataFd = await openFd(opened, name, flags | exclusive).catch((error: unknown) => {
+        if (options.exclusive !== 'try' || errnoOf(error) !== 'EBUSY') throw error
+        claimed = false
+        return openFd(opened, name, flags)
+      })
       const durableFd = options.readOnly ? undefined : await openFd(opened, name, constants.O_RDWR | constants.O_DSYNC)
-      return await FileDisk.over(name, dataFd, durableFd, options, opened)
+      return await FileDisk.over(name, dataFd, durableFd, options, opened, claimed)
     } catch (error) {
       throw hostError(`Cannot open ${path}`, error)
     }
@@ -156,14 +169,21 @@ export class FileDisk implements Disk {
   }
 
   /** From here on the disk closes the descriptors, and `opened` no longer does. */
-  private static async over(name: string, dataFd: number, durableFd: number | undefined, options: FileDiskOptions, opened: ResourceStack): Promise<FileDisk> {
+  private static async over(
+    name: string,
+    dataFd: number,
+    durableFd: number | undefined,
+    options: FileDiskOptions,
+    opened: ResourceStack,
+    claimed = true,
+  ): Promise<FileDisk> {
     const stats = await fstat(dataFd)
     checkKind(name, stats)
     if (durableFd !== undefined && identityOf(await fstat(durableFd)) !== identityOf(stats)) {
       throw new LunarError('ERR_IO', `Cannot open ${name}`, { why: 'it was replaced by another file meanwhile' })
     }
     const bytes = stats.isBlockDevice() ? await blockDeviceSize(stats.rdev) : Number(stats.size)
-    const disk = new FileDisk({ name, dataFd, durableFd, size: alignDown(bytes, SECTOR), stats }, options)
+    const disk = new FileDisk({ name, dataFd, durableFd, size: alignDown(bytes, SECTOR), stats, claimed }, options)
     opened.move()
     return disk
   }
@@ -303,12 +323,13 @@ export class FileDisk implements Disk {
 
   /**
    * Takes the kernel's exclusive lock on a range of the file, without waiting. Children that inherit `fds` hold it too.
-   * @returns false when another descriptor holds it
+   * @returns false when another descriptor holds it, or has claimed the block device
    * @throws LunarError `ERR_HOST_LIMIT` (no locks left), `ERR_FAILED` (the file system has none)
    */
   tryLock(offset = LOCK_OFFSET, length = LOCK_LENGTH): boolean {
     const refused = this.closed ? this.closedError() : this.readOnlyError()
     if (refused) throw refused
+    if (!this.claimed) return false
     try {
       return tryLock(this.dataFd, offset, length)
     } catch (error) {
@@ -413,6 +434,16 @@ export class FileDisk implements Disk {
 }
 
 const identityOf = (stats: BigIntStats): string => (stats.isBlockDevice() ? `block:${stats.rdev}` : `${stats.dev}:${stats.ino}`)
+
+/** What a disk opened at `path` would have as its identity: equal for every path and device node of one file or device. Undefined when nothing is there. */
+export async function identityAt(path: string): Promise<string | undefined> {
+  try {
+    return identityOf(await stat(path, { bigint: true }))
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined
+    throw hostError(`Cannot use ${path} as a disk`, error)
+  }
+}
 
 function checkKind(name: string, stats: BigIntStats): void {
   if (!stats.isFile() && !stats.isBlockDevice()) {

@@ -93,7 +93,7 @@ export abstract class LunarCommand extends Command {
   /** Opens a pool; the caller closes it (`await using`). */
   protected async open(pool: string | undefined, mode: OpenOptions['mode'], options: Omit<OpenOptions, 'mode' | 'command'> = {}): Promise<PoolService> {
     const front = await this.around.front()
-    return this.waitFor('opening the pool', front.openService(pool, { ...options, mode, command: this.typed }))
+    return this.waitFor('opening the pool', front.openService(pool, { signal: this.signal, ...options, mode, command: this.typed }))
   }
 
   /** Opens a pool, asks it one thing, closes it. */

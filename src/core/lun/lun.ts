@@ -27,8 +27,8 @@ export class Lun implements BlockDevice {
   readonly blockSize = 512
   readonly stores: LunStores
   readonly map: SliceMap
-  /** Opened by this many users: what makes it busy. */
-  users = 0
+  /** Who has it open, each as often as it is open: what makes it busy. */
+  readonly users: string[] = []
   /** Changes of the size and giving back what lies behind the end take turns. */
   readonly sizing = new Mutex()
   /** Grown at the moment: what is bound behind its end is not to be given back. */
@@ -82,7 +82,7 @@ export class Lun implements BlockDevice {
 
   /** Lets the map pages go, unless something relies on them: users, walks, or open slices, whose disks a failure must find. */
   releaseMaps(): void {
-    if (this.users > 0 || this.pins > 0 || this.stores.openCount > 0 || this.stores.staleStores.length > 0) return
+    if (this.users.length > 0 || this.pins > 0 || this.stores.openCount > 0 || this.stores.staleStores.length > 0) return
     this.map.forgetPages()
     this.stores.table.forgetPages()
   }

@@ -204,7 +204,7 @@ export class Luns {
         })
       }
       if (options.dryRun) return
-      if (lun.users > 0) throw new LunarError('ERR_BUSY', `Cannot shrink LUN "${lun.name}"`, { why: `${lun.users} users have it open` })
+      requireUnused(lun, 'shrink')
       // What an earlier shrink cut off may still wait to be given back.
       const waits = written > 0 || lun.record.reclaimFrom > 0
       await this.update(lun, { size, reclaimFrom: waits ? slices : 0 }, `shrunk to ${size} bytes`)
@@ -237,7 +237,7 @@ export class Luns {
   /** One commit: the name is free and the space promised back; `reclaim` gives it back. */
   async delete(lun: Lun): Promise<void> {
     this.checkUnprotected(lun, 'delete')
-    if (lun.users > 0) throw new LunarError('ERR_BUSY', `Cannot delete LUN "${lun.name}"`, { why: `${lun.users} users have it open` })
+    requireUnused(lun, 'delete')
     this.byName.delete(lun.name)
     await this.update(lun, { flags: lun.record.flags | LUN_DELETED }, 'deleted', 'lun.deleted')
   }
@@ -328,6 +328,16 @@ export class Luns {
   private isDeleted(lun: Lun): boolean {
     return (lun.record.flags & LUN_DELETED) !== 0
   }
+}
+
+/** @throws LunarError `ERR_BUSY`, naming who has the LUN open */
+function requireUnused(lun: Lun, verb: string): void {
+  const users = [...new Set(lun.users)]
+  if (users.length === 0) return
+  throw new LunarError('ERR_BUSY', `Cannot ${verb} LUN "${lun.name}"`, {
+    why: `${users.join(', ')} ${users.length === 1 ? 'has' : 'have'} it open`,
+    blockers: users,
+  })
 }
 
 /** @throws LunarError `ERR_BAD_SIZE` unless a LUN can have this size */

@@ -11,9 +11,11 @@ export class OpenLun extends BlockLayer {
     /** What lies over the LUN. */
     device: BlockDevice,
     private readonly readOnly: boolean,
+    /** Whom the LUN is open for, as messages name them. */
+    private readonly user = `process ${process.pid}`,
   ) {
     super(device)
-    lun.users++
+    lun.users.push(user)
   }
 
   override read(offset: number, into: Uint8Array): Promise<void> {
@@ -42,7 +44,7 @@ export class OpenLun extends BlockLayer {
   }
 
   override close(): Promise<void> {
-    if (this.open) this.lun.users--
+    if (this.open) this.lun.users.splice(this.lun.users.indexOf(this.user), 1)
     this.open = false
     return Promise.resolve()
   }

@@ -101,18 +101,19 @@ export class LunStores {
 
   private async readColumn(store: number, slice: number, part: { column: number; at: number }, pieces: Uint8Array[]): Promise<void> {
     const members = this.readable(store, slice, part.column)
-    let failure: unknown
+    const failures: { disk: PoolDisk; error: unknown }[] = []
     for (const member of members) {
       const disk = this.host.disk(this.table.diskOf(store, member))
       try {
         await disk.read(this.table.segmentOf(store, member), part.at, pieces)
-        if (failure !== undefined) this.host.readRepaired(disk, failure)
+        for (const failure of failures) this.host.readRepaired(failure.disk, failure.error)
         return
       } catch (error) {
         if (!isCode(error, 'ERR_IO')) throw error
-        failure = error
+        failures.push({ disk, error })
       }
     }
+    const failure = failures.at(-1)?.error
     throw new LunarError('ERR_DATA_LOST', `Cannot read ${pieces.reduce((sum, piece) => sum + piece.length, 0)} bytes of ${this.title()}`, {
       why: failure instanceof LunarError ? failure.why : `disk ${this.table.diskOf(store, part.column)}, which holds the only current copy, is not in service`,
       cause: failure,

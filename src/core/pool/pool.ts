@@ -655,6 +655,19 @@ export class Pool implements StoreHost, MetadataHost {
     this.labels.set(disk.number, label)
   }
 
+  /**
+   * Takes the host's blocks for what a disk needs as a member of the pool, before it is one, so that joining cannot meet a full
+   * host half way: labels, lock record and roots; the journal too on a witness, which is for nothing else.
+   * @throws LunarError `ERR_HOST_FULL`
+   */
+  async reserveAreas(disks: readonly { disk: Disk; witness: boolean }[]): Promise<void> {
+    for (const { disk, witness } of disks) {
+      const { journalAt, ownersAt, labelEndAt } = diskLayout(disk.size, witness)
+      await disk.reserve(0, witness ? ownersAt : journalAt)
+      await disk.reserve(labelEndAt, BLOCK)
+    }
+  }
+
   /** Adds disks that are open, blank or not, and locked: labels first, then one commit that makes them the pool's. */
   async addDisks(disks: readonly { disk: Disk; blank: boolean; witness: boolean; domain: string }[]): Promise<PoolDisk[]> {
     const batch = new Batch()

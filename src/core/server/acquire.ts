@@ -9,6 +9,7 @@ import type { OpenOptions } from './api.ts'
 import type { ControlClient } from './control-client.ts'
 import { requireLocal } from './disk-maker.ts'
 import { mapBounded } from './bounded.ts'
+import { isStopped } from './holder.ts'
 import { Owner, type LockedPool, type OwnerOptions } from './owner.ts'
 import { lockedError, takeLocks } from './ownership.ts'
 import type { KnownPool } from './registry.ts'
@@ -21,6 +22,9 @@ let waitMax = 10_000
 export function setWaitMax(ms: number): void {
   waitMax = ms
 }
+/** One session is waited for at least and at most this long, in milliseconds. */
+const HELLO_LEAST = 250
+const HELLO_MOST = 2000
 const PAUSE_FIRST = 4
 const PAUSE_MAX = 100
 
@@ -64,45 +68,62 @@ export async function contend<T>(known: () => KnownPool, options: OpenOptions, c
   const begun = performance.now()
   let pause = PAUSE_FIRST
   for (;;) {
-    const attempt = await tryOnce(known(), options, contest)
+    const left = waitMax - (performance.now() - begun)
+    const attempt = await tryOnce(known(), options, contest, Math.max(HELLO_LEAST, Math.min(HELLO_MOST, left)))
     if ('result' in attempt) return attempt.result
     if (performance.now() - begun > waitMax) throw attempt.error
-    await systemClock.pause(pause * (0.5 + Math.random()))
+    await systemClock.pause(pause * (0.5 + Math.random()), options.signal)
+    options.signal?.throwIfAborted()
     pause = Math.min(PAUSE_MAX, pause * 1.5)
   }
 }
 
 type Attempt<T> = { readonly result: T } | { readonly error: LunarError }
 
-async function tryOnce<T>(known: KnownPool, options: OpenOptions, contest: Contest<T>): Promise<Attempt<T>> {
+async function tryOnce<T>(known: KnownPool, options: OpenOptions, contest: Contest<T>, helloMs: number): Promise<Attempt<T>> {
   await using open = new ResourceStack()
   const pool = await openKnown(known, options.readOnly ? 'write-if-possible' : 'write', open)
   await mapBounded(pool.disks, 16, ({ disk }) => requireLocal(disk.name, options.readOnly || (options.forceNonlocal ?? false)))
   if (!options.readOnly) for (const { disk, label } of pool.disks) checkWritable(disk.name, label)
   const locks = await takeLocks(pool.disks)
   if (locks.kind === 'taken') return { result: await contest.free(pool, open.move()) }
-  if (locks.kind === 'held') return await askHolder(pool, locks.record, locks.path, options, contest)
+  if (locks.kind === 'held') return await askHolder(pool, locks.record, locks.path, options, contest, helloMs)
   return { error: new LunarError('ERR_BUSY', `Cannot open pool ${pool.name}`, { why: 'its disks are being changed by another process' }) }
 }
 
 /** @throws LunarError `ERR_LOCKED` when waiting cannot help */
-async function askHolder<T>(pool: FoundPool, record: LockRecord | undefined, path: string, options: OpenOptions, contest: Contest<T>): Promise<Attempt<T>> {
+async function askHolder<T>(
+  pool: FoundPool,
+  record: LockRecord | undefined,
+  path: string,
+  options: OpenOptions,
+  contest: Contest<T>,
+  helloMs: number,
+): Promise<Attempt<T>> {
   if (!record) return { error: lockedError(pool.name, undefined, path) }
   if (record.host !== hostname()) throw lockedError(pool.name, record, path, 'it runs on another host')
-  const client = await askRecord(record, options)
+  const client = await askRecord(record, options, helloMs)
   const result = client && (await contest.answered(client))
+  if (!client && isStopped(record)) throw lockedError(pool.name, record, path)
   return result === undefined ? { error: lockedError(pool.name, record, path) } : { result }
 }
 
-/** @returns a session with the owner that the record names; undefined when it is not there (any more, or yet) */
-export async function askRecord(record: LockRecord, options: { command: string; readOnly?: boolean }): Promise<ControlClient | undefined> {
+/**
+ * @returns a session with the owner that the record names; undefined when it is not there (any more, or yet), or does not
+ * answer within `helloMs`
+ */
+export async function askRecord(
+  record: LockRecord,
+  options: { command: string; readOnly?: boolean; signal?: AbortSignal },
+  helloMs: number,
+): Promise<ControlClient | undefined> {
   const { ControlClient } = await import('./control-client.ts')
-  const client = await ControlClient.connect(record.socket, {
-    pid: process.pid,
-    version: VERSION,
-    command: options.command,
-    readOnly: options.readOnly ?? false,
-  })
+  const { command, readOnly = false, signal } = options
+  const client = await ControlClient.connect(
+    record.socket,
+    { pid: process.pid, version: VERSION, command, readOnly },
+    { helloMs, ...(signal ? { signal } : {}) },
+  )
   if (!client || (client.hello.instance === record.instance && client.hello.poolId === record.poolId)) return client
   client.close()
   return undefined

@@ -383,4 +383,6 @@ export interface OpenOptions {
   readonly forceQuorum?: boolean
   readonly choose?: string
   readonly forceNonlocal?: boolean
+  /** Asks to stop: nobody is waited for any more. */
+  readonly signal?: AbortSignal
 }

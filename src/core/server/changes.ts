@@ -10,6 +10,7 @@ import { storeOf, sliceOf } from '../lun/slice-map.ts'
 import { checkDiskSize } from '../pool/format.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
 import type { DiskSummary, Params, Result } from './api.ts'
+import { requireDistinct } from './disk-maker.ts'
 import type { EngineParts } from './engine.ts'
 import type { NewDisk } from './engine-types.ts'
 
@@ -79,8 +80,7 @@ export const changes = {
 
   'disk.add': async (parts: EngineParts, { disks, witness, overwrite, dryRun }: Params<'disk.add'>): Promise<Result<'disk.add'>> => {
     const { pool, views, options } = parts
-    const twice = disks.find((spec, i) => disks.findIndex(other => other.path === spec.path) < i)
-    if (twice) throw new LunarError('ERR_DUPLICATE_DISK', `Cannot add ${twice.path} twice`, { why: 'two of the given paths are this file' })
+    await requireDistinct(disks.map(spec => spec.path))
     const made: (NewDisk & { witness: boolean; domain: string })[] = []
     try {
       for (const spec of disks) {
@@ -88,6 +88,7 @@ export const changes = {
         made.push({ ...disk, witness: witness === true, domain: spec.domain ?? '' })
       }
       for (const { disk } of made) checkDiskSize(disk.name, disk.size, witness === true)
+      if (!dryRun) await pool.reserveAreas(made)
     } catch (error) {
       for (const { undo } of made) await undo?.()
       throw error

@@ -8,9 +8,21 @@ import { bodyLength, readBody, readText } from './http-body.ts'
 import { verbKinds } from './verbs.ts'
 import { Moved, parseObject, parseWireError, SESSION_HEADER, STATUS_MOVED, type Hello, type SessionRequest } from './wire.ts'
 
+/** How long the process that owns a pool may take to say who it is, in milliseconds. */
+const HELLO_WITHIN = 10_000
+/** How long what is under way, and cleaning up, may take once the client was asked to stop, in milliseconds. */
+const LEAVE_WITHIN = 1000
+
 /** Connections of one client: as many data requests are under way at once. */
 const CONNECTIONS_MAX = 16
 const REPLY_MAX = 1024 * 1024 * 1024
+
+export interface Patience {
+  /** How long to wait for the first answer, in milliseconds. */
+  readonly helloMs?: number
+  /** Asks the client to stop: connecting ends at once, requests after a moment. */
+  readonly signal?: AbortSignal
+}
 
 export interface DataRequest {
   readonly path: string
@@ -25,23 +37,33 @@ export class ControlClient {
   private state: 'open' | 'moved' | 'lost' | 'closed' = 'open'
   private running = 0
   private answer!: Hello
+  /** Ends requests that have no signal of their own. */
+  private readonly stop: AbortSignal | undefined
 
-  private constructor(readonly socket: string) {}
+  private constructor(
+    readonly socket: string,
+    signal: AbortSignal | undefined,
+  ) {
+    this.stop = signal && delayed(signal, LEAVE_WITHIN)
+  }
 
   /**
    * Begins a session with the process that listens on `socket`.
-   * @returns undefined when nobody does, or when it is just going away
+   *
+   * @returns undefined when nobody does, when it is just going away, or when it does not answer in time (fault F26)
+   * @throws the reason of the signal when that aborts
    */
-  static async connect(socket: string, who: SessionRequest): Promise<ControlClient | undefined> {
+  static async connect(socket: string, who: SessionRequest, patience: Patience = {}): Promise<ControlClient | undefined> {
     if (!isTrusted(socket)) return undefined
-    const client = new ControlClient(socket)
+    const { helloMs = HELLO_WITHIN, signal } = patience
+    const client = new ControlClient(socket, signal)
     try {
-      await client.begin(who)
+      await client.begin(who, helloMs, signal)
       return client
     } catch (error) {
       client.close()
       if (error instanceof Moved || isNobody(error)) return undefined
-      if (errnoOf(error) === undefined) throw error
+      if (error instanceof LunarError || errnoOf(error) === undefined) throw error
       throw new LunarError('ERR_LOCKED', 'Cannot ask the process that owns the pool', { why: `${socket} is not for this user`, cause: error })
     }
   }
@@ -67,14 +89,14 @@ export class ControlClient {
   /** @throws Moved when the owner leaves in good order and did nothing of it */
   async json(path: string, body: object, signal?: AbortSignal): Promise<Record<string, unknown>> {
     if (this.state === 'lost') throw new Moved() // nothing was sent yet, so the next owner may be asked
-    const text = await this.request({ path, body: [Buffer.from(JSON.stringify(body))] }, signal, response => readText(response, REPLY_MAX))
+    const text = await this.request({ path, body: [Buffer.from(JSON.stringify(body))] }, signal ?? this.stop, response => readText(response, REPLY_MAX))
     const value = parseObject(text)
     if (!value) throw new LunarError('ERR_SERVER_UNREACHABLE', 'Cannot understand the owner of the pool', { why: 'its answer is not JSON' })
     return value
   }
 
   data(request: DataRequest): Promise<string> {
-    return this.request(request, undefined, async response => {
+    return this.request(request, this.stop, async response => {
       if (!request.into) return readText(response, REPLY_MAX)
       await readBody(response, request.into)
       return ''
@@ -87,12 +109,28 @@ export class ControlClient {
     this.agent.destroy()
   }
 
-  private async begin(who: SessionRequest): Promise<void> {
-    const body = Buffer.from(JSON.stringify(who))
-    const response = await this.send({ path: '/v1/session', body: [body] })
-    if (response.statusCode !== 200) throw await failure(response)
-    this.session = response
-    await this.readLines(response)
+  private async begin(who: SessionRequest, helloMs: number, signal: AbortSignal | undefined): Promise<void> {
+    signal?.throwIfAborted()
+    const hello = new AbortController() // the session outlives it: it aborts before the first answer or never
+    const late = setTimeout(() => {
+      hello.abort(new Moved())
+    }, helloMs)
+    const stop = (): void => {
+      hello.abort(signal?.reason)
+    }
+    signal?.addEventListener('abort', stop)
+    try {
+      const body = Buffer.from(JSON.stringify(who))
+      const response = await this.send({ path: '/v1/session', body: [body] }, hello.signal)
+      if (response.statusCode !== 200) throw await failure(response)
+      this.session = response
+      await this.readLines(response)
+    } catch (error) {
+      throw hello.signal.aborted ? hello.signal.reason : error
+    } finally {
+      clearTimeout(late)
+      signal?.removeEventListener('abort', stop)
+    }
   }
 
   /** Resolves with the first line; later ones say that the owner goes away. */
@@ -187,6 +225,19 @@ async function failure(response: IncomingMessage): Promise<Error> {
   return response.statusCode === STATUS_MOVED ? new Moved() : parseWireError(text)
 }
 
+/** Aborts `ms` after `signal` does. */
+function delayed(signal: AbortSignal, ms: number): AbortSignal {
+  const controller = new AbortController()
+  const abort = (): void => {
+    setTimeout(() => {
+      controller.abort(signal.reason)
+    }, ms).unref()
+  }
+  if (signal.aborted) abort()
+  else signal.addEventListener('abort', abort, { once: true })
+  return controller.signal
+}
+
 function interrupted(signal: AbortSignal): unknown {
   return signal.reason instanceof LunarError ? signal.reason : new LunarError('ERR_INTERRUPTED', 'The request was given up')
 }
@@ -207,4 +258,5 @@ function isTrusted(socket: string): boolean {
 const notSent = (error: unknown): boolean =>
   errnoOf(error) === 'EPIPE' || (errnoOf(error) !== undefined && (error as NodeJS.ErrnoException).syscall === 'connect')
 
-const isNobody = (error: unknown): boolean => ['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'ENOTSOCK', 'EPIPE'].includes(errnoOf(error) ?? '')
+/** EAGAIN: those that wait to be let in are too many already. */
+const isNobody = (error: unknown): boolean => ['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'ENOTSOCK', 'EPIPE', 'EAGAIN'].includes(errnoOf(error) ?? '')

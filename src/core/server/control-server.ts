@@ -201,6 +201,7 @@ export class ControlServer {
       readOnly: session.client.readOnly || body.readOnly === true,
       incomplete: body.incomplete === true,
       mixed: body.mixed === true,
+      user: session.who,
     })
     const { size, blockSize } = device
     sendJson(response, 200, { handle: await session.add(body.name, device), size, blockSize })

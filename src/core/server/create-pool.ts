@@ -1,21 +1,19 @@
-import { stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { readLabel } from '../../metadata/label.ts'
-import { errnoOf, isCode, LunarError } from '../base/errors.ts'
+import { isCode, LunarError } from '../base/errors.ts'
 import { checkName } from '../base/names.ts'
 import { ResourceStack } from '../base/resources.ts'
 import { FileDisk } from '../block/file.ts'
-import { hostError } from '../block/host.ts'
 import type { DiskSpec, PoolDetail, Reply } from './api.ts'
 import { mapBounded } from './bounded.ts'
-import { makeDisk, type MadeDisk } from './disk-maker.ts'
+import { makeDisk, requireDistinct, type MadeDisk } from './disk-maker.ts'
 import { engineModule } from './engine-module.ts'
 import type { FormatDisk, FoundDisk } from './engine-types.ts'
 import { Owner } from './owner.ts'
 import { leaveOwner } from './owner-service.ts'
 import type { OwnedDisk } from './ownership.ts'
 import { Registry } from './registry.ts'
-import { duplicateError, openKnown } from './scan.ts'
+import { openKnown } from './scan.ts'
 
 export interface CreatePoolParams {
   readonly name: string
@@ -121,23 +119,6 @@ async function wipe(path: string, was: string | undefined): Promise<void> {
   const disk = open.use(await FileDisk.open(path))
   const report = await readLabel(disk)
   if (report.kind === 'label' && report.label.poolId !== was && disk.tryLock()) await (await engineModule()).wipePool([{ disk, label: report.label }])
-}
-
-/** @throws LunarError `ERR_DUPLICATE_DISK` when a file is given twice, under whatever path */
-async function requireDistinct(paths: readonly string[]): Promise<void> {
-  const seen = new Map<string, string>()
-  for (const path of paths) {
-    const identity = await stat(path, { bigint: true }).then(
-      stats => (stats.isBlockDevice() ? `block:${stats.rdev}` : `${stats.dev}:${stats.ino}`),
-      (error: unknown) => {
-        if (errnoOf(error) === 'ENOENT') return path
-        throw hostError(`Cannot use ${path} as a disk`, error)
-      },
-    )
-    const other = seen.get(identity)
-    if (other !== undefined) throw duplicateError(other, path, 'they are one file')
-    seen.set(identity, path)
-  }
 }
 
 /** A name is taken while a disk of the pool that has it can be found, and is not one that shall be overwritten. */

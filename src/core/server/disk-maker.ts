@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { open as openFile, stat, unlink } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import { readLabel, type LabelReport } from '../../metadata/label.ts'
+import { readLabel, type Label, type LabelReport } from '../../metadata/label.ts'
 import { readLockRecord } from '../../metadata/lock-record.ts'
 import { DISK_SIZE_MIN, WITNESS_SIZE_MIN } from '../../metadata/layout.ts'
 import { errnoOf, isCode, LunarError } from '../base/errors.ts'
@@ -13,6 +13,7 @@ import type { DiskSpec } from './api.ts'
 import type { CreateDiskOptions, NewDisk } from './engine-types.ts'
 import { ScratchDisk } from './scratch-disk.ts'
 import { describeRecord } from './holder.ts'
+import { duplicateError } from './scan.ts'
 
 /** A disk for a pool, and how to leave the host as it was when the pool does not come to be. */
 export interface MadeDisk extends NewDisk {
@@ -51,6 +52,31 @@ export async function makeDisk(spec: DiskSpec, options: CreateDiskOptions & { fo
   requireSize(path, spec.size, options.witness)
   if (options.dryRun) return { disk: open.use(new ScratchDisk(path, spec.size)), blank: true, undo: nothing }
   return stats ? growEmpty(path, spec.size, open) : makeNew(path, spec.size, open)
+}
+
+/** @throws LunarError `ERR_DUPLICATE_DISK` when a file or device is given twice, under whatever path or device node */
+export async function requireDistinct(paths: readonly string[]): Promise<void> {
+  const { identityAt } = await import('../block/file.ts')
+  const seen = new Map<string, string>()
+  for (const path of paths.map(given => resolve(given))) {
+    const identity = (await identityAt(path)) ?? path
+    const other = seen.get(identity)
+    if (other !== undefined) throw duplicateError(other, path, identity.startsWith('block:') ? 'they are one device' : 'they are one file')
+    seen.set(identity, path)
+  }
+}
+
+/** @throws LunarError `ERR_DISK_IN_USE` when the path leads to a disk that is open already, under whatever name */
+export async function requireOther(path: string, disks: readonly { disk: FileDisk; label: Label }[]): Promise<void> {
+  const { identityAt } = await import('../block/file.ts')
+  const identity = await identityAt(resolve(path))
+  const same = disks.find(({ disk }) => disk.identity === identity)
+  if (!same) return
+  const { diskNumber, poolName } = same.label
+  throw new LunarError('ERR_DISK_IN_USE', `Cannot use ${path} as a disk`, {
+    why: `it is disk ${diskNumber} of pool ${poolName}, ${same.disk.name}`,
+    fix: 'use another disk',
+  })
 }
 
 /** @throws LunarError `ERR_NONLOCAL` when other hosts may reach the file, whose locks are not seen here (fault F27) */

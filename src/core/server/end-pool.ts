@@ -15,6 +15,8 @@ export interface EndParams {
   readonly name?: string
   readonly dryRun?: boolean
   readonly command: string
+  /** Asks to stop waiting for the owner. */
+  readonly signal?: AbortSignal
 }
 
 /** Has the owner flush, close and leave, then forgets where the pool is. Its disks can then be taken away. */
@@ -34,7 +36,7 @@ const noDisk: readonly string[] = ['ERR_POOL_NOT_FOUND', 'ERR_NOT_A_DISK', 'ERR_
 async function closed(known: KnownPool, params: EndParams): Promise<string[]> {
   await using open = new ResourceStack()
   if (params.dryRun) return (await openKnown(known, 'read', open)).disks.map(({ disk }) => disk.name)
-  const alone = await takeAlone(known, params.command)
+  const alone = await takeAlone(known, params)
   open.use(alone.open)
   await clearRecords(alone.pool.disks)
   return alone.pool.disks.map(({ disk }) => disk.name)
@@ -45,7 +47,7 @@ export async function destroyPool(params: EndParams & { name: string; force?: bo
   const known = lookUp(params.name)
   await using open = new ResourceStack()
   if (params.dryRun) return await look(await openKnown(known, 'read', open), params)
-  const alone = await takeAlone(known, params.command)
+  const alone = await takeAlone(known, params)
   open.use(alone.open)
   const reply = await look(alone.pool, params)
   const { wipePool } = await engineModule()
@@ -76,15 +78,15 @@ async function look(pool: FoundPool, params: EndParams & { force?: boolean }): P
 }
 
 /** Takes every lock; an owner that runs is asked to close. @throws LunarError `ERR_BUSY`, naming who uses the pool */
-function takeAlone(known: KnownPool, command: string): Promise<{ pool: LockedPool; open: ResourceStack }> {
+function takeAlone(known: KnownPool, { command, signal }: EndParams): Promise<{ pool: LockedPool; open: ResourceStack }> {
   return contend<{ pool: LockedPool; open: ResourceStack }>(
     () => known,
-    { mode: 'owner', command, forceNonlocal: true },
+    { mode: 'owner', command, forceNonlocal: true, ...(signal ? { signal } : {}) },
     {
       free: (pool, open) => Promise.resolve({ pool, open }),
       answered: async client => {
         try {
-          await client.call('pool.close', {})
+          await client.call('pool.close', {}, signal)
         } catch (error) {
           if (!(error instanceof Moved)) throw error // it leaves anyway
         } finally {

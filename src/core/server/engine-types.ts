@@ -72,6 +72,8 @@ export interface LunOptions {
   readonly incomplete?: boolean
   /** Also opens a volume that an unfinished update left of two instants. */
   readonly mixed?: boolean
+  /** Whom it is opened for, as messages name them. */
+  readonly user?: string
 }
 
 /** A disk for `formatPool`. */

@@ -107,7 +107,7 @@ export class LocalEngine implements Engine {
       const { relationships } = this.parts
       relationships.checkOpen(lun, { mixed: options.mixed === true })
       if (options.readOnly !== true) this.parts.luns.checkUnprotected(lun, 'write to')
-      return Promise.resolve(new OpenLun(lun, relationships.volume(lun.number), options.readOnly === true))
+      return Promise.resolve(new OpenLun(lun, relationships.volume(lun.number), options.readOnly === true, options.user))
     } catch (error) {
       return Promise.reject(error as Error)
     }

@@ -15,6 +15,8 @@ export interface ImportParams {
   readonly choose?: string
   readonly command: string
   readonly dryRun?: boolean
+  /** Asks to stop waiting for the owner. */
+  readonly signal?: AbortSignal
 }
 
 export type ImportedPool = PoolSummary & { paths: string[]; missing: number; problem: string | null }
@@ -83,7 +85,8 @@ async function openForWriting(known: KnownPool, params: ImportParams): Promise<v
   await service.call('pool.list', {})
 }
 
-const decision = (params: ImportParams): { choose?: string; forceQuorum?: boolean } => ({
+const decision = (params: ImportParams): { choose?: string; forceQuorum?: boolean; signal?: AbortSignal } => ({
+  ...(params.signal ? { signal: params.signal } : {}),
   ...(params.choose === undefined ? {} : { choose: params.choose }),
   ...(params.forceQuorum ? { forceQuorum: true } : {}),
 })

@@ -12,7 +12,7 @@ import type { BlockDevice } from '../block/device.ts'
 import type { FileDisk } from '../block/file.ts'
 import type { LockView, Params, PoolStatus, Reply, Result, Verb } from './api.ts'
 import type { ControlServer } from './control-server.ts'
-import { makeDisk } from './disk-maker.ts'
+import { makeDisk, requireOther } from './disk-maker.ts'
 import { engineModule } from './engine-module.ts'
 import type { DiskOpener, Engine, FoundDisk, LunOptions, MissingDisk } from './engine-types.ts'
 import { describeRecord, holderView } from './holder.ts'
@@ -158,7 +158,7 @@ export class Owner {
   }
 
   async openLun(name: string, options: LunOptions = {}): Promise<BlockDevice> {
-    return (await this.engine).openLun(name, options)
+    return (await this.engine).openLun(name, { user: describeRecord(this.record), ...options })
   }
 
   /** Counts those in this process who use the pool, so that `pool.close` knows. */
@@ -228,7 +228,7 @@ export class Owner {
   private async askToClose(engine: Engine, session: Session | undefined): Promise<Reply<{ closed: true }>> {
     const blockers = (this.server?.clients ?? []).filter(client => client !== session && client.busy).map(client => client.describe())
     if (session && this.localUse > 0) blockers.unshift(describeRecord(this.record))
-    if (blockers.length > 0) throw new LunarError('ERR_BUSY', `Cannot close pool ${engine.poolName}`, { why: `${blockers.length} use it`, blockers })
+    if (blockers.length > 0) throw new LunarError('ERR_BUSY', `Cannot close pool ${engine.poolName}`, { why: `it is used by ${blockers.join('; ')}`, blockers })
     const { generation } = await engine.call('pool.list', {})
     this.closeAsked.resolve()
     return { generation, data: { closed: true }, warnings: [] }
@@ -237,9 +237,19 @@ export class Owner {
   private opener(): DiskOpener {
     return {
       create: async (spec, options) => {
+        await requireOther(spec.path, this.held)
         const made = await makeDisk(spec, { ...options, forceNonlocal: this.options.forceNonlocal }, this.open)
-        if ('fds' in made.disk) this.newcomers.add(made.disk)
-        return made
+        const { disk, undo } = made
+        if (!('fds' in disk)) return made
+        this.newcomers.add(disk)
+        return {
+          ...made,
+          undo: async () => {
+            this.newcomers.delete(disk)
+            await disk.close()
+            await undo()
+          },
+        }
       },
       find: (diskId, path) => this.find(diskId, path),
       remember: (name, id, paths) => this.remember(name, id, paths),

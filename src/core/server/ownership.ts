@@ -3,7 +3,7 @@ import { clearLockRecord, readLockRecord, writeLockRecord, type LockRecord } fro
 import { isCode, LunarError } from '../base/errors.ts'
 import type { FileDisk } from '../block/file.ts'
 import type { FoundDisk } from './engine-types.ts'
-import { describeRecord } from './holder.ts'
+import { describeRecord, isStopped } from './holder.ts'
 
 /** A disk of a pool as its owner holds it. */
 export interface OwnedDisk {
@@ -72,8 +72,16 @@ export async function findRecord(disks: readonly FoundDisk[]): Promise<LockRecor
 export function lockedError(pool: string, record: LockRecord | undefined, path: string, why?: string): LunarError {
   if (!record) return new LunarError('ERR_LOCKED', `Cannot open pool ${pool}`, { why: `another process holds the lock of ${path} and has not said who it is` })
   const who = describeRecord(record)
+  if (why === undefined && isStopped(record)) {
+    return new LunarError('ERR_LOCKED', `Cannot open pool ${pool}`, {
+      why: `${who} owns it and is stopped (SIGSTOP)`,
+      fix: `let it go on: kill -CONT ${record.pid}`,
+      blockers: [who],
+    })
+  }
   return new LunarError('ERR_LOCKED', `Cannot open pool ${pool}`, {
     why: why === undefined ? `${who} owns it and does not answer` : `${who} owns it; ${why}`,
+    fix: `wait for process ${record.pid}, or end it; lunar lock show ${pool} names it`,
     blockers: [who],
   })
 }

@@ -58,7 +58,7 @@ async function openFile(path: string, access: Access): Promise<FileDisk> {
   const { FileDisk } = await import('../block/file.ts')
   if (access === 'read') return FileDisk.open(path, { readOnly: true })
   try {
-    return await FileDisk.open(path)
+    return await FileDisk.open(path, { exclusive: 'try' })
   } catch (error) {
     const onReadOnlyMedia = error instanceof LunarError && errnoOf(error.cause) === 'EROFS'
     if (access === 'write-if-possible' && onReadOnlyMedia) return FileDisk.open(path, { readOnly: true })

@@ -24,10 +24,15 @@ export class Session {
     return this.running.size > 0 || this.devices.size > 0
   }
 
+  /** The client, for messages. */
+  get who(): string {
+    return `process ${this.client.pid} (${this.client.command})`
+  }
+
   /** For messages about who is in the way. */
   describe(): string {
     const luns = [...new Set([...this.devices.values()].map(({ name }) => name))]
-    return `process ${this.client.pid} (${this.client.command})${luns.length > 0 ? `, which has ${luns.join(', ')} open` : ''}`
+    return `${this.who}${luns.length > 0 ? `, which has ${luns.join(', ')} open` : ''}`
   }
 
   /** Runs a request; its signal aborts when the client goes or `abort` says so. */

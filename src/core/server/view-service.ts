@@ -14,6 +14,11 @@ import { openKnown, type FoundPool } from './scan.ts'
 import { verbKinds } from './verbs.ts'
 import { Moved } from './wire.ts'
 
+/** How long a view waits for the owner before it shows what the disks say, in milliseconds. */
+const ASK_WITHIN = 1000
+/** The same where the disks cannot say it. */
+const ASK_WITHIN_MAX = 10_000
+
 /** How often a view that was overtaken by a writer is read again before the owner is asked instead. */
 const TRIES_MAX = 8
 
@@ -86,7 +91,7 @@ export class ViewService implements PoolService {
 
   private async askOwner<V extends Verb>(verb: V, params: Params<V>, signal?: AbortSignal): Promise<Reply<Result<V>>> {
     const record = await this.record()
-    const reply = record && (await this.ask(record, verb, params, signal))
+    const reply = record && (await this.ask(record, verb, params, ASK_WITHIN_MAX, signal))
     if (reply) return reply
     throw new LunarError('ERR_BUSY', `Cannot read the metadata of pool ${this.pool}`, {
       why: 'it changes faster than it can be read',
@@ -96,7 +101,7 @@ export class ViewService implements PoolService {
 
   private async live<V extends Verb>(verb: V, params: Params<V>, signal?: AbortSignal): Promise<Reply<Result<V>>> {
     const record = await this.record()
-    const asked = record && (await this.ask(record, verb, params, signal))
+    const asked = record && (await this.ask(record, verb, params, ASK_WITHIN, signal))
     if (asked) return asked
     if (verb === 'lock.show') return (await this.showLock(record)) as Reply<Result<V>>
     const reply = (await this.read(verb, params, signal)) ?? (await this.askOwner(verb, params, signal))
@@ -108,18 +113,26 @@ export class ViewService implements PoolService {
     return { ...reply, data: data as Result<V>, warnings }
   }
 
-  /** Asks the process that the record names. Undefined when there is none: it died, or just left. */
-  private async ask<V extends Verb>(record: LockRecord, verb: V, params: Params<V>, signal?: AbortSignal): Promise<Reply<Result<V>> | undefined> {
+  /** Asks the process that the record names. Undefined when there is none (it died, or just left), or when it does not answer within `ms`. */
+  private async ask<V extends Verb>(
+    record: LockRecord,
+    verb: V,
+    params: Params<V>,
+    ms: number,
+    signal = this.options.signal,
+  ): Promise<Reply<Result<V>> | undefined> {
     if (record.host !== hostname()) return undefined
-    const client = await askRecord(record, { command: this.options.command, readOnly: true }).catch((error: unknown) => {
+    const asker = { command: this.options.command, readOnly: true, ...(signal ? { signal } : {}) }
+    const client = await askRecord(record, asker, ms).catch((error: unknown) => {
       if (isCode(error, 'ERR_LOCKED')) return undefined // its socket is not for this user: what the disks say is shown
       throw error
     })
     if (!client) return undefined
+    const late = verb === 'task.wait' ? new AbortController().signal : AbortSignal.timeout(ms)
     try {
-      return await client.call(verb, params, signal)
+      return await client.call(verb, params, signal ? AbortSignal.any([signal, late]) : late)
     } catch (error) {
-      if (error instanceof Moved) return undefined
+      if (error instanceof Moved || (late.aborted && !signal?.aborted)) return undefined
       throw error
     } finally {
       client.close()
@@ -154,7 +167,7 @@ export class ViewService implements PoolService {
     return Promise.all(
       pool.disks.map(async found => {
         try {
-          const disk = await FileDisk.open(found.disk.name)
+          const disk = await FileDisk.open(found.disk.name, { exclusive: 'try' })
           try {
             return { found, locked: disk.identity === found.disk.identity && !disk.tryLock() }
           } finally {

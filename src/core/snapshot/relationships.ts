@@ -534,7 +534,12 @@ export class Relationships {
 
   /** @throws LunarError `ERR_BUSY` naming who uses the LUN */
   private checkQuiet(lun: Lun, what: string): void {
-    if (lun.users > 0) throw new LunarError('ERR_BUSY', `Cannot ${what}`, { why: `LUN "${lun.name}" is open`, fix: 'close it first' })
+    const users = [...new Set(lun.users)]
+    if (users.length > 0)
+      throw new LunarError('ERR_BUSY', `Cannot ${what}`, {
+        why: `${users.join(', ')} ${users.length === 1 ? 'has' : 'have'} LUN "${lun.name}" open`,
+        blockers: users,
+      })
   }
 
   /** What a source holds must mean something. @throws LunarError `ERR_INCOMPLETE`, `ERR_IMAGE_INCOMPLETE`, `ERR_IMAGE_INVALID` */
