@@ -21,6 +21,7 @@ function stampVersion(bytes: Uint8Array): Uint8Array {
 }
 
 export function formatUuid(bytes: Uint8Array): string {
+  if (bytes[0] === 0 && bytes.every(byte => byte === 0)) return NIL_UUID // unused places of roots, hundreds at every opening
   const hex = Buffer.from(bytes.buffer, bytes.byteOffset, 16).toString('hex')
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
 }
