@@ -1,6 +1,7 @@
 /** `lun import` and `lun export` of random data against `qemu-img convert` raw to raw and `dd`. */
 import { randomFillSync } from 'node:crypto'
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { brokenRow, peer, run, speedRow, takeTurns } from './harness.mjs'
@@ -22,6 +23,14 @@ function makeRandomFile(path, mebibytes) {
   const fd = openSync(path, 'wx')
   for (let i = 0; i < mebibytes; i++) writeSync(fd, randomFillSync(block))
   closeSync(fd)
+}
+
+/** Brings a file into the page cache, where the source of the peers is too: they all read from memory. */
+async function readAll(path) {
+  const file = await open(path)
+  const block = Buffer.alloc(MIB)
+  while ((await file.read(block)).bytesRead > 0) continue
+  await file.close()
 }
 
 /** @returns the contestants of one redundancy type */
@@ -66,6 +75,7 @@ function contestants(product, folder, source, { raid, mebibytes }) {
           emptyLun()
           fill()
         }
+        for (const image of product.paths) await readAll(image)
         await settle()
       },
       run: () => product.lunar('lun', 'export', LUN, copied),

@@ -1,5 +1,5 @@
 /** The program: what `bin/lunar.cjs` calls, and the table of commands that oclif finds by name. */
-import { Config } from '@oclif/core'
+import { Config } from '@oclif/core/config'
 import { commands } from './commands/index.ts'
 import { runLine } from './core/cli/main.ts'
 

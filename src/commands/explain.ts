@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core'
+import * as Flags from '@oclif/core/flags'
 import { LunarCommand } from '../core/cli/base-command.ts'
 import { explainCode, explainedColumns, explainedList, explainedView } from '../core/cli/explained.ts'
 import { listFlags, optionalArg } from '../core/cli/flags.ts'

@@ -26,6 +26,10 @@ export const departureFields = struct('departure', 32, {
   sequence: u64(24, 'last sequence of a larger quorum'),
 })
 
+const memberCount = u32(132, 'quorum disks at this sequence')
+const parentMemberCount = u32(248, 'quorum disks at the state this epoch follows')
+const storeCount = u32(400, 'metadata stores in use')
+
 /** A root: one state of the pool's metadata, complete with the tail of the journal that follows it. One of 128 places, in turn. */
 export const rootFields = struct('root', BLOCK, {
   crc: u32(0, 'crc32c of bytes 4..4095, seeded with the kind'),
@@ -42,21 +46,21 @@ export const rootFields = struct('root', BLOCK, {
   timeMs: u64(112, 'milliseconds since 1970, for people'),
   number: u64(120, 'place in the ring = number modulo 128'),
   flags: u32(128, 'bit 0: closed cleanly, nothing follows in the journal'),
-  memberCount: u32(132, 'quorum disks at this sequence'),
-  members: list(136, MEMBERS_MAX, memberFields, 'their ids'),
-  parentMemberCount: u32(248, 'quorum disks at the state this epoch follows'),
-  parentMembers: list(252, MEMBERS_MAX, memberFields, 'their ids'),
+  memberCount,
+  members: list(136, MEMBERS_MAX, memberFields, 'their ids', memberCount),
+  parentMemberCount,
+  parentMembers: list(252, MEMBERS_MAX, memberFields, 'their ids', parentMemberCount),
   treeLevel: u32(364, 'level of the topmost block'),
   treeAddress: u64(368, 'its address, 0 for an empty tree'),
   treeCrc: u32(376, 'its checksum'),
   journalSize: u32(380, 'bytes of journal in use on each quorum disk'),
   adminStart: u64(384, 'byte of the journal where the administrative tail begins'),
   dataStart: u64(392, 'byte of the journal where the data-path tail begins'),
-  storeCount: u32(400, 'metadata stores in use'),
+  storeCount,
   nextStore: u32(404, 'number for the next one'),
   poolName: text(408, 64, 'name of the pool'),
   parentEpochNumber: u64(472, 'the number of the epoch this one follows'),
-  stores: list(512, STORES_MAX, storeFields, 'where metadata blocks lie'),
+  stores: list(512, STORES_MAX, storeFields, 'where metadata blocks lie', storeCount),
   departures: list(3840, DEPARTURES_MAX, departureFields, 'where quorum disks were left behind, so that one that comes back much later is known to be stale'),
 })
 
@@ -159,19 +163,19 @@ export function decodeRoot(block: Uint8Array, address: number, poolId: string, d
     parentEpoch: all.parentEpoch,
     parentEpochNumber: all.parentEpochNumber,
     parentSequence: all.parentSequence,
-    parentMembers: all.parentMembers.slice(0, all.parentMemberCount).map(m => m.disk),
+    parentMembers: all.parentMembers.map(m => m.disk),
     sequence: all.sequence,
     generation: all.generation,
     timeMs: all.timeMs,
     number: all.number,
     clean: (all.flags & 1) !== 0,
-    members: all.members.slice(0, all.memberCount).map(m => m.disk),
+    members: all.members.map(m => m.disk),
     tree: all.treeAddress === 0 ? undefined : { level: all.treeLevel, address: all.treeAddress, crc: all.treeCrc },
     journalSize: all.journalSize,
     adminStart: all.adminStart,
     dataStart: all.dataStart,
     nextStore: all.nextStore,
-    stores: all.stores.slice(0, all.storeCount).map(store => ({ id: store.id, segments: store.segments, places: store.places.slice(0, store.copies) })),
+    stores: all.stores.map(store => ({ id: store.id, segments: store.segments, places: store.places.slice(0, store.copies) })),
     departures: all.departures.filter(departure => departure.epoch !== NIL_UUID),
   }
 }

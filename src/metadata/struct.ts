@@ -69,12 +69,16 @@ export function text(offset: number, length: number, about: string): Field<strin
   )(offset, about)
 }
 
-/** `count` whole structures, one after the other. */
-export function list<T>(offset: number, count: number, of: Struct<T>, about: string): Field<T[]> {
+/**
+ * Room for `count` structures, one after the other.
+ *
+ * @param used the field before it in the same structure that says how many there are: only so many are read
+ */
+export function list<T>(offset: number, count: number, of: Struct<T>, about: string, used?: Field<number>): Field<T[]> {
   return at<T[]>(
     `${of.name}[${count}]`,
     of.size * count,
-    (v, o) => Array.from({ length: count }, (_, i) => of.decodeView(v, o + i * of.size)),
+    (v, o) => Array.from({ length: used ? Math.min(count, used.get(v, o - offset)) : count }, (_, i) => of.decodeView(v, o + i * of.size)),
     (v, o, x) => {
       invariant(x.length <= count, `${x.length} of at most ${count} ${of.name}`)
       x.forEach((item, i) => {

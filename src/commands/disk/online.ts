@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core'
+import * as Flags from '@oclif/core/flags'
 import { LunarCommand } from '../../core/cli/base-command.ts'
 import { dryRunFlag, neededArg, poolFlag } from '../../core/cli/flags.ts'
 import { diskReference } from '../../core/cli/references.ts'

@@ -1,5 +1,5 @@
 import { writeFile } from 'node:fs/promises'
-import { Flags } from '@oclif/core'
+import * as Flags from '@oclif/core/flags'
 import { LunarCommand } from '../../core/cli/base-command.ts'
 import { forceFlag, optionalPoolArg, poolFlag } from '../../core/cli/flags.ts'
 import { writeAll } from '../../core/cli/output.ts'

@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core'
+import * as Flags from '@oclif/core/flags'
 import { LunarCommand } from '../../core/cli/base-command.ts'
 import { dryRunFlag, forceFlag, listFlags, manyArg } from '../../core/cli/flags.ts'
 import { importedColumns } from '../../core/cli/views/pool.ts'

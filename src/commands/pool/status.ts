@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core'
+import * as Flags from '@oclif/core/flags'
 import { errorTable } from '../../core/base/error-table.ts'
 import { LunarCommand } from '../../core/cli/base-command.ts'
 import { bytesFlag, optionalPoolArg, poolFlag } from '../../core/cli/flags.ts'

@@ -9,7 +9,9 @@
  * A reader of stdout that goes away (`lunar lun list | head -1`) has what it wanted: reports end quietly with status 0.
  * Commands whose stdout is user data fail with ERR_PIPE_CLOSED, because the copy is cut short.
  */
-import { Command, Flags, type Config } from '@oclif/core'
+import { Command } from '@oclif/core/command'
+import type { Config } from '@oclif/core/config'
+import { boolean } from '@oclif/core/flags'
 import { LunarError } from '../base/errors.ts'
 import { errorTable } from '../base/error-table.ts'
 import type { OpenOptions, Params, PoolService, Reply, Result, Verb } from '../server/api.ts'
@@ -32,7 +34,7 @@ export type CommandReply<T> = Omit<Reply<T>, 'generation'> & { readonly generati
 
 export abstract class LunarCommand extends Command {
   static override enableJsonFlag = true
-  static override baseFlags = { json: Flags.boolean({ description: 'print one JSON envelope', helpGroup: 'GLOBAL' }) }
+  static override baseFlags = { json: boolean({ description: 'print one JSON envelope', helpGroup: 'GLOBAL' }) }
 
   private readonly interrupt = new AbortController()
   private readonly warnings: string[] = []

@@ -1,5 +1,6 @@
 /** Flags and arguments that commands share. Sizes and numbers are checked here, so commands get numbers. */
-import { Args, Flags } from '@oclif/core'
+import * as Args from '@oclif/core/args'
+import * as Flags from '@oclif/core/flags'
 import { LunarError } from '../base/errors.ts'
 import { parseSize } from '../base/units.ts'
 import { parseSizeSpec, type SizeSpec } from './sizes.ts'

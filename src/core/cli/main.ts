@@ -1,5 +1,5 @@
 /** From the words of the command line to a command: help, version, near misses, exit status. */
-import type { Config } from '@oclif/core'
+import { Config } from '@oclif/core/config'
 import { LunarError } from '../base/errors.ts'
 import type { LunarCommand } from './base-command.ts'
 import { envelopeText, errorEnvelope } from './envelope.ts'
@@ -17,7 +17,7 @@ export type CommandTable = Readonly<Record<string, CommandClass>>
  * Runs one command line.
  *
  * @param argv without node and the program
- * @param config loads oclif's configuration (manifest and package.json)
+ * @param config loads oclif's configuration (manifest and package.json), for help
  * @returns the exit status
  */
 export async function runLine(
@@ -34,11 +34,19 @@ export async function runLine(
     if (argv[0] === '--version') return await print(around, `${(await config()).userAgent}\n`)
     if (id === undefined || !Chosen) return await unknown(words, commands, await config(), around)
     Chosen.id = id
-    return await new Chosen(rest, await config(), around).execute()
+    return await new Chosen(rest, new CommandConfig({ root: '' }), around).execute()
   } catch (thrown) {
     const error = translate(thrown, 'lunar')
     await reportError(around, error)
     return error.exitCode
+  }
+}
+
+/** All that a command that runs needs of oclif's configuration: there are no plugins and no hooks. Loading the whole of it costs a tenth of a short command. */
+class CommandConfig extends Config {
+  override bin = 'lunar'
+  override runHook(): ReturnType<Config['runHook']> {
+    return Promise.resolve({ successes: [], failures: [] })
   }
 }
 

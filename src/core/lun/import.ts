@@ -56,7 +56,7 @@ export async function sourceSize(path: string): Promise<number | null> {
 
 /**
  * Copies a file, a block device or a pipe (`-`) to a device and flushes it. Holes of the source, and 1 MiB blocks of
- * zeros of pipes and block devices, become holes. The last part of a block is padded with zeros.
+ * zeros in it, become holes. The last part of a block is padded with zeros.
  *
  * @throws LunarError `ERR_FILE_NOT_FOUND`, `ERR_HOST_LIMIT`, `ERR_IO`, `ERR_OUT_OF_RANGE` (the source is larger than the
  * device; pipes: noticed on the way), `ERR_INTERRUPTED`, `ERR_VERIFY_MISMATCH`, and what writing to the device throws
@@ -121,7 +121,7 @@ async function importFile(device: BlockDevice, path: string, size: number, what:
   const source = new FileSource(path, handle, size, (await handle.stat()).isBlockDevice())
   const run = new TransferRun(what, size, options.signal, options.onProgress)
   const buffers = makeBuffers(CHUNK)
-  const copier = new Copier(device, origin, source.dense)
+  const copier = new Copier(device, origin)
   const pieces = alignPieces(await source.pieces(), device.blockSize, size)
 
   await run.eachPiece(cutPieces(pieces, origin), async (piece, worker) => {
@@ -151,13 +151,11 @@ function alignPieces(pieces: readonly Piece[], blockSize: number, size: number):
   return aligned
 }
 
-/** Puts chunks on the device, padded to whole blocks. */
+/** Puts chunks on the device, padded to whole blocks; 1 MiB blocks of zeros become holes. In other data the first byte that is none tells. */
 class Copier {
   constructor(
     private readonly device: BlockDevice,
     private readonly origin: number,
-    /** Whether 1 MiB blocks of zeros are to become holes. */
-    private readonly findZeros: boolean,
   ) {}
 
   /**
@@ -168,10 +166,6 @@ class Copier {
   async put(at: number, buffer: Uint8Array, length: number): Promise<number> {
     const padded = alignUp(length, this.device.blockSize)
     buffer.fill(0, length, padded)
-    if (!this.findZeros) {
-      await this.device.write(this.origin + at, buffer.subarray(0, padded))
-      return length
-    }
     let zero = 0
     for (let from = 0; from < padded;) {
       const hole = isZero(buffer.subarray(from, Math.min(from + MIB, padded)))
@@ -215,7 +209,7 @@ async function importStream(device: BlockDevice, path: string, what: string, opt
   const run = new TransferRun(what, null, options.signal, options.onProgress)
   const source = new StreamSource(stream, what, options.signal)
   const buffers = makeBuffers(PIPE_CHUNK)
-  const copier = new Copier(device, origin, true)
+  const copier = new Copier(device, origin)
   const sums: number[] = []
   const turn = new Mutex()
   let size = 0

@@ -1,5 +1,6 @@
 import { invariant, isCode, LunarError } from '../base/errors.ts'
 import { Mutex } from '../base/mutex.ts'
+import { isPageMemory } from '../block/aligned.ts'
 import type { BlockDevice, Extent, ExtentKind } from '../block/device.ts'
 import { WriteBackHold, type ByteBudget } from '../block/hold.ts'
 import { checkRange } from '../block/range.ts'
@@ -209,7 +210,7 @@ export class Lun implements BlockDevice {
     const store = storeOf(place)
     if (!this.stores.table.isLoaded(store)) await this.stores.table.load(store)
     const at = sliceOf(place) * SLICE + (offset % SLICE)
-    const release = await this.lockRun(first, run, place, store * STORE + at, data.length, this.stores.mirrored ? 'exclusive' : 'shared')
+    const release = await this.lockRun(first, run, place, store * STORE + at, data.length, this.stores.mirrored || isPageMemory(data) ? 'exclusive' : 'shared')
     if (!release) return this.writeGroup(offset, data)
     if (this.binding.has(group)) {
       release()

@@ -1,6 +1,7 @@
 /** What import and export share: pieces of work, buffers, progress, the way to stop. */
 import { LunarError } from '../base/errors.ts'
 import { MIB, alignDown } from '../base/units.ts'
+import { alignedBuffers } from '../block/aligned.ts'
 import type { BlockDevice } from '../block/device.ts'
 import { STORE } from '../raid/geometry.ts'
 
@@ -129,7 +130,7 @@ export class TransferRun {
 }
 
 /** Buffers of one chunk, one a worker. Big ones cost a page fault for every 4 KiB when they are fresh, so they are made once. */
-export const makeBuffers = (length: number): Uint8Array[] => Array.from({ length: WINDOW }, () => Buffer.allocUnsafeSlow(length))
+export const makeBuffers = (length: number): Uint8Array[] => alignedBuffers(WINDOW, length)
 
 /** Cuts ranges of data and holes into pieces; data at multiples of `CHUNK` of the device, where the transfer begins at `origin`. */
 export function* cutPieces(ranges: readonly Piece[], origin: number): Generator<Piece> {

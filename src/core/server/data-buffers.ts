@@ -1,6 +1,9 @@
+import { alignedBuffers } from '../block/aligned.ts'
 import { KIB, MIB } from '../base/units.ts'
 
 const SMALLEST = 64 * KIB
+/** From here on buffers are page memory, so that what they carry can pass the page cache. */
+const PAGES_FROM = MIB
 /** Bytes kept for later use. */
 const KEPT_MAX = 32 * MIB
 
@@ -26,7 +29,7 @@ export class DataBuffers {
     }
     const reused = this.free.get(size)?.pop()
     if (reused) this.kept -= size
-    return reused ?? Buffer.allocUnsafeSlow(size)
+    return reused ?? (size >= PAGES_FROM ? alignedBuffers(1, size)[0]! : Buffer.allocUnsafeSlow(size))
   }
 
   release(buffer: Uint8Array): void {

@@ -2,10 +2,10 @@
  * Remembers where the disks of each pool were last seen, one small JSON file a pool, so that two commands never
  * overwrite each other's entry. It is only a memory: labels decide, and losing it costs nothing (`pool import`).
  */
-import { randomBytes } from 'node:crypto'
 import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import { errnoOf, LunarError } from '../base/errors.ts'
+import { randomUuid } from '../base/uuid.ts'
 import { stateFolder } from './folders.ts'
 
 export interface KnownDisk {
@@ -87,7 +87,7 @@ export class Registry {
   }
 
   private replace(path: string, text: string): void {
-    const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`
+    const temporary = `${path}.${randomUuid()}.tmp`
     try {
       const fd = openSync(temporary, 'wx', 0o600)
       try {

@@ -1,12 +1,12 @@
 import { LunarError } from '../base/errors.ts'
-import { MIB } from '../base/units.ts'
 import type { BlockDevice, Extent } from '../block/device.ts'
+import { STORE } from '../raid/geometry.ts'
 import type { ControlClient } from './control-client.ts'
 import type { LunOptions } from './engine-types.ts'
 import { Moved, type OpenedLun } from './wire.ts'
 
-/** Largest body of one request; what is longer goes as several at once. */
-const PIECE = 2 * MIB
+/** Largest body of one request; what is longer goes as several at once. Less than a store would be bound in several commits. */
+const PIECE = STORE
 
 /** A LUN that another process serves: every call is a request on its control socket. */
 export class RemoteLun implements BlockDevice {

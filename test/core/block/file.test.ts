@@ -5,6 +5,7 @@ import { chmod, mkdir, mkdtemp, readFile, rename, rm, stat, symlink, truncate, u
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { alignedBuffers } from '../../../src/core/block/aligned.ts'
 import { FileDisk } from '../../../src/core/block/file.ts'
 import type { FileCalls } from '../../../src/core/block/file-transfer.ts'
 import { stamp } from '../../conformance/block-device.ts'
@@ -475,4 +476,84 @@ test('no descriptor is left open', async () => {
   await Promise.all(disks.map(disk => disk.close()))
   await expect(FileDisk.create(path, MIB)).rejects.toMatchObject({ code: 'ERR_EXISTS' })
   expect(count()).toBe(before)
+})
+
+describe('long writes from page memory', () => {
+  const [pages] = alignedBuffers(1, 2 * MIB) as [Buffer]
+  for (let at = 0; at < pages.length; at++) pages[at] = (at * 7 + (at >> 12)) & 255
+  const dataFd = (disk: FileDisk): number => disk.fds[0]!
+
+  /** A disk, and the descriptors that its writes went to. */
+  const watched = async (replaced: Partial<FileCalls> = {}): Promise<{ disk: FileDisk; used: number[] }> => {
+    const used: number[] = []
+    const write: FileCalls['write'] = (fd, ...rest) => {
+      used.push(fd)
+      ;(replaced.write ?? fs.write)(fd, ...rest)
+    }
+    return { disk: await FileDisk.create(newPath(), 8 * MIB, { fileCalls: callsWith({ ...replaced, write }) }), used }
+  }
+
+  test('are read back at once, also over and under what went through the page cache', async () => {
+    const disk = await FileDisk.create(newPath(), 8 * MIB)
+    await disk.write(MIB - 512, Buffer.alloc(MIB, 1))
+    await readAll(disk, 0, 8 * MIB)
+    await disk.writev(MIB, [pages.subarray(0, 64 * 1024), pages.subarray(64 * 1024, MIB)])
+    await disk.write(MIB + 512, Buffer.alloc(512, 2))
+    const back = await readAll(disk, MIB - 512, MIB + 512)
+    const wanted = Buffer.concat([Buffer.alloc(512, 1), pages.subarray(0, MIB)])
+    wanted.fill(2, 1024, 1536)
+    expect(back.equals(wanted)).toBe(true)
+    await disk.close()
+  })
+
+  test('take a descriptor of their own, and short, odd or foreign ones do not', async () => {
+    const { disk, used } = await watched()
+    await disk.write(4096, pages.subarray(0, MIB))
+    expect(used).toHaveLength(1)
+    const flags = Number.parseInt(/^flags:\s+(\d+)/m.exec(fs.readFileSync(`/proc/self/fdinfo/${used[0]}`, 'utf8'))![1]!, 8)
+    expect((flags & fs.constants.O_DIRECT) !== 0 || used[0] === dataFd(disk)).toBe(true)
+    used.length = 0
+    await disk.write(512, pages.subarray(0, MIB))
+    await disk.write(0, pages.subarray(512, MIB + 512))
+    await disk.write(0, pages.subarray(0, MIB + 512))
+    await disk.write(0, pages.subarray(0, 4096))
+    await disk.write(0, Buffer.alloc(MIB))
+    expect(used).toEqual(Array.from({ length: 5 }, () => dataFd(disk)))
+    await disk.close()
+  })
+
+  test('take the usual way where the host refuses them, and fail with its other errors', async () => {
+    const refusing: Partial<FileCalls> = {
+      write: (fd, data, start, length, at, ended) => {
+        const isDirect = fd !== allowed
+        if (isDirect) ended(hostErrorOf(code), 0)
+        else fs.write(fd, data, start, length, at, ended)
+      },
+    }
+    let allowed = -1
+    let code = 'EINVAL'
+    const { disk, used } = await watched(refusing)
+    allowed = dataFd(disk)
+    await disk.write(0, pages)
+    await disk.write(2 * MIB, pages)
+    expect(used.slice(-2)).toEqual([allowed, allowed])
+    expect((await readAll(disk, 2 * MIB, 2 * MIB)).equals(pages)).toBe(true)
+    await disk.close()
+    code = 'EIO'
+    const { disk: broken, used: tried } = await watched(refusing)
+    allowed = dataFd(broken)
+    const outcome = await broken.write(0, pages).then(
+      () => 'written',
+      (error: unknown) => (error as { code: string }).code,
+    )
+    expect(outcome).toBe(tried.every(fd => fd === allowed) ? 'written' : 'ERR_IO')
+    await broken.close()
+  })
+
+  test('leave no descriptor open', async () => {
+    const before = fs.readdirSync('/proc/self/fd').length
+    const { disk } = await watched()
+    await Promise.all([disk.write(0, pages), disk.write(4 * MIB, pages), disk.close()])
+    expect(fs.readdirSync('/proc/self/fd').length).toBe(before)
+  })
 })

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { type LunarError } from '../../../src/core/base/errors.ts'
 import { MIB } from '../../../src/core/base/units.ts'
+import { alignedBuffers } from '../../../src/core/block/aligned.ts'
 import { ioError } from '../../support/io-error.ts'
 import { createSimulated, openSimulated, resync, simulatedDisks } from '../../support/simulated-pool.ts'
 import { checkRecords } from '../../../src/metadata/check.ts'
@@ -68,6 +69,26 @@ describe('a LUN', () => {
     expect(await pool.cleanFreed()).toBe(8)
     expect([...pool.segments.values()].reduce((sum, map) => sum + map.count('used') + map.count('freed'), 0)).toBe(0)
     expect(await problems(pool)).toEqual([])
+    await pool.close()
+  })
+
+  test('a write that may pass the page cache has its range for itself, so that no cached one meets it', async () => {
+    const disks = simulatedDisks(4)
+    await createSimulated(disks)
+    const { pool, luns } = await openSimulated(disks)
+    const lun = await luns.create({ name: 'a', size: 8 * MIB, raid: 'raid0', reserve: false })
+    await lun.write(0, new Uint8Array(2 * MIB))
+    const [pages] = alignedBuffers(1, MIB) as [Buffer]
+    for (const [data, sharing] of [
+      [new Uint8Array(MIB), true],
+      [pages, false],
+    ] as const) {
+      const written = lun.write(MIB, data)
+      const release = lun.stores.lock.tryLock(MIB, 4096, 'shared')
+      expect(release !== undefined).toBe(sharing)
+      release?.()
+      await written
+    }
     await pool.close()
   })
 

@@ -126,6 +126,23 @@ describe('import', () => {
     expect(memory.allocated).toBeLessThan(7 * MIB)
   })
 
+  test('a file without holes: blocks of zeros become holes, whatever was there, and one byte keeps a block', async () => {
+    const path = newPath()
+    const data = Buffer.alloc(20 * MIB + 777)
+    randomBytes(2 * MIB).copy(data, MIB)
+    data[5 * MIB] = 1
+    data[7 * MIB - 1] = 1
+    await writeFile(path, data)
+    const device = new Watched(new MemoryDevice(32 * MIB))
+    await device.write(2 * MIB, Buffer.alloc(8 * MIB, 7))
+    const result = await importInto(device, path, { verify: true })
+    expect(result).toMatchObject({ size: data.length, moved: 4 * MIB, holes: 16 * MIB + 777, verified: true })
+    expect((await bytes(device, 0, data.length)).equals(data)).toBe(true)
+    const holes = (await device.extents(0, 20 * MIB)).filter(extent => extent.kind === 'hole').reduce((sum, extent) => sum + extent.length, 0)
+    expect(holes).toBe(16 * MIB)
+    expect(device.calls.slice(1, -1).sort()).toEqual([`write ${MIB}+${2 * MIB}`, `write ${5 * MIB}+${2 * MIB}`])
+  })
+
   test('a named pipe and an empty file', async () => {
     const fifo = newPath()
     execFileSync('mkfifo', [fifo])
