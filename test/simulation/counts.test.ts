@@ -78,6 +78,15 @@ test('64 writes in flight into clean slices of a mirror share at most 4 rounds o
   expect(Math.max(...flushes)).toBeLessThanOrEqual(ROUNDS_MAX)
 })
 
+test.each(['raid0', 'raid1'] as const)('64 writes in flight into unbound slices share at most 4 rounds of flushes (%s)', async raid => {
+  const { disks, running } = await machine(4, 128 * MIB)
+  await create(running, 'a', IN_FLIGHT * SLICE, raid)
+  const { rounds, flushes } = await countRounds(disks, () => scatteredWrites(running))
+  expect(running.parts.luns.find('a').record.boundSlices).toBe(IN_FLIGHT)
+  expect(rounds).toBeLessThanOrEqual(ROUNDS_MAX)
+  expect(Math.max(...flushes)).toBeLessThanOrEqual(ROUNDS_MAX)
+})
+
 test('a view flushes nothing and writes nothing', async () => {
   const { disks, sources, running } = await machine(4)
   await writtenLun(running, 2)
