@@ -5,7 +5,7 @@ import type { UuidSource } from '../base/uuid.ts'
 import type { Disk } from '../block/device.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { hiOf, keyOf } from '../../metadata/key.ts'
-import { LABEL_QUORUM, LABEL_WITNESS, readLabel, writeLabel, type Label } from '../../metadata/label.ts'
+import { LABEL_QUORUM, LABEL_WITNESS, readLabel, writeFirstLabel, writeLabel, type Label } from '../../metadata/label.ts'
 import { BLOCK, diskLayout, FORMAT_VERSION, ROOT_COUNT, ROOTS_AT, SEGMENT } from '../../metadata/layout.ts'
 import { Metadata, type MetadataHost } from '../../metadata/metadata.ts'
 import type { DecideOptions } from '../../metadata/quorum.ts'
@@ -680,7 +680,7 @@ export class Pool implements StoreHost, MetadataHost {
       added.push({ disk, device: spec.disk, label, map })
     }
     for (const { disk, blank } of disks) if (!blank) await disk.zero(ROOTS_AT, ROOT_COUNT * BLOCK)
-    for (const { device, label } of added) await writeLabel(device, label)
+    await Promise.all(added.map(({ device, label }) => writeFirstLabel(device, label)))
     this.record = { ...this.record, nextDisk: next }
     batch.put(keyOf('pool'), poolRecord.encode(this.record))
     await this.metadata.commit(batch, 'admin', true)
