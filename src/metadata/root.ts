@@ -11,13 +11,18 @@ export const STORES_MAX = 83
 /** How many ends of memberships a root remembers. */
 export const DEPARTURES_MAX = 7
 
+const copyCount = u16(6, 'number of copies')
+const memberCount = u32(132, 'quorum disks at this sequence')
+const parentMemberCount = u32(248, 'quorum disks at the state this epoch follows')
+const storeCount = u32(400, 'metadata stores in use')
+
 export const memberFields = struct('member', 16, { disk: uuid(0, 'disk id, nil when unused') })
 export const placeFields = struct('place', 8, { disk: u32(0, 'disk number'), segment: u32(4, 'first segment') })
 export const storeFields = struct('metadataStore', 40, {
   id: u32(0, 'number of the store, from 1; 0 when unused'),
   segments: u16(4, 'length of each copy in segments'),
-  copies: u16(6, 'number of copies'),
-  places: list(8, COPIES_MAX, placeFields, 'where the copies lie'),
+  copies: copyCount,
+  places: list(8, COPIES_MAX, placeFields, 'where the copies lie', copyCount),
 })
 
 export const departureFields = struct('departure', 32, {
@@ -42,21 +47,21 @@ export const rootFields = struct('root', BLOCK, {
   timeMs: u64(112, 'milliseconds since 1970, for people'),
   number: u64(120, 'place in the ring = number modulo 128'),
   flags: u32(128, 'bit 0: closed cleanly, nothing follows in the journal'),
-  memberCount: u32(132, 'quorum disks at this sequence'),
-  members: list(136, MEMBERS_MAX, memberFields, 'their ids'),
-  parentMemberCount: u32(248, 'quorum disks at the state this epoch follows'),
-  parentMembers: list(252, MEMBERS_MAX, memberFields, 'their ids'),
+  memberCount,
+  members: list(136, MEMBERS_MAX, memberFields, 'their ids', memberCount),
+  parentMemberCount,
+  parentMembers: list(252, MEMBERS_MAX, memberFields, 'their ids', parentMemberCount),
   treeLevel: u32(364, 'level of the topmost block'),
   treeAddress: u64(368, 'its address, 0 for an empty tree'),
   treeCrc: u32(376, 'its checksum'),
   journalSize: u32(380, 'bytes of journal in use on each quorum disk'),
   adminStart: u64(384, 'byte of the journal where the administrative tail begins'),
   dataStart: u64(392, 'byte of the journal where the data-path tail begins'),
-  storeCount: u32(400, 'metadata stores in use'),
+  storeCount,
   nextStore: u32(404, 'number for the next one'),
   poolName: text(408, 64, 'name of the pool'),
   parentEpochNumber: u64(472, 'the number of the epoch this one follows'),
-  stores: list(512, STORES_MAX, storeFields, 'where metadata blocks lie'),
+  stores: list(512, STORES_MAX, storeFields, 'where metadata blocks lie', storeCount),
   departures: list(3840, DEPARTURES_MAX, departureFields, 'where quorum disks were left behind, so that one that comes back much later is known to be stale'),
 })
 
@@ -159,19 +164,19 @@ export function decodeRoot(block: Uint8Array, address: number, poolId: string, d
     parentEpoch: all.parentEpoch,
     parentEpochNumber: all.parentEpochNumber,
     parentSequence: all.parentSequence,
-    parentMembers: all.parentMembers.slice(0, all.parentMemberCount).map(m => m.disk),
+    parentMembers: all.parentMembers.map(m => m.disk),
     sequence: all.sequence,
     generation: all.generation,
     timeMs: all.timeMs,
     number: all.number,
     clean: (all.flags & 1) !== 0,
-    members: all.members.slice(0, all.memberCount).map(m => m.disk),
+    members: all.members.map(m => m.disk),
     tree: all.treeAddress === 0 ? undefined : { level: all.treeLevel, address: all.treeAddress, crc: all.treeCrc },
     journalSize: all.journalSize,
     adminStart: all.adminStart,
     dataStart: all.dataStart,
     nextStore: all.nextStore,
-    stores: all.stores.slice(0, all.storeCount).map(store => ({ id: store.id, segments: store.segments, places: store.places.slice(0, store.copies) })),
+    stores: all.stores.map(({ id, segments, places }) => ({ id, segments, places })),
     departures: all.departures.filter(departure => departure.epoch !== NIL_UUID),
   }
 }

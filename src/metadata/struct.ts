@@ -1,5 +1,5 @@
 import { invariant, LunarError } from '../core/base/errors.ts'
-import { formatUuid, uuidBytes } from '../core/base/uuid.ts'
+import { formatUuid, NIL_UUID, uuidBytes } from '../core/base/uuid.ts'
 
 /** One field of an on-disk structure: where it is, how wide, how it is read and written, what it means. */
 export interface Field<T> {
@@ -45,9 +45,12 @@ export const u64 = at<number>('u64', 8, readU64, writeU64)
 export const uuid = at<string>(
   'uuid',
   16,
-  (v, o) => formatUuid(new Uint8Array(v.buffer, v.byteOffset + o, 16)),
+  (v, o) => (isNil(v, o) ? NIL_UUID : formatUuid(new Uint8Array(v.buffer, v.byteOffset + o, 16))),
   (v, o, x) => new Uint8Array(v.buffer, v.byteOffset + o, 16).set(uuidBytes(x)),
 )
+
+const isNil = (view: DataView, offset: number): boolean =>
+  (view.getUint32(offset) | view.getUint32(offset + 4) | view.getUint32(offset + 8) | view.getUint32(offset + 12)) === 0
 
 /** UTF-8, padded with zero bytes. */
 export function text(offset: number, length: number, about: string): Field<string> {
@@ -69,12 +72,12 @@ export function text(offset: number, length: number, about: string): Field<strin
   )(offset, about)
 }
 
-/** `count` whole structures, one after the other. */
-export function list<T>(offset: number, count: number, of: Struct<T>, about: string): Field<T[]> {
+/** `count` whole structures, one after the other. With `used`, the field that says how many of them count, no others are read. */
+export function list<T>(offset: number, count: number, of: Struct<T>, about: string, used?: Field<number>): Field<T[]> {
   return at<T[]>(
     `${of.name}[${count}]`,
     of.size * count,
-    (v, o) => Array.from({ length: count }, (_, i) => of.decodeView(v, o + i * of.size)),
+    (v, o) => Array.from({ length: used ? Math.min(count, used.get(v, o - offset)) : count }, (_, i) => of.decodeView(v, o + i * of.size)),
     (v, o, x) => {
       invariant(x.length <= count, `${x.length} of at most ${count} ${of.name}`)
       x.forEach((item, i) => {
