@@ -731,7 +731,12 @@ export class Pool implements StoreHost, MetadataHost {
 
   /** Flushes every disk that was written and closes every slice that can be closed. */
   async quiesce(): Promise<void> {
-    for (const stores of this.stores.values()) await stores.closeOpen(0)
+    for (const stores of this.stores.values()) {
+      // What a disk that fails now cannot flush stays open, for the next opener to resync; the flush below tells of it.
+      await stores.closeOpen(0).catch((error: unknown) => {
+        if (!isCode(error, 'ERR_IO') && !isCode(error, 'ERR_SUSPENDED')) throw error
+      })
+    }
     await Promise.all([...this.disks.values()].filter(disk => disk.device).map(disk => disk.flush().catch(() => this.noteUnflushed(disk))))
     await this.flushLateEvents()
   }
