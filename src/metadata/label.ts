@@ -113,11 +113,21 @@ export function checkWritable(name: string, label: Label): void {
   }
 }
 
-/** Writes both copies, the first durable before the second is touched, so that one is always whole. */
+/** Replaces a label: the first copy is durable before the second is touched, so that one is always whole. */
 export async function writeLabel(disk: Disk, label: Label): Promise<void> {
-  await disk.writeDurable(LABEL_AT, encodeLabel(label, LABEL_AT))
   const endAt = labelEnd(label.size)
+  await disk.writeDurable(LABEL_AT, encodeLabel(label, LABEL_AT))
   await disk.writeDurable(endAt, encodeLabel(label, endAt))
+}
+
+/**
+ * Labels a disk that no pool relies on yet: both copies, then one flush. A crash in between leaves a label, remains of
+ * one, or none, and in each case a disk that is not the pool's until whoever labels it commits that.
+ */
+export async function writeFirstLabel(disk: Disk, label: Label): Promise<void> {
+  const endAt = labelEnd(label.size)
+  await Promise.all([disk.write(LABEL_AT, encodeLabel(label, LABEL_AT)), disk.write(endAt, encodeLabel(label, endAt))])
+  await disk.flush()
 }
 
 /** The error for a file that was named as a pool's disk and is none. */

@@ -752,13 +752,21 @@ async function inspectAndDecide(options: MetadataOptions): Promise<{ inspections
   throw new LunarError('ERR_BUG', 'Invariant broken: no look at the quorum disks decided')
 }
 
+/**
+ * The disk and the root to load the winning state from. A checkpoint of what all have, such as a clean close, is a second root
+ * of the same state, and a crash may leave it on some disks only: the newest one is taken, whose tail is empty then, so that
+ * opening overwrites nothing that either points to.
+ */
 function findSource(inspections: readonly Inspection[], decision: Decision): { source: Inspection; root: Root } {
-  const order = [...inspections].sort((a, b) => Number(decision.current.includes(b.member.id)) - Number(decision.current.includes(a.member.id)))
-  for (const source of order) {
+  const isCurrent = ({ source }: { source: Inspection }): number => Number(decision.current.includes(source.member.id))
+  const found: { source: Inspection; root: Root }[] = []
+  for (const source of inspections) {
     const root = rootFor(source.roots, decision.winner)
-    if (root) return { source, root }
+    if (root) found.push({ source, root })
   }
-  throw new LunarError('ERR_METADATA_DAMAGED', 'Cannot open the pool', { why: 'no quorum disk has a root of the state that won' })
+  const [best] = found.sort((a, b) => isCurrent(b) - isCurrent(a) || b.root.number - a.root.number)
+  if (!best) throw new LunarError('ERR_METADATA_DAMAGED', 'Cannot open the pool', { why: 'no quorum disk has a root of the state that won' })
+  return best
 }
 
 /** Writes the whole journal area once, so that the host has blocks for it (fault F08). Durable after the next durable write or flush. */

@@ -11,13 +11,18 @@ export const STORES_MAX = 83
 /** How many ends of memberships a root remembers. */
 export const DEPARTURES_MAX = 7
 
+const copyCount = u16(6, 'number of copies')
+const memberCount = u32(132, 'quorum disks at this sequence')
+const parentMemberCount = u32(248, 'quorum disks at the state this epoch follows')
+const storeCount = u32(400, 'metadata stores in use')
+
 export const memberFields = struct('member', 16, { disk: uuid(0, 'disk id, nil when unused') })
 export const placeFields = struct('place', 8, { disk: u32(0, 'disk number'), segment: u32(4, 'first segment') })
 export const storeFields = struct('metadataStore', 40, {
   id: u32(0, 'number of the store, from 1; 0 when unused'),
   segments: u16(4, 'length of each copy in segments'),
-  copies: u16(6, 'number of copies'),
-  places: list(8, COPIES_MAX, placeFields, 'where the copies lie'),
+  copies: copyCount,
+  places: list(8, COPIES_MAX, placeFields, 'where the copies lie', copyCount),
 })
 
 export const departureFields = struct('departure', 32, {
@@ -175,7 +180,7 @@ export function decodeRoot(block: Uint8Array, address: number, poolId: string, d
     adminStart: all.adminStart,
     dataStart: all.dataStart,
     nextStore: all.nextStore,
-    stores: all.stores.map(store => ({ id: store.id, segments: store.segments, places: store.places.slice(0, store.copies) })),
+    stores: all.stores.map(({ id, segments, places }) => ({ id, segments, places })),
     departures: all.departures.filter(departure => departure.epoch !== NIL_UUID),
   }
 }

@@ -1,5 +1,5 @@
 import { invariant, LunarError } from '../core/base/errors.ts'
-import { formatUuid, uuidBytes } from '../core/base/uuid.ts'
+import { formatUuid, NIL_UUID, uuidBytes } from '../core/base/uuid.ts'
 
 /** One field of an on-disk structure: where it is, how wide, how it is read and written, what it means. */
 export interface Field<T> {
@@ -45,9 +45,12 @@ export const u64 = at<number>('u64', 8, readU64, writeU64)
 export const uuid = at<string>(
   'uuid',
   16,
-  (v, o) => formatUuid(new Uint8Array(v.buffer, v.byteOffset + o, 16)),
+  (v, o) => (isNil(v, o) ? NIL_UUID : formatUuid(new Uint8Array(v.buffer, v.byteOffset + o, 16))),
   (v, o, x) => new Uint8Array(v.buffer, v.byteOffset + o, 16).set(uuidBytes(x)),
 )
+
+const isNil = (view: DataView, offset: number): boolean =>
+  (view.getUint32(offset) | view.getUint32(offset + 4) | view.getUint32(offset + 8) | view.getUint32(offset + 12)) === 0
 
 /** UTF-8, padded with zero bytes. */
 export function text(offset: number, length: number, about: string): Field<string> {

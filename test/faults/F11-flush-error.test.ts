@@ -46,6 +46,25 @@ describe('F11 failed flushes', async () => {
     })
   }
 
+  test('a disk whose flush fails while the pool is being closed does not keep it from closing', async () => {
+    const disks = await make()
+    const open = await openSim(disks)
+    const lun = open.lun('mirror')
+    await lun.write(0, stamped(4096, 9))
+    await lun.flush()
+    const written = await readAll(lun)
+    await lun.write(0, stamped(4096, 10))
+    await lun.drain()
+    failFlush(disks[0]!, 0)
+    await open.close()
+    const again = await openSim(powerLoss(disks))
+    await again.settled()
+    const found = await readAll(again.lun('mirror'))
+    expect(found.subarray(4096).equals(written.subarray(4096))).toBe(true)
+    expect([stamped(4096, 10), stamped(4096, 9)].some(bytes => bytes.equals(found.subarray(0, 4096)))).toBe(true)
+    await again.close()
+  })
+
   test('without redundancy: after one failed flush none succeeds and nothing is served until the pool is opened again', async () => {
     const disks = await make()
     const open = await openSim(disks)

@@ -2,9 +2,9 @@
 import { join } from 'node:path'
 import { build } from 'esbuild'
 
-/** @returns the path of the program */
-export async function bundleSimulation(tree, into) {
-  const outfile = join(into, 'simulation.mjs')
+/** @returns the path of the program, called `name` */
+export async function bundleSimulation(tree, into, { name = 'simulation', plugins = [] } = {}) {
+  const outfile = join(into, `${name}.mjs`)
   await build({
     entryPoints: [join(tree, 'test', 'simulation', 'torture-main.ts')],
     outfile,
@@ -15,6 +15,7 @@ export async function bundleSimulation(tree, into) {
     packages: 'external',
     sourcemap: 'inline',
     logLevel: 'warning',
+    plugins,
   })
   return outfile
 }

@@ -56,6 +56,16 @@ test('64 creations in flight share at most 4 rounds of flushes', async () => {
   expect(Math.max(...flushes)).toBeLessThanOrEqual(ROUNDS_MAX)
 })
 
+test('creating a pool of 64 disks takes at most 4 flushes on each disk, in parallel', async () => {
+  const disks = Array.from({ length: 64 }, (_, i) => new SimulatedDisk(64 * MIB, { name: `disk${i}` }))
+  const { clock, uuids } = newSources(1)
+  const specs = disks.map(disk => ({ disk, blank: true, witness: false }))
+  const { rounds, flushes } = await countRounds(disks, () => createPoolOn(specs, 'tank', clock, uuids))
+  expect(rounds).toBeLessThanOrEqual(4)
+  expect(Math.max(...flushes)).toBeLessThanOrEqual(4)
+  expect(Math.min(...flushes)).toBe(1)
+})
+
 /** 64 writes of 4 KiB, each to a slice of its own and followed by a flush as each writer wants it. */
 async function scatteredWrites(running: Running): Promise<void> {
   const device = await running.engine.openLun('a')
@@ -74,6 +84,15 @@ test('64 writes in flight into clean slices of a mirror share at most 4 rounds o
   expect(running.parts.luns.find('a').stores.openCount).toBe(0)
   const { rounds, flushes } = await countRounds(disks, () => scatteredWrites(running))
   expect(running.parts.luns.find('a').stores.openCount).toBe(IN_FLIGHT)
+  expect(rounds).toBeLessThanOrEqual(ROUNDS_MAX)
+  expect(Math.max(...flushes)).toBeLessThanOrEqual(ROUNDS_MAX)
+})
+
+test.each(['raid0', 'raid1'] as const)('64 writes in flight into unbound slices share at most 4 rounds of flushes (%s)', async raid => {
+  const { disks, running } = await machine(4, 128 * MIB)
+  await create(running, 'a', IN_FLIGHT * SLICE, raid)
+  const { rounds, flushes } = await countRounds(disks, () => scatteredWrites(running))
+  expect(running.parts.luns.find('a').record.boundSlices).toBe(IN_FLIGHT)
   expect(rounds).toBeLessThanOrEqual(ROUNDS_MAX)
   expect(Math.max(...flushes)).toBeLessThanOrEqual(ROUNDS_MAX)
 })

@@ -1,6 +1,7 @@
 /** A whole simulation from one seed: lives of a pool, and the states that crashes leave of each. */
+import { crc32c } from '../../src/core/base/crc32c.ts'
 import { Random } from '../../src/core/base/random.ts'
-import { SECTOR } from '../../src/core/base/units.ts'
+import { KIB, SECTOR } from '../../src/core/base/units.ts'
 import { CrashExplorer, describeCrash, type CrashState } from '../../src/core/block/crash-states.ts'
 import type { SimulatedDisk } from '../../src/core/block/simulated.ts'
 import type { SparsePages } from '../../src/core/block/sparse-pages.ts'
@@ -13,6 +14,9 @@ import { diskNames, disksFrom, makePool, newSources, openPool, shapeOf, type Sou
 import { atCut, History, LunModel, PoolModel, type Allowed, type Moment } from './model.ts'
 import { textOf } from './text.ts'
 import { createLun, work } from './work.ts'
+
+// Checksums of single blocks are most of them: the native library is loaded from the start.
+crc32c(new Uint8Array(64 * KIB))
 
 export interface Bounds {
   /** Lives of each pool. */
@@ -114,12 +118,16 @@ async function explore(
   let next: { contents: SparsePages[]; model: PoolModel } | undefined
   for (const [i, cut] of cuts.entries()) {
     explorer.at(cut)
-    for (let n = 0; n < bounds.states; n++) {
+    const seen = new Set<number>()
+    for (let drawn = 0; drawn < bounds.states * 2 && seen.size < bounds.states; drawn++) {
       const state = explorer.state(random)
+      // The same again tells nothing.
+      if (seen.has(state.hash)) continue
+      seen.add(state.hash)
       const contents = state.disks.map(disk => disk.snapshot())
       try {
         const image = await inspectState(life, state, report, name, sources, counters, random.chance(bounds.deep) ? 'reopen' : 'read', bounds.more)
-        if (i === chosen && n === 0) next = { contents, model: modelAfter(life, cut, image) }
+        if (i === chosen && drawn === 0) next = { contents, model: modelAfter(life, cut, image) }
       } catch (error) {
         throw new Error(`${textOf(error)}\n${describeCrash(state)}\nlast events before it:\n${lastEvents(life, cut)}`, { cause: error })
       }

@@ -1,10 +1,12 @@
 import { invariant } from '../base/errors.ts'
+import { MIB } from '../base/units.ts'
 import type { Extent } from './device.ts'
 
 export const PAGE = 4096
 
-/** Zeros, shared by everyone who reads a hole. Never written to. */
-export const zeroPage: Uint8Array = new Uint8Array(PAGE)
+/** Zeros, shared by everyone who reads a hole or wrote nothing else. Never written to. */
+export const zeroBytes: Uint8Array = new Uint8Array(MIB)
+export const zeroPage: Uint8Array = zeroBytes.subarray(0, PAGE)
 
 const HOLE = null
 type Page = Uint8Array | typeof HOLE

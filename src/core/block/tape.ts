@@ -105,6 +105,7 @@ const sums = new WeakMap<Uint8Array, number>()
 const UNKNOWN = -1
 
 function pageOf(change: Change, data: Uint8Array, index: number): Uint8Array {
+  if (data.buffer === zeroPage.buffer) return zeroPage
   let pages = pagesOf.get(change)
   if (!pages) pagesOf.set(change, (pages = new Map<number, Uint8Array>()))
   let page = pages.get(index)
@@ -117,6 +118,7 @@ function pageOf(change: Change, data: Uint8Array, index: number): Uint8Array {
 }
 
 const zeroSum = crc32c(zeroPage)
+sums.set(zeroPage, zeroSum)
 
 /** The checksum of a page's contents; that of a page of zeros for a hole. */
 export function pageSum(pages: SparsePages, index: number): number {

@@ -38,7 +38,7 @@ export class Lun implements BlockDevice {
   private pins = 0
   private readonly hold: WriteBackHold
   /** Groups of eight slices whose binding is under way. */
-  private readonly binding = new Map<number, Promise<void>>()
+  private readonly binding = new Map<number, Binding>()
   /** Disks this LUN was ever written to; each knows itself whether it was written since its last flush. */
   private readonly writtenDisks = new Set<PoolDisk>()
   private readonly freeStores: number[] = []
@@ -193,7 +193,7 @@ export class Lun implements BlockDevice {
     if (!this.map.isLoaded(first)) await this.map.load(first)
     // A place in the map counts for writing only when its binding is durable.
     const group = Math.floor(first / SLICES)
-    for (let running = this.binding.get(group); running; running = this.binding.get(group)) await running.catch(() => undefined)
+    for (let running = this.binding.get(group); running; running = this.binding.get(group)) await this.joinBinding(running, first, last)
     for (let slice = first; slice <= last; slice++) {
       if (this.map.place(slice) < 0) {
         await this.bind(first, last)
@@ -420,27 +420,44 @@ export class Lun implements BlockDevice {
 
   // ---- binding
 
-  /** Binds the unbound slices from `first` to `last`, all of one group; durable when it resolves. @throws `ERR_POOL_FULL`, `ERR_HOST_FULL`, `ERR_METADATA_FULL` */
+  /**
+   * Binds the unbound slices from `first` to `last`, all of one group; durable when it resolves. Whoever needs slices of the group
+   * in the same turn shares the commit. @throws `ERR_POOL_FULL`, `ERR_HOST_FULL`, `ERR_METADATA_FULL`
+   */
   private async bind(first: number, last: number): Promise<void> {
     const group = Math.floor(first / SLICES)
     const running = this.binding.get(group)
-    if (running) {
-      // Whoever waits looks again; how the other's binding ended is the other's business.
-      await running.catch(() => undefined)
-      return
-    }
-    const bound = this.bindNow(group, first, last)
-    this.binding.set(group, bound)
+    if (running) return this.joinBinding(running, first, last)
+    const binding: Binding = { joined: new Set(), begun: false, done: this.bindTogether(group, first, last) }
+    this.binding.set(group, binding)
     try {
-      await bound
+      await binding.done
     } finally {
       this.binding.delete(group)
     }
   }
 
-  private async bindNow(group: number, first: number, last: number): Promise<void> {
-    const wanted: number[] = []
-    for (let slice = first; slice <= last; slice++) if (this.map.place(slice) < 0) wanted.push(slice)
+  /** Waits for a binding, and takes part in it while it has not begun. Whoever waits looks again; how it ended is the other's business. */
+  private async joinBinding(binding: Binding, first: number, last: number): Promise<void> {
+    if (!binding.begun) for (let slice = first; slice <= last; slice++) binding.joined.add(slice)
+    await binding.done.catch(() => undefined)
+  }
+
+  private async bindTogether(group: number, first: number, last: number): Promise<void> {
+    // Everybody who comes in this turn joins.
+    await Promise.resolve()
+    const binding = this.binding.get(group)
+    invariant(binding, 'a binding begins after it is announced')
+    binding.begun = true
+    const own = Array.from({ length: last - first + 1 }, (_, i) => first + i)
+    const all = [...new Set([...own, ...binding.joined])]
+    if (all.length === own.length) return this.bindNow(group, own)
+    // Where there is no room for all there may be for one: nobody fails for what others asked for.
+    await this.bindNow(group, all).catch(() => this.bindNow(group, own))
+  }
+
+  private async bindNow(group: number, slices: readonly number[]): Promise<void> {
+    const wanted = slices.filter(slice => this.map.place(slice) < 0)
     if (wanted.length === 0) return
     const home = await this.homeStore(group, wanted)
     if (home !== undefined) {
@@ -656,6 +673,14 @@ export class Lun implements BlockDevice {
   close(): Promise<void> {
     return Promise.resolve()
   }
+}
+
+/** A binding of slices of one group, by whoever came first for all who came before it began. */
+interface Binding {
+  /** Slices that others need. */
+  readonly joined: Set<number>
+  begun: boolean
+  readonly done: Promise<void>
 }
 
 /** Waits for all, then throws the first failure: nothing is left running when the caller goes on. */

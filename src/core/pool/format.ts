@@ -4,7 +4,7 @@ import type { UuidSource } from '../base/uuid.ts'
 import type { Disk } from '../block/device.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { keyOf } from '../../metadata/key.ts'
-import { LABEL_QUORUM, writeLabel } from '../../metadata/label.ts'
+import { LABEL_QUORUM, writeFirstLabel } from '../../metadata/label.ts'
 import {
   BLOCK,
   DISK_SIZE_MIN,
@@ -117,7 +117,7 @@ export async function createPoolOn(disks: readonly NewDisk[], name: string, cloc
     uuids,
   )
   await Promise.all(
-    described.map(({ label }, number) => writeLabel(disks[number]!.disk, { ...label, flags: label.flags | (quorum.includes(number) ? LABEL_QUORUM : 0) })),
+    described.map(({ label }, number) => writeFirstLabel(disks[number]!.disk, { ...label, flags: label.flags | (quorum.includes(number) ? LABEL_QUORUM : 0) })),
   )
   return { poolId }
 }

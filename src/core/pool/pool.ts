@@ -5,7 +5,7 @@ import type { UuidSource } from '../base/uuid.ts'
 import type { Disk } from '../block/device.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { hiOf, keyOf } from '../../metadata/key.ts'
-import { LABEL_QUORUM, LABEL_WITNESS, readLabel, writeLabel, type Label } from '../../metadata/label.ts'
+import { LABEL_QUORUM, LABEL_WITNESS, readLabel, writeFirstLabel, writeLabel, type Label } from '../../metadata/label.ts'
 import { BLOCK, diskLayout, FORMAT_VERSION, ROOT_COUNT, ROOTS_AT, SEGMENT } from '../../metadata/layout.ts'
 import { Metadata, type MetadataHost } from '../../metadata/metadata.ts'
 import type { DecideOptions } from '../../metadata/quorum.ts'
@@ -693,7 +693,7 @@ export class Pool implements StoreHost, MetadataHost {
       added.push({ disk, device: spec.disk, label, map })
     }
     for (const { disk, blank } of disks) if (!blank) await disk.zero(ROOTS_AT, ROOT_COUNT * BLOCK)
-    for (const { device, label } of added) await writeLabel(device, label)
+    await Promise.all(added.map(({ device, label }) => writeFirstLabel(device, label)))
     this.record = { ...this.record, nextDisk: next }
     batch.put(keyOf('pool'), poolRecord.encode(this.record))
     await this.metadata.commit(batch, 'admin', true)
@@ -744,7 +744,12 @@ export class Pool implements StoreHost, MetadataHost {
 
   /** Flushes every disk that was written and closes every slice that can be closed. */
   async quiesce(): Promise<void> {
-    for (const stores of this.stores.values()) await stores.closeOpen(0)
+    for (const stores of this.stores.values()) {
+      // What a disk that fails now cannot flush stays open, for the next opener to resync; the flush below tells of it.
+      await stores.closeOpen(0).catch((error: unknown) => {
+        if (!isCode(error, 'ERR_IO') && !isCode(error, 'ERR_SUSPENDED')) throw error
+      })
+    }
     await Promise.all([...this.disks.values()].filter(disk => disk.device).map(disk => disk.flush().catch(() => this.noteUnflushed(disk))))
     await this.flushLateEvents()
   }

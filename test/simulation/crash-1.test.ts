@@ -1,0 +1,3 @@
+import { crashShard } from './shard.ts'
+
+crashShard([101, 102, 103])

@@ -1,0 +1,3 @@
+import { crashShard } from './shard.ts'
+
+crashShard([104, 105, 106])

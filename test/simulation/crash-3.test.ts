@@ -1,0 +1,3 @@
+import { crashShard } from './shard.ts'
+
+crashShard([107, 108, 109])

@@ -1,0 +1,3 @@
+import { crashShard } from './shard.ts'
+
+crashShard([113, 114, 115])

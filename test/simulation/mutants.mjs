@@ -1,0 +1,145 @@
+/**
+ * Faults that the tests must find: each is a text of a source file that occurs once, and what stands there instead. The simulation
+ * must fail for it, or the test file that is named where few crashes show it.
+ */
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+
+export const mutants = [
+  {
+    name: 'open-bit-after-data',
+    file: 'src/core/lun/lun.ts',
+    text: 'if (durable) await durable\n',
+    instead: 'if (durable) void durable\n',
+  },
+  {
+    name: 'binding-after-data',
+    file: 'src/core/lun/lun.ts',
+    text: "await this.pool.metadata.commit(batch, 'data')\n",
+    instead: "void this.pool.metadata.commit(batch, 'data')\n",
+  },
+  {
+    name: 'flush-of-nothing',
+    file: 'src/core/lun/lun.ts',
+    text: 'await disk.flush()',
+    instead: 'await Promise.resolve()',
+  },
+  {
+    name: 'flush-without-held-writes',
+    file: 'src/core/lun/lun.ts',
+    text: 'await this.hold.drain()\n',
+    instead: '',
+  },
+  {
+    name: 'lock-ignored',
+    file: 'src/core/lun/lun.ts',
+    text: "this.stores.mirrored ? 'exclusive' : 'shared'",
+    instead: "'shared'",
+  },
+  {
+    name: 'unclean-space-bound',
+    file: 'src/core/lun/lun.ts',
+    text: 'this.stores.table.dirtyMask(store) | bits, batch)',
+    instead: 'this.stores.table.dirtyMask(store), batch)',
+  },
+  {
+    name: 'clean-before-flush',
+    file: 'src/core/pool/pool.ts',
+    text: "await disk.flush()\n    const batch = new Batch()\n    for (const segment of segments) if (map.state(segment) === 'freed')",
+    instead: "const batch = new Batch()\n    for (const segment of segments) if (map.state(segment) === 'freed')",
+  },
+  {
+    name: 'open-bit-cleared-before-flush',
+    file: 'src/core/pool/lun-stores.ts',
+    text: 'await this.host.barrier.durable({ flush: [...disks] })\n',
+    instead: '',
+  },
+  {
+    name: 'stale-mirror-believed',
+    file: 'src/core/pool/lun-stores.ts',
+    text: 'inService && !this.isStale(store, slice, member)) members.push(member)',
+    instead: 'inService) members.push(member)',
+  },
+  {
+    name: 'resync-recorded-before-flush',
+    file: 'src/core/pool/resync.ts',
+    text: 'await disk.flush()',
+    instead: 'await Promise.resolve()',
+  },
+  {
+    name: 'failed-flush-forgotten',
+    file: 'src/core/pool/pool-disk.ts',
+    text: "          this.flushFailure = error ?? new Error('flush failed')\n          this.onFlushFailed?.(this, error)\n          throw this.suspended()\n",
+    instead: '          this.dirtyBytes = 0\n',
+    test: 'test/faults/F11-flush-error.test.ts',
+  },
+  {
+    name: 'commit-acknowledged-early',
+    file: 'src/metadata/metadata.ts',
+    text: '      await this.writeGroup(batches, stream)\n      for (const item of accepted) item.done.resolve()\n',
+    instead: '      for (const item of accepted) item.done.resolve()\n      await this.writeGroup(batches, stream)\n',
+  },
+  {
+    name: 'vote-acknowledged-early',
+    file: 'src/metadata/metadata.ts',
+    text: '    return this.writeTo(this.members, block, address)\n',
+    instead: '    void this.writeTo(this.members, block, address)\n    return []\n',
+  },
+  {
+    name: 'root-before-blocks',
+    file: 'src/metadata/metadata.ts',
+    text: '    await this.space.write(frozen.blocks)\n    this.root',
+    instead: '    void this.space.write(frozen.blocks)\n    this.root',
+  },
+  {
+    name: 'older-root-loaded',
+    file: 'src/metadata/metadata.ts',
+    text: ' || b.root.number - a.root.number',
+    instead: '',
+    test: 'test/simulation/same-state.test.ts',
+  },
+  {
+    name: 'blocks-reused-before-root',
+    file: 'src/metadata/space.ts',
+    text: '    this.released.push(address)\n',
+    instead: '    this.stores.get(Math.floor(address / STORE_UNIT))!.used[address % STORE_UNIT] = 0\n    this.freeCount++\n',
+  },
+  {
+    name: 'journal-checksum-dropped',
+    file: 'src/metadata/journal.ts',
+    text: '  if (crc32c(payload) !== header.payloadCrc) return undefined\n',
+    instead: '',
+    test: 'test/metadata/journal.test.ts',
+  },
+  {
+    name: 'root-checksum-dropped',
+    file: 'src/metadata/root.ts',
+    text: "  if (!isSealed('root', block)) return undefined\n",
+    instead: '',
+    test: 'test/faults/F01-torn.test.ts',
+  },
+  {
+    name: 'minority-accepted',
+    file: 'src/metadata/quorum.ts',
+    text: 'supporters(state).length * 2 > state.members.length',
+    instead: 'supporters(state).length > 0',
+    test: 'test/metadata/quorum.test.ts',
+  },
+]
+
+/** @returns the source of a mutant's file with the fault in it. @throws Error unless its text is there exactly once */
+export async function mutated(tree, { name, file, text, instead }) {
+  const parts = (await readFile(join(tree, file), 'utf8')).split(text)
+  if (parts.length !== 2) throw new Error(`mutant ${name}: its text is ${parts.length - 1} times in ${file}, not once`)
+  return parts.join(instead)
+}
+
+/** For esbuild: the file of a mutant is read with its fault. */
+export const mutantPlugin = (tree, mutant) => ({
+  name: 'mutant',
+  setup(build) {
+    build.onLoad({ filter: /\.ts$/ }, async ({ path }) =>
+      path === join(tree, mutant.file) ? { contents: await mutated(tree, mutant), loader: 'ts' } : undefined,
+    )
+  },
+})

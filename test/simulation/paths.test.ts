@@ -1,0 +1,17 @@
+import { expect, test } from 'vitest'
+import { kinds } from '../../src/metadata/key.ts'
+import { Paths } from './paths.ts'
+import { shardBounds } from './shard.ts'
+import { newReport, simulate } from './simulate.ts'
+
+test('simulations go through every part of the engine that a crash may meet', { timeout: 600_000 }, async () => {
+  const paths = new Paths()
+  const report = newReport()
+  try {
+    for (const seed of [104, 107, 110, 113, 116, 119]) await simulate(seed, { ...shardBounds, cuts: 4, deep: 0, more: 0 }, report)
+  } finally {
+    paths.close()
+  }
+  expect(paths.missing).toEqual([])
+  expect([...report.kinds].sort()).toEqual(Object.keys(kinds).sort())
+})
