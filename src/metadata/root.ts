@@ -31,10 +31,6 @@ export const departureFields = struct('departure', 32, {
   sequence: u64(24, 'last sequence of a larger quorum'),
 })
 
-const memberCount = u32(132, 'quorum disks at this sequence')
-const parentMemberCount = u32(248, 'quorum disks at the state this epoch follows')
-const storeCount = u32(400, 'metadata stores in use')
-
 /** A root: one state of the pool's metadata, complete with the tail of the journal that follows it. One of 128 places, in turn. */
 export const rootFields = struct('root', BLOCK, {
   crc: u32(0, 'crc32c of bytes 4..4095, seeded with the kind'),

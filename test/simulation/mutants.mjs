@@ -33,7 +33,7 @@ export const mutants = [
   {
     name: 'lock-ignored',
     file: 'src/core/lun/lun.ts',
-    text: "this.stores.mirrored ? 'exclusive' : 'shared'",
+    text: "this.stores.mirrored || isPageMemory(data) ? 'exclusive' : 'shared'",
     instead: "'shared'",
   },
   {
@@ -124,6 +124,48 @@ export const mutants = [
     text: 'supporters(state).length * 2 > state.members.length',
     instead: 'supporters(state).length > 0',
     test: 'test/metadata/quorum.test.ts',
+  },
+  {
+    name: 'preserved-copy-unflushed',
+    file: 'src/core/snapshot/volume.ts',
+    text: '          await image.lun.flush()\n',
+    instead: '',
+    test: 'test/core/snapshot/relationships-crash.test.ts',
+  },
+  {
+    name: 'overwritten-before-preserved',
+    file: 'src/core/snapshot/volume.ts',
+    text: 'await this.commit(await this.preserve(before), urgent)\n',
+    instead: 'void this.preserve(before).then(marks => this.commit(marks, urgent))\n',
+    test: 'test/core/snapshot/relationships-crash.test.ts',
+  },
+  {
+    name: 'own-chunk-unflushed',
+    file: 'src/core/snapshot/volume.ts',
+    text: '    await this.lun.flush()\n    await this.commit([after], urgent)\n',
+    instead: '    await this.commit([after], urgent)\n',
+    test: 'test/core/snapshot/relationships-crash.test.ts',
+  },
+  {
+    name: 'updated-chunk-unflushed',
+    file: 'src/core/snapshot/updates.ts',
+    text: '    await target.lun.flush()\n',
+    instead: '',
+    test: 'test/core/snapshot/relationships-crash.test.ts',
+  },
+  {
+    name: 'frozen-set-ignored',
+    file: 'src/core/snapshot/volume.ts',
+    text: 'if (relationship.hasFrozen(run)) await',
+    instead: 'if (relationship.hasFrozen(run) && relationship.number < 0) await',
+    test: 'test/core/snapshot/relationships-model.test.ts',
+  },
+  {
+    name: 'wide-chunk-unlocked',
+    file: 'src/core/snapshot/volume.ts',
+    text: '        from = Math.min(from, relationship.chunks.offsetOf(run.from))\n',
+    instead: '',
+    test: 'test/core/snapshot/relationships-model.test.ts',
   },
 ]
 

@@ -1,0 +1,53 @@
+/** Which ways through the engine a simulation went: calls of methods, counted from outside. */
+import { WriteBackHold } from '../../src/core/block/hold.ts'
+import { Lun } from '../../src/core/lun/lun.ts'
+import { Luns } from '../../src/core/lun/luns.ts'
+import { LunStores } from '../../src/core/pool/lun-stores.ts'
+import { Pool } from '../../src/core/pool/pool.ts'
+import { Resync } from '../../src/core/pool/resync.ts'
+import { Metadata } from '../../src/metadata/metadata.ts'
+
+/** What a simulation that says something must have gone through. A method that is renamed must be renamed here. */
+const watched: readonly (readonly [{ readonly name: string; readonly prototype: object }, readonly string[]])[] = [
+  [WriteBackHold, ['hold', 'drain']],
+  [Lun, ['readGroup', 'writeGroup', 'bindTo', 'bindRange', 'cleanStore', 'unbindSlices', 'removeStore', 'writeZeros', 'flush']],
+  [LunStores, ['prepareWrite', 'closeOpen', 'legsFailed', 'staleFor', 'resyncSlice', 'resynced', 'forget', 'openWith']],
+  [Luns, ['create', 'rename', 'resize', 'delete', 'reclaim', 'reclaimTail']],
+  [Pool, ['cleanFreed', 'failDisk', 'diskFailed', 'offline', 'online', 'merged', 'addDisks', 'setDomain', 'relabel', 'quiesce']],
+  [Resync, ['copy']],
+  [Metadata, ['commitGroup', 'tryCheckpoint', 'voteOut', 'writeVote', 'addMember', 'removeMember', 'refreshCopies']],
+]
+
+export class Paths {
+  readonly calls = new Map<string, number>()
+  private readonly undo: (() => void)[] = []
+
+  constructor() {
+    for (const [type, methods] of watched) {
+      const prototype = type.prototype as Record<string, (...args: unknown[]) => unknown>
+      for (const method of methods) {
+        const original = prototype[method]
+        if (typeof original !== 'function') throw new Error(`${type.name} has no method ${method} any more`)
+        const name = `${type.name}.${method}`
+        const { calls } = this
+        calls.set(name, 0)
+        prototype[method] = function (this: unknown, ...args: unknown[]): unknown {
+          calls.set(name, calls.get(name)! + 1)
+          return original.apply(this, args)
+        }
+        this.undo.push(() => {
+          prototype[method] = original
+        })
+      }
+    }
+  }
+
+  /** Those that were never called. */
+  get missing(): string[] {
+    return [...this.calls].filter(([, count]) => count === 0).map(([name]) => name)
+  }
+
+  close(): void {
+    for (const undo of this.undo) undo()
+  }
+}
