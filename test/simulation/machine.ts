@@ -137,6 +137,7 @@ export async function openPool(
 ): Promise<Running> {
   const all = options.all ?? disks
   const opener: DiskOpener = {
+    requireDistinct: () => Promise.resolve(),
     create: spec => {
       const disk = all.find(({ name }) => name === spec.path)
       return disk ? Promise.resolve({ disk, blank: !wasUsed(disk.name) }) : Promise.reject(new LunarError('ERR_DISK_NOT_FOUND', `Cannot open ${spec.path}`))

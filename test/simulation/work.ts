@@ -361,6 +361,8 @@ function onlineDisk(life: Life): boolean {
     } catch (error) {
       // After a failed flush only a new opening may believe it again.
       if (isCode(error, 'ERR_DISK_STATE')) return
+      // One that cannot be read now is not found.
+      if (isCode(error, 'ERR_DISK_NOT_FOUND') && life.faulted) return
       life.refused(error)
     }
   })

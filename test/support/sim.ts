@@ -80,6 +80,7 @@ export async function scanSim(disks: readonly SimulatedDisk[]): Promise<Found> {
 
 /** Disks that come back are looked for among `shelf`. */
 const openerOf = (shelf: readonly SimulatedDisk[]): DiskOpener => ({
+  requireDistinct: () => Promise.resolve(),
   create: () => Promise.reject(new Error('no disk is made here')),
   find: async diskId => (await scanSim(shelf)).found.find(({ label }) => label.diskId === diskId),
   remember: () => Promise.resolve(),

@@ -10,6 +10,7 @@ import { MIB, SECTOR, alignDown, alignUp } from '../base/units.ts'
 import { suitsDirect } from './aligned.ts'
 import { CallGate, callsPerDisk } from './call-gate.ts'
 import type { Disk, Extent, ExtentKind } from './device.ts'
+import { FastCalls } from './fast-calls.ts'
 import { FileTransfer, type FileCalls } from './file-transfer.ts'
 import { blockDeviceSize, dataRanges, hostError, punchHole, reserveRange, shortTransfer, tryLock, unlock, zeroRange } from './host.ts'
 
@@ -61,8 +62,8 @@ const blockSize = SECTOR
 /**
  * A regular file or a block device. Two descriptors: one for data, and one opened O_DSYNC, so that a durable write does
  * not wait for other dirty data (hazard 13). A third, O_DIRECT, is opened for long writes from page memory (aligned.ts):
- * without the page cache they cost a third of the processor time; where the host refuses, they take the usual way. All calls run in the thread pool, at most `calls` of them at once for
- * data; flushes (never two at once) and durable writes are not counted (hazard 43). `close` waits for calls under way:
+ * without the page cache they cost a third of the processor time; where the host refuses, they take the usual way. Small transfers that need not wait for the disk are made at once (fast-calls.ts); all others run in the thread pool, at most `calls`
+ * of them at once for data; flushes (never two at once) and durable writes are not counted (hazard 43). `close` waits for calls under way:
  * a descriptor is never closed below a call, which could then reach another file.
  */
 export class FileDisk implements Disk {
@@ -77,6 +78,8 @@ export class FileDisk implements Disk {
   private readonly dataFd: number
   private readonly durableFd: number | undefined
   private readonly gate: CallGate
+  /** Not where somebody else makes the calls. */
+  private readonly fast: FastCalls | undefined
   private readonly stats: BigIntStats
   /** False when somebody else has the block device for himself. */
   private readonly claimed: boolean
@@ -101,6 +104,7 @@ export class FileDisk implements Disk {
     this.readOnly = opened.durableFd === undefined
     this.gate = new CallGate(options.calls ?? callsPerDisk())
     this.calls = options.fileCalls ?? fs
+    this.fast = options.fileCalls ? undefined : new FastCalls()
   }
 
   /** @throws LunarError `ERR_FILE_NOT_FOUND`, `ERR_HOST_LIMIT`, `ERR_IO`, `ERR_BUSY`, `ERR_NOT_A_DISK` for folders, pipes and the like */
@@ -407,6 +411,13 @@ export class FileDisk implements Disk {
     if (offset + transfer.length > this.size) {
       this.ended()
       return Promise.reject(shortTransfer(`Cannot reach bytes ${offset} to ${offset + transfer.length} of ${this.name}`, this.size))
+    }
+    if (gate && this.fast && filled.length === 1) {
+      const part = filled[0]!
+      if (writing ? this.fast.write(fd, offset, part) : this.fast.read(fd, offset, part)) {
+        this.ended()
+        return Promise.resolve()
+      }
     }
     if (writing && gate && !this.directRefused && suitsDirect(offset, filled, transfer.length)) return this.writeDirect(offset, filled, transfer)
     return transfer.run()

@@ -12,6 +12,8 @@ import { SECTOR } from '../base/units.ts'
 const FALLOC_KEEP_SIZE = 1
 const FALLOC_PUNCH_HOLE = 2
 const FALLOC_ZERO_RANGE = 16
+/** Of preadv2: fail instead of waiting. */
+const RWF_NOWAIT = 8
 const SEEK_DATA = 3
 const SEEK_HOLE = 4
 
@@ -58,13 +60,16 @@ interface NativeCall {
   async(...values: [...(number | bigint)[], (error: Error | null, result: number | bigint) => void]): void
 }
 interface Koffi {
-  load(path: string): { func(declaration: string): NativeCall }
+  load(path: string): { func(declaration: string): NativeCall; func(name: string, result: string, parameters: readonly unknown[]): unknown }
+  struct(fields: Record<string, string>): unknown
+  pointer(type: unknown): unknown
   errno(): number
 }
 interface Libc {
   readonly koffi: Koffi
   readonly fallocate: NativeCall
   readonly lseek: NativeCall
+  readonly preadv2: (fd: number, parts: { base: Uint8Array; length: number }, count: number, offset: number, flags: number) => number
 }
 
 let libc: Libc | null | undefined
@@ -79,11 +84,27 @@ function loadLibc(): Libc | null {
       koffi,
       fallocate: library.func('int fallocate64(int fd, int mode, int64_t offset, int64_t length)'),
       lseek: library.func('int64_t lseek64(int fd, int64_t offset, int whence)'),
+      preadv2: library.func('preadv2', 'long', [
+        'int',
+        koffi.pointer(koffi.struct({ base: 'void *', length: 'size_t' })),
+        'int',
+        'int64_t',
+        'int',
+      ]) as Libc['preadv2'],
     }
   } catch {
     libc = null // not a failure: every caller has a way without it
   }
   return libc
+}
+
+/**
+ * Reads what the host has in memory, without waiting for a disk (preadv2 with RWF_NOWAIT).
+ * @returns bytes read; -1 when it would have to wait, when it failed, or where there is no such call
+ */
+export function readCached(fd: number, offset: number, into: Uint8Array): number {
+  const calls = loadLibc()
+  return calls ? calls.preadv2(fd, { base: into, length: into.length }, 1, offset, RWF_NOWAIT) : -1
 }
 
 /** For tests: as if koffi could not be loaded (`false`), or back to what is there. */

@@ -10,7 +10,6 @@ import { storeOf, sliceOf } from '../lun/slice-map.ts'
 import { checkDiskSize } from '../pool/format.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
 import type { DiskSummary, Params, Result } from './api.ts'
-import { requireDistinct } from './disk-maker.ts'
 import type { EngineParts } from './engine.ts'
 import type { NewDisk } from './engine-types.ts'
 
@@ -80,7 +79,7 @@ export const changes = {
 
   'disk.add': async (parts: EngineParts, { disks, witness, overwrite, dryRun }: Params<'disk.add'>): Promise<Result<'disk.add'>> => {
     const { pool, views, options } = parts
-    await requireDistinct(disks.map(spec => spec.path))
+    await options.opener.requireDistinct(disks.map(spec => spec.path))
     const made: (NewDisk & { witness: boolean; domain: string })[] = []
     try {
       for (const spec of disks) {

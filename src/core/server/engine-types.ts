@@ -25,6 +25,8 @@ export interface CreateDiskOptions {
 
 /** What the engine asks of its surroundings when disks join or come back. */
 export interface DiskOpener {
+  /** @throws LunarError `ERR_DUPLICATE_DISK` when two of the paths are one file or device */
+  requireDistinct(paths: readonly string[]): Promise<void>
   /** Opens (or makes) a file or device that shall become a disk of the pool, locked, never over data that is not ours without `overwrite`. */
   create(spec: DiskSpec, options: CreateDiskOptions): Promise<NewDisk>
   /** Looks for a disk that is away: at `path`, else beside the other disks and in the registry. Locked. */

@@ -12,7 +12,7 @@ import type { BlockDevice } from '../block/device.ts'
 import type { FileDisk } from '../block/file.ts'
 import type { LockView, Params, PoolStatus, Reply, Result, Verb } from './api.ts'
 import type { ControlServer } from './control-server.ts'
-import { makeDisk, requireOther } from './disk-maker.ts'
+import { makeDisk, requireDistinct, requireOther } from './disk-maker.ts'
 import { engineModule } from './engine-module.ts'
 import type { DiskOpener, Engine, FoundDisk, LunOptions, MissingDisk } from './engine-types.ts'
 import { describeRecord, holderView } from './holder.ts'
@@ -236,6 +236,7 @@ export class Owner {
 
   private opener(): DiskOpener {
     return {
+      requireDistinct,
       create: async (spec, options) => {
         await requireOther(spec.path, this.held)
         const made = await makeDisk(spec, { ...options, forceNonlocal: this.options.forceNonlocal }, this.open)

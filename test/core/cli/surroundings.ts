@@ -114,7 +114,7 @@ export class Stage {
       Object.entries(this.options.front ?? {}).map(([verb, answer]) => [
         verb,
         (params: unknown) => {
-          this.calls.push({ verb, params })
+          this.calls.push({ verb, params: typeof params === 'object' && params !== null ? asked(params) : params })
           return (answer as (params: unknown) => unknown)(params)
         },
       ]),
@@ -123,7 +123,7 @@ export class Stage {
   }
 
   private open(pool: string | undefined, open: OpenOptions): Promise<PoolService> {
-    this.opened.push(open)
+    this.opened.push(asked(open))
     if (pool !== undefined && pool !== 'tank') throw new LunarError('ERR_POOL_NOT_FOUND', `Cannot open pool "${pool}"`)
     const close = (): Promise<void> => {
       this.closed++
@@ -143,6 +143,12 @@ export class Stage {
     }
     return Promise.resolve(service)
   }
+}
+
+/** What was asked for; the signal that ends it belongs to the run. */
+function asked<T extends object>(params: T): T {
+  const { signal: _, ...rest } = params as T & { signal?: AbortSignal }
+  return rest as T
 }
 
 /** A module with some of its functions; the others fail the test. */
