@@ -92,7 +92,7 @@ export class Life {
     await this.settle()
     const begun = this.now()
     await this.finish(this.running.engine.close(), 'closing')
-    this.model.closed(begun, this.now())
+    this.model.closed(begun, this.now(), this.faulted)
     await this.open()
   }
 
@@ -268,7 +268,7 @@ export class Life {
     await this.settle()
     const begun = this.now()
     await this.finish(this.running.engine.close(), 'closing')
-    this.model.closed(begun, this.now())
+    this.model.closed(begun, this.now(), this.faulted)
     this.tape.stop()
   }
 

@@ -202,8 +202,8 @@ export class PoolModel {
     return [...this.luns.values()].filter(lun => lun.exists)
   }
 
-  /** Everything that returned well is durable: the pool was closed. */
-  closed(begun: Moment, now: Moment): void {
-    for (const lun of this.luns.values()) lun.flushed(begun, now)
+  /** Everything that returned well is durable: the pool was closed. Where a disk failed, a flush of its own says so for a LUN without redundancy. */
+  closed(begun: Moment, now: Moment, faulted: boolean): void {
+    for (const lun of this.luns.values()) if (lun.raid === 'raid1' || !faulted) lun.flushed(begun, now)
   }
 }
