@@ -95,8 +95,8 @@ export class Relationships {
       const record = decodeRecord(relationshipRecord, value)
       if ((record.flags & RELATIONSHIP_GONE) !== 0) relationships.gone.add(number)
       else relationships.byNumber.set(number, new Relationship(number, record, pool.metadata))
-      relationships.untidy.add(number)
     }
+    if (!relationships.readOnly) for (const number of [...relationships.gone, ...relationships.byNumber.keys()]) await relationships.noteOldMaps(number)
     relationships.wire()
     return relationships
   }
@@ -494,7 +494,7 @@ export class Relationships {
       await this.commit(batch, () => {
         for (const one of undo) one()
       })
-      for (const { number } of relationships) this.untidy.add(number)
+      for (const { number } of relationships) await this.noteOldMaps(number)
     } finally {
       for (const volume of paused) volume.quiesce.resume()
     }
@@ -639,7 +639,7 @@ export class Relationships {
     const undo = relationship.change({ update: 0, frozenEra: 0, ...(over ? { mixed: 0, reason: '' } : {}) }, over ? { clear: RELATIONSHIP_MIXED } : {}, batch)
     this.pool.event(batch, `relationship.${kind}`, relationship.label, 'done')
     await this.commit(batch, undo)
-    this.untidy.add(relationship.number)
+    await this.noteOldMaps(relationship.number)
   }
 
   /**
@@ -673,7 +673,7 @@ export class Relationships {
       )
       this.pool.event(batch, 'relationship.mixed', relationship.label, `an update of "${volume.name}" ended before its end: ${reason}`)
       await this.commit(batch, undo)
-      this.untidy.add(relationship.number)
+      await this.noteOldMaps(relationship.number)
       return left
     })
   }
@@ -729,6 +729,12 @@ export class Relationships {
   }
 
   // ---- old maps
+
+  /** Where nothing is to be tidied, no task has to run for it. */
+  private async noteOldMaps(number: number): Promise<void> {
+    const eras = this.byNumber.get(number)?.eras ?? new Set<number>()
+    if (this.gone.has(number) || (await dropEras(this.metadata, number, eras, 1, new Batch())) > 0) this.untidy.add(number)
+  }
 
   get needsTidying(): boolean {
     return this.untidy.size > 0

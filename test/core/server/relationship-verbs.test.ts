@@ -125,3 +125,25 @@ test('both maps are of one instant while the source is written', async () => {
   expect(looks).toBeGreaterThan(20)
   expect((await service.call('snap.status', { relationship })).data.chunks).toMatchObject({ migrated: 60, different: 60 })
 })
+
+test('what has nothing to tidy starts no task; old maps are tidied once', async () => {
+  const kinds = async (service: PoolService): Promise<string[]> => (await service.call('task.list', {})).data.map(({ kind }) => kind)
+  await using service = await enabled()
+  await service.call('lun.protect', { lun: 'copy', protect: false })
+  expect(await kinds(service)).toEqual([])
+  await service.close()
+
+  const second = await owner()
+  expect(await kinds(second)).toEqual([])
+  await writeAt(second, 'db', 0)
+  const maps = async (): Promise<number> => (await second.call('metadata.dump', {})).data.text.match(/^chunks /gm)?.length ?? 0
+  expect(await maps()).toBe(2) // migrated and delta
+  await second.call('snap.enable', { relationships: ['1'], fresh: true })
+  await second.call('task.wait', { task: 1 })
+  expect(await kinds(second)).toEqual(['reclaim'])
+  expect(await maps()).toBe(0)
+  await second.close()
+
+  await using third = await owner()
+  expect(await kinds(third)).toEqual(['reclaim'])
+})
