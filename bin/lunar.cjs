@@ -9,15 +9,22 @@ const vm = require('node:vm')
 const root = path.dirname(__dirname)
 const bundle = path.join(root, 'dist', 'lunar.cjs')
 
+/** The words that name a command: a topic and a verb, or one word in any letter case; never what it works on. */
+function commandWords(argv, topics) {
+  if (process.env.LUNAR_OWNER === '1') return ['owner']
+  const first = argv[0]?.toLowerCase() ?? ''
+  return [first, ...(topics.includes(first) ? argv.slice(1, 2) : [])].filter(word => /^[a-z]{1,24}$/.test(word))
+}
+
 /**
  * Compiles the bundle with V8's code cache, which takes some 20 ms off every start. There is a cache for each command,
  * because a cache holds just the functions that ran; for each version of Node; and for each bundle, whose first line
- * names its hash.
+ * names its hash and the topics of its commands.
  */
 function load(argv) {
   const source = fs.readFileSync(bundle, 'latin1') // the build writes ASCII only
-  const hash = /^\/\/ bundle ([0-9a-f]+)/.exec(source)?.[1] ?? 'unknown'
-  const words = process.env.LUNAR_OWNER === '1' ? ['owner'] : argv.slice(0, 2).filter(word => /^[a-z]{1,20}$/.test(word))
+  const [, hash = 'unknown', topics = ''] = /^\/\/ bundle ([0-9a-f]+) ([a-z,]*)/.exec(source) ?? []
+  const words = commandWords(argv, topics.split(','))
   const cacheFile = path.join(root, 'dist', '.cache', `${process.version}-${process.arch}-${hash}-${words.join('-')}.bin`)
   let cachedData
   try {

@@ -4,7 +4,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -29,7 +29,9 @@ const common = {
   charset: 'ascii',
 }
 
-/** Writes a CommonJS bundle whose first line names its hash: the key of the launcher's code cache. */
+const { oclif } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+
+/** Writes a CommonJS bundle whose first line names its hash and the topics: the launcher's code cache goes by both. */
 async function bundleProgram(entry, name) {
   const result = await build({
     ...common,
@@ -49,7 +51,7 @@ async function bundleProgram(entry, name) {
   const hash = createHash('sha256').update(text).digest('hex').slice(0, 16)
   const file = join(dist, name)
   // Another process may be starting: it must see the old bundle or the new one.
-  writeFileSync(`${file}.new`, `// bundle ${hash}\n${text}`)
+  writeFileSync(`${file}.new`, `// bundle ${hash} ${Object.keys(oclif.topics).join(',')}\n${text}`)
   renameSync(`${file}.new`, file)
 }
 

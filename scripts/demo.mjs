@@ -1,5 +1,6 @@
 /**
- * The demo: a pool of six sparse image files, a real file system on a raid1 LUN, a disk taken away and put back.
+ * The demo: a pool of six sparse image files, a real file system on a raid1 LUN, a disk taken away and put back, an image of
+ * the LUN and the way back to it.
  * It leaves the pool in ./demo to play with. Run again it starts afresh, and destroys only the pool it made itself.
  */
 import { spawnSync } from 'node:child_process'
@@ -151,6 +152,26 @@ function sharedDisk() {
   return ask(['disk', 'show', String(shared[0]), '--pool', pool])
 }
 
+/** An image of the LUN "files", a change of it, proof that the image is as it was, and that the LUN is again. */
+function stepBack(original, pattern, offset) {
+  title('An image of the LUN: made at once, and it stays as it is')
+  lunar(['lun', 'create', `${pool}/before`, '--size', '128MiB', '--raid', 'raid0'])
+  lunar(['snap', 'configure', `${pool}/files`, 'before', '--name', 'way-back'])
+  lunar(['EnableSnap', `${pool}/way-back`])
+  writeFileSync(block, pattern)
+  lunar(['lun', 'write', `${pool}/files`, block, '--offset', String(offset)])
+  lunar(['lun', 'export', `${pool}/files`, copy, '--force=overwrite'])
+  if (sha256(copy) === original) throw new Error('the LUN was not changed')
+  lunar(['lun', 'export', `${pool}/before`, copy, '--force=overwrite'])
+  mustEqual('the image, and the LUN before the change', sha256(copy), original)
+  lunar(['snap', 'list', '--pool', pool])
+
+  title('The way back: only what differs is copied')
+  lunar(['StartSourceUpdate', `${pool}/way-back`, '--wait'])
+  lunar(['lun', 'export', `${pool}/files`, copy, '--force=overwrite'])
+  mustEqual('the LUN, and what it was before the change', sha256(copy), original)
+}
+
 async function demo() {
   title('Six sparse image files of mixed sizes become a pool')
   startAfresh()
@@ -226,6 +247,8 @@ async function demo() {
   writeBoth(before, degraded.offset) // so that the file system on it is whole again
   mustEqual('the image as it was at first', sha256(image), original)
 
+  stepBack(original, pattern, degraded.offset)
+
   for (const file of [copy, block, image]) rmSync(file, { force: true })
   rmSync(away, { recursive: true })
   console.log(`
@@ -235,6 +258,7 @@ The pool "${pool}" in ${short(folder)} is yours to play with:
   node bin/lunar.cjs lun show ${pool}/files
   node bin/lunar.cjs lun export ${pool}/files files.img      # mount it: mount -o loop,ro files.img /mnt
   node bin/lunar.cjs lun map ${pool}/scratch
+  node bin/lunar.cjs GetSnapStatus ${pool}/way-back             # "before" is an image of "files": write to either
   node bin/lunar.cjs lun create ${pool}/mine --size 10%FREE --raid raid1
   node bin/lunar.cjs explain ERR_POOL_FULL
   node bin/lunar.cjs pool destroy ${pool}                    # asks first

@@ -10,6 +10,7 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)))
 export const debianPackages = [
   { name: 'e2fsprogs', program: 'mkfs.ext4' },
   { name: 'qemu-utils', program: 'qemu-img' },
+  { name: 'sqlite3', program: 'sqlite3' },
 ]
 
 const say = text => process.stderr.write(`${text}\n`)

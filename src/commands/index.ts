@@ -1,11 +1,17 @@
 /** Every command by oclif's id. A test holds that no file of this folder is missing here. */
+import DisableSnap from './DisableSnap.ts'
 import DiskAdd from './disk/add.ts'
 import DiskLabel from './disk/label.ts'
 import DiskList from './disk/list.ts'
 import DiskOffline from './disk/offline.ts'
 import DiskOnline from './disk/online.ts'
 import DiskShow from './disk/show.ts'
+import EnableNewSnap from './EnableNewSnap.ts'
+import EnableSnap from './EnableSnap.ts'
 import Explain from './explain.ts'
+import GetSnapActiveConfig from './GetSnapActiveConfig.ts'
+import GetSnapConfig from './GetSnapConfig.ts'
+import GetSnapStatus from './GetSnapStatus.ts'
 import LockShow from './lock/show.ts'
 import LunCreate from './lun/create.ts'
 import LunDelete from './lun/delete.ts'
@@ -13,11 +19,14 @@ import LunExport from './lun/export.ts'
 import LunImport from './lun/import.ts'
 import LunList from './lun/list.ts'
 import LunMap from './lun/map.ts'
+import LunProtect from './lun/protect.ts'
 import LunRead from './lun/read.ts'
 import LunRename from './lun/rename.ts'
 import LunResize from './lun/resize.ts'
 import LunShow from './lun/show.ts'
+import LunSwap from './lun/swap.ts'
 import LunTrim from './lun/trim.ts'
+import LunUnprotect from './lun/unprotect.ts'
 import LunWrite from './lun/write.ts'
 import LunZero from './lun/zero.ts'
 import MetadataCheck from './metadata/check.ts'
@@ -33,18 +42,41 @@ import PoolShow from './pool/show.ts'
 import PoolStatus from './pool/status.ts'
 import RstoreList from './rstore/list.ts'
 import RstoreShow from './rstore/show.ts'
+import SetCompleteImageDelay from './SetCompleteImageDelay.ts'
+import SetImageUpdateDelay from './SetImageUpdateDelay.ts'
+import SetSourceUpdateDelay from './SetSourceUpdateDelay.ts'
+import SnapConfigure from './snap/configure.ts'
+import SnapList from './snap/list.ts'
+import SnapMaps from './snap/maps.ts'
+import SnapShow from './snap/show.ts'
+import SnapUnconfigure from './snap/unconfigure.ts'
+import StartCompleteImage from './StartCompleteImage.ts'
+import StartImageUpdate from './StartImageUpdate.ts'
+import StartSourceUpdate from './StartSourceUpdate.ts'
+import StopCompleteImage from './StopCompleteImage.ts'
+import StopImageUpdate from './StopImageUpdate.ts'
+import StopSourceUpdate from './StopSourceUpdate.ts'
 import TaskList from './task/list.ts'
+import TaskPause from './task/pause.ts'
+import TaskResume from './task/resume.ts'
 import TaskShow from './task/show.ts'
+import TaskStop from './task/stop.ts'
 import TaskWait from './task/wait.ts'
 
 export const commands = {
+  DisableSnap,
   'disk:add': DiskAdd,
   'disk:label': DiskLabel,
   'disk:list': DiskList,
   'disk:offline': DiskOffline,
   'disk:online': DiskOnline,
   'disk:show': DiskShow,
+  EnableNewSnap,
+  EnableSnap,
   explain: Explain,
+  GetSnapActiveConfig,
+  GetSnapConfig,
+  GetSnapStatus,
   'lock:show': LockShow,
   'lun:create': LunCreate,
   'lun:delete': LunDelete,
@@ -52,11 +84,14 @@ export const commands = {
   'lun:import': LunImport,
   'lun:list': LunList,
   'lun:map': LunMap,
+  'lun:protect': LunProtect,
   'lun:read': LunRead,
   'lun:rename': LunRename,
   'lun:resize': LunResize,
   'lun:show': LunShow,
+  'lun:swap': LunSwap,
   'lun:trim': LunTrim,
+  'lun:unprotect': LunUnprotect,
   'lun:write': LunWrite,
   'lun:zero': LunZero,
   'metadata:check': MetadataCheck,
@@ -72,7 +107,24 @@ export const commands = {
   'pool:status': PoolStatus,
   'rstore:list': RstoreList,
   'rstore:show': RstoreShow,
+  SetCompleteImageDelay,
+  SetImageUpdateDelay,
+  SetSourceUpdateDelay,
+  'snap:configure': SnapConfigure,
+  'snap:list': SnapList,
+  'snap:maps': SnapMaps,
+  'snap:show': SnapShow,
+  'snap:unconfigure': SnapUnconfigure,
+  StartCompleteImage,
+  StartImageUpdate,
+  StartSourceUpdate,
+  StopCompleteImage,
+  StopImageUpdate,
+  StopSourceUpdate,
   'task:list': TaskList,
+  'task:pause': TaskPause,
+  'task:resume': TaskResume,
   'task:show': TaskShow,
+  'task:stop': TaskStop,
   'task:wait': TaskWait,
 }

@@ -31,6 +31,17 @@ describe('the program', () => {
     expect(run('explain', 'ERR_POOL_FULL').stdout).toBe(first.stdout)
   })
 
+  test('a command of one word has one code cache, in any letter case and whatever it works on', () => {
+    for (const words of [
+      ['GetSnapStatus', '3', '--pool', 'nowhere'],
+      ['getsnapstatus', 'nightly', '--pool', 'nowhere'],
+    ])
+      expect(run(...words).status).toBe(3)
+    expect(run('help', 'GETSNAPSTATUS').stdout).toContain('lunar GetSnapStatus 1')
+    const caches = readdirSync(join(folder, 'dist', '.cache')).map(name => name.replace(/^.*-[0-9a-f]{16}-/, ''))
+    expect(caches.filter(name => name.startsWith('getsnapstatus'))).toEqual(['getsnapstatus.bin'])
+  })
+
   test('shows help of everything, of a topic and of a command', () => {
     expect(run().stdout).toContain('TOPICS')
     expect(run('lun').stdout).toContain('lun create')

@@ -6,7 +6,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 /**
  * Every example that `--help` shows is run, command by command, in a folder with a pool `tank` as the examples assume it:
- * four disks, LUNs db (raid1, written) and web (raid0), a task 1, an image to import and a block to write.
+ * four disks, LUNs db (raid1, written) and web (raid0), a task 1 that has ended, an image to import and a block to write.
+ * Relationship 1 ("nightly", db to db-copy) is enabled, 2 (db to db-test) configured, 3 (web to web-test) is being completed by
+ * the paused task 2; archive and web-copy are images of nothing yet.
  */
 const manifest = JSON.parse(readFileSync('oclif.manifest.json', 'utf8')) as { commands: Record<string, { examples?: string[] }> }
 const base = mkdtempSync(join(tmpdir(), 'lunar-examples-'))
@@ -44,6 +46,15 @@ beforeAll(() => {
     'lunar lun write tank/gone block.bin',
     'lunar lun delete tank/gone --yes',
     'lunar task wait 1 --pool tank',
+    ...['db-copy', 'db-test', 'archive'].map(name => `lunar lun create tank/${name} --size 384MiB --raid raid0`),
+    ...['web-copy', 'web-test'].map(name => `lunar lun create tank/${name} --size 64MiB --raid raid0`),
+    'lunar snap configure tank/db db-copy --name nightly',
+    'lunar snap configure tank/db db-test',
+    'lunar snap configure tank/web web-test',
+    'lunar EnableSnap tank/1 3',
+    'lunar SetCompleteImageDelay 0 tank/1',
+    'lunar StartCompleteImage tank/3',
+    'lunar task pause tank/2',
   ]) {
     expect(run(line), line).toMatchObject({ status: 0 })
   }

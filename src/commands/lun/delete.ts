@@ -6,7 +6,7 @@ import type { Result } from '../../core/server/api.ts'
 
 export default class LunDelete extends LunarCommand {
   static override summary = 'Delete a LUN and what it holds'
-  static override examples = ['lunar lun delete tank/web --dry-run', 'lunar lun delete tank/web --yes']
+  static override examples = ['lunar lun delete tank/archive --dry-run', 'lunar lun delete tank/archive --yes']
   static override args = { lun: neededArg('the LUN') }
   static override flags = { ...yesFlag(), ...poolFlag(), ...dryRunFlag() }
 

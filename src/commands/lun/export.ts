@@ -1,7 +1,7 @@
 import { formatSize } from '../../core/base/units.ts'
 import { LunarCommand } from '../../core/cli/base-command.ts'
 import { requirePipe } from '../../core/cli/data-streams.ts'
-import { dryRunFlag, forceFlag, neededArg, poolFlag, progressFlag, verifyFlag } from '../../core/cli/flags.ts'
+import { dryRunFlag, forceFlag, MIXED, MIXED_ABOUT, mixedAllowed, neededArg, poolFlag, progressFlag, verifyFlag } from '../../core/cli/flags.ts'
 import { parseReference } from '../../core/cli/references.ts'
 import { describeTransfer } from '../../core/cli/transfer-text.ts'
 import { usageError } from '../../core/cli/translate.ts'
@@ -16,7 +16,7 @@ export default class LunExport extends LunarCommand {
   ]
   static override args = { lun: neededArg('the LUN'), target: neededArg('a new file, a block device, or - for stdout') }
   static override flags = {
-    ...forceFlag(['overwrite'], 'overwrite a file or block device that is there'),
+    ...forceFlag(['overwrite', MIXED], `overwrite a file or block device that is there; ${MIXED_ABOUT}`),
     ...verifyFlag(),
     ...progressFlag(),
     ...poolFlag(),
@@ -40,7 +40,7 @@ export default class LunExport extends LunarCommand {
       )
     const { exportFrom } = await this.around.transfers()
     const progress = this.progress(flags.progress, `export ${lun}`)
-    const device = await service.openLun(lun, { readOnly: true })
+    const device = await service.openLun(lun, { readOnly: true, ...mixedAllowed(flags) })
     try {
       const result = await exportFrom(device, args.target, {
         verify: flags.verify,

@@ -1,7 +1,20 @@
 import { formatSize } from '../../core/base/units.ts'
 import { LunarCommand } from '../../core/cli/base-command.ts'
 import { requirePipe } from '../../core/cli/data-streams.ts'
-import { dryRunFlag, neededArg, poolFlag, progressFlag, raidFlag, sizeFlag, verifyFlag, yesFlag } from '../../core/cli/flags.ts'
+import {
+  dryRunFlag,
+  forceFlag,
+  MIXED,
+  MIXED_ABOUT,
+  mixedAllowed,
+  neededArg,
+  poolFlag,
+  progressFlag,
+  raidFlag,
+  sizeFlag,
+  verifyFlag,
+  yesFlag,
+} from '../../core/cli/flags.ts'
 import { fillLun, planImport } from '../../core/cli/lun-import.ts'
 import { parseReference } from '../../core/cli/references.ts'
 import { describeTransfer } from '../../core/cli/transfer-text.ts'
@@ -18,6 +31,7 @@ export default class LunImport extends LunarCommand {
   static override flags = {
     size: sizeFlag('size of a new LUN; needed for a pipe, else the size of the source in whole MiB'),
     raid: raidFlag()({ description: 'redundancy type of a new LUN; raid1 where the pool has disks for it' }),
+    ...forceFlag([MIXED], MIXED_ABOUT),
     ...verifyFlag(),
     ...progressFlag(),
     ...yesFlag(),
@@ -44,6 +58,7 @@ export default class LunImport extends LunarCommand {
     const progress = this.progress(flags.progress, `import ${name}`)
     try {
       const reply = await fillLun(service, transfers, plan.data, {
+        ...mixedAllowed(flags),
         verify: flags.verify,
         signal: this.signal,
         stdin: this.around.stdin,

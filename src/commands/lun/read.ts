@@ -3,7 +3,7 @@ import { LunarError } from '../../core/base/errors.ts'
 import { formatSize, MIB } from '../../core/base/units.ts'
 import { LunarCommand } from '../../core/cli/base-command.ts'
 import { collector, requirePipe } from '../../core/cli/data-streams.ts'
-import { dryRunFlag, forceFlag, neededArg, poolFlag, rangeFlags } from '../../core/cli/flags.ts'
+import { dryRunFlag, forceFlag, MIXED, MIXED_ABOUT, mixedAllowed, neededArg, poolFlag, rangeFlags } from '../../core/cli/flags.ts'
 import { resolveRange } from '../../core/cli/ranges.ts'
 import { parseReference } from '../../core/cli/references.ts'
 
@@ -18,7 +18,7 @@ export default class LunRead extends LunarCommand {
   static override flags = {
     ...rangeFlags(),
     out: Flags.string({ description: 'write to a new file instead of stdout', helpValue: 'FILE' }),
-    ...forceFlag(['overwrite'], 'overwrite the file'),
+    ...forceFlag(['overwrite', MIXED], `overwrite the file; ${MIXED_ABOUT}`),
     ...poolFlag(),
     ...dryRunFlag(),
   }
@@ -40,7 +40,7 @@ export default class LunRead extends LunarCommand {
       })
     const { exportFrom } = await this.around.transfers()
     const collected = collector()
-    const device = await service.openLun(lun, { readOnly: true })
+    const device = await service.openLun(lun, { readOnly: true, ...mixedAllowed(flags) })
     try {
       await exportFrom(device, flags.out ?? '-', {
         ...range,

@@ -1,7 +1,7 @@
 import { formatSize } from '../../core/base/units.ts'
 import { LunarCommand } from '../../core/cli/base-command.ts'
 import { requirePipe } from '../../core/cli/data-streams.ts'
-import { dryRunFlag, neededArg, optionalArg, poolFlag, sizeFlag, verifyFlag } from '../../core/cli/flags.ts'
+import { dryRunFlag, forceFlag, MIXED, MIXED_ABOUT, mixedAllowed, neededArg, optionalArg, poolFlag, sizeFlag, verifyFlag } from '../../core/cli/flags.ts'
 import { resolveRange } from '../../core/cli/ranges.ts'
 import { parseReference } from '../../core/cli/references.ts'
 import { fileStream, wholeBlocks } from '../../core/cli/whole-blocks.ts'
@@ -12,6 +12,7 @@ export default class LunWrite extends LunarCommand {
   static override args = { lun: neededArg('the LUN'), file: optionalArg('a file; stdin when left out or -') }
   static override flags = {
     offset: sizeFlag('where to begin, bytes from the start of the LUN, in whole blocks'),
+    ...forceFlag([MIXED], MIXED_ABOUT),
     ...verifyFlag(),
     ...poolFlag(),
     ...dryRunFlag(),
@@ -34,7 +35,7 @@ export default class LunWrite extends LunarCommand {
         { ...shown, data: { lun, offset, length, from } },
         () => `Would write ${length === null ? from : formatSize(length)} to LUN "${lun}" from ${formatSize(offset)} on`,
       )
-    const device = await service.openLun(lun)
+    const device = await service.openLun(lun, mixedAllowed(flags))
     try {
       const fits = length !== null && length % device.blockSize === 0
       const padded = fits ? undefined : wholeBlocks(path === '-' ? this.around.stdin : fileStream(path), device, offset)

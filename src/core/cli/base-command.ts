@@ -128,6 +128,12 @@ export abstract class LunarCommand extends Command {
     return reply.data
   }
 
+  /** Says that there was nothing to do. @throws LunarError `ERR_UNCHANGED` when that is a failure */
+  protected unchanged(why: string, isFailure: boolean): void {
+    if (isFailure) throw new LunarError('ERR_UNCHANGED', `${this.typed} changed nothing`, { why })
+    this.addWarning(`unchanged: ${why}`)
+  }
+
   protected addWarning(warning: string): void {
     this.warnings.push(warning)
   }

@@ -9,6 +9,12 @@ export const poolFlag = () => ({
   pool: Flags.string({ description: 'the pool; LUNAR_POOL or the only known pool when left out', helpValue: 'NAME', helpGroup: 'GLOBAL' }),
 })
 export const dryRunFlag = () => ({ 'dry-run': Flags.boolean({ description: 'go all the way but the last step, and show what would happen', default: false }) })
+export const failIfUnchangedFlag = () => ({
+  'fail-if-unchanged': Flags.boolean({ description: 'exit with 4 when there was nothing to do', default: false }),
+})
+export const waitFlag = () => ({
+  wait: Flags.boolean({ description: 'wait until the task has ended, and exit as it ended', default: false, allowNo: true }),
+})
 export const yesFlag = () => ({ yes: Flags.boolean({ char: 'y', description: 'do not ask', default: false }) })
 export const bytesFlag = () => ({ bytes: Flags.boolean({ description: 'sizes as whole numbers of bytes', default: false }) })
 
@@ -33,6 +39,12 @@ export const progressFlag = () => ({
 export const forceFlag = <const T extends readonly string[]>(what: T, description: string) => ({
   force: Flags.option({ description, options: what, multiple: true, multipleNonGreedy: true, helpValue: what.join('|') })(),
 })
+
+/** `--force=mixed`: reading and writing what an unfinished update left of two instants. */
+export const MIXED = 'mixed'
+export const MIXED_ABOUT = 'although an unfinished update left it of two instants'
+export const mixedAllowed = (flags: { readonly force?: readonly string[] | undefined }): { mixed?: true } =>
+  flags.force?.includes(MIXED) ? { mixed: true } : {}
 
 const size = Flags.custom<number>({ parse: text => attempt(() => parseSize(text)), helpValue: 'SIZE' })
 export const sizeFlag = (description: string) => size({ description })

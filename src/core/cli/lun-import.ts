@@ -97,14 +97,14 @@ export async function fillLun(
   service: PoolService,
   transfers: Transfers,
   plan: ImportPlan,
-  options: TransferOptions & { signal: AbortSignal },
+  { mixed = false, ...options }: TransferOptions & { signal: AbortSignal; mixed?: boolean },
 ): Promise<Reply<ImportResult>> {
   const { lun, source } = plan
   const warnings: string[] = []
   if (plan.create) warnings.push(...(await service.call('lun.create', { name: lun, size: plan.size, raid: plan.raid }, options.signal)).warnings)
   await service.call('lun.incomplete', { lun, incomplete: true }, options.signal)
   try {
-    const device = await service.openLun(lun, { incomplete: true })
+    const device = await service.openLun(lun, { incomplete: true, mixed })
     let result: Awaited<ReturnType<ImportInto>>
     try {
       result = await transfers.importInto(device, source, options)

@@ -50,13 +50,13 @@ class CommandConfig extends Config {
   }
 }
 
-/** The longest command that the first words name: `lun list`, or `explain`. */
+/** The longest command that the first words name: `lun list`, or `explain`; one of a single word in any letter case (`enablesnap`). */
 function findCommand(words: readonly string[], commands: CommandTable): { id?: string; rest: string[] } {
-  for (const length of [2, 1]) {
-    const id = words.slice(0, length).join(':')
-    if (words.length >= length && Object.hasOwn(commands, id)) return { id, rest: words.slice(length) }
-  }
-  return { rest: [...words] }
+  const pair = words.slice(0, 2).join(':')
+  if (words.length >= 2 && Object.hasOwn(commands, pair)) return { id: pair, rest: words.slice(2) }
+  const word = words[0]?.toLowerCase()
+  const id = Object.keys(commands).find(candidate => candidate.toLowerCase() === word && !candidate.includes(':'))
+  return id === undefined ? { rest: [...words] } : { id, rest: words.slice(1) }
 }
 
 function wantsHelp(words: readonly string[]): boolean {
@@ -83,7 +83,15 @@ async function unknown(words: readonly string[], commands: CommandTable, config:
     return showHelp([...words, '--help'], undefined, commands, config, around)
   const typed = commandName(subject.join(' '))
   const names = Object.keys(commands).map(commandName)
-  const guess = nearest(typed, names)
+  // What follows a command of one word is its object, and the letter case is nobody's mistake.
+  const guesses = [typed, commandName(subject[0] ?? '')].map(words => {
+    const lower = nearest(
+      words.toLowerCase(),
+      names.map(name => name.toLowerCase()),
+    )
+    return names.find(name => name.toLowerCase() === lower)
+  })
+  const guess = guesses[0] ?? guesses[1]
   const error = new LunarError('ERR_USAGE', subject.length === 0 ? `There is no command in "lunar ${words.join(' ')}"` : `There is no command "${typed}"`, {
     why: guess === undefined ? 'a command is a noun and a verb: lunar lun list' : `the nearest is "${guess}"`,
     fix: guess === undefined ? 'lunar --help' : `${guess} --help`,

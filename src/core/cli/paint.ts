@@ -23,14 +23,17 @@ const words: Record<string, keyof Paint> = {
   healthy: 'good',
   normal: 'good',
   done: 'good',
+  enabled: 'good',
   degraded: 'warn',
   merging: 'warn',
   missing: 'warn',
   waiting: 'warn',
   incomplete: 'warn',
+  mixed: 'warn',
   critical: 'bad',
   failed: 'bad',
   lost: 'bad',
+  invalid: 'bad',
 }
 
 /** Paints each word of a state (`ready, degraded`) by what it means; others stay as they are. */

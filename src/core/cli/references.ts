@@ -38,6 +38,22 @@ export function parseNumbered(text: string, poolFlag: string | undefined, kind: 
   return { pool, number: Number(name) }
 }
 
+/**
+ * Relationships by `3`, `DcsSnap3` or name, with or without `pool/`. Those with a pool name it for all.
+ *
+ * @throws LunarError `ERR_USAGE` when two pools are named, `ERR_BAD_NAME`
+ */
+export function parseRelationships(texts: readonly string[], poolFlag: string | undefined): { readonly pool: string | undefined; readonly names: string[] } {
+  const names: string[] = []
+  let pool = poolFlag
+  for (const text of texts) {
+    const found = parseReference(text, pool, 'relationship')
+    pool = found.pool
+    names.push(found.name)
+  }
+  return { pool, names }
+}
+
 /** A pool named as an argument or by `--pool`. @throws LunarError `ERR_USAGE` when both are given and differ */
 export function parsePool(argument: string | undefined, poolFlag: string | undefined): string | undefined {
   if (argument !== undefined && poolFlag !== undefined && argument !== poolFlag)

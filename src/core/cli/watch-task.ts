@@ -18,6 +18,7 @@ export async function watchTask(service: PoolService, task: number, progress: Pr
     }
   })()
   const [result, looked] = await Promise.allSettled([wait, look])
+  if (result.status === 'fulfilled') progress.update(result.value.data.done, result.value.data.total)
   progress.end()
   if (result.status === 'rejected') throw result.reason
   if (looked.status === 'rejected' && !signal.aborted && !ended.signal.aborted) throw looked.reason

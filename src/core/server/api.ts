@@ -111,6 +111,20 @@ export interface LunDetail extends LunSummary {
   readonly settings: Setting[]
   /** The tree of layers, outermost first. */
   readonly layers: string[]
+  /** It refuses to be written, trimmed, deleted and updated. */
+  readonly protected: boolean
+  /** In order of number. */
+  readonly relationships: LunRelationship[]
+}
+
+/** What a LUN is in a relationship. */
+export interface LunRelationship {
+  readonly number: number
+  readonly name: string | null
+  readonly role: 'source' | 'image'
+  /** The LUN on the other side. */
+  readonly other: string
+  readonly state: RelationshipState
 }
 
 export interface MapExtent {
@@ -322,9 +336,9 @@ export interface Verbs {
   'task.show': { params: { task: number }; result: TaskView }
   /** Resolves when the task has ended; `ERR_TASK_FAILED`, `ERR_TASK_STOPPED` when it did not end well. */
   'task.wait': { params: { task: number }; result: TaskView }
-  'task.pause': { params: { task: number }; result: TaskView }
-  'task.resume': { params: { task: number }; result: TaskView }
-  'task.stop': { params: { task: number }; result: TaskView }
+  'task.pause': { params: Change & { task: number }; result: TaskView }
+  'task.resume': { params: Change & { task: number }; result: TaskView }
+  'task.stop': { params: Change & { task: number }; result: TaskView }
   'lun.swap': { params: Change & { lun: string; with: string }; result: { a: LunSummary; b: LunSummary } }
   'lun.protect': { params: Change & { lun: string; protect: boolean }; result: LunSummary & { changed: boolean } }
   'snap.configure': {
@@ -344,10 +358,11 @@ export interface Verbs {
     result: (RelationshipView & { asOf: string; lost: ByteRange[]; changed: boolean })[]
   }
   'snap.disable': { params: Change & { relationships: string[] }; result: (RelationshipView & { complete: boolean; changed: boolean })[] }
-  'snap.start': { params: { relationship: string; kind: ProcessName }; result: RelationshipView & { task: number | null; changed: boolean } }
+  /** The task may have ended already; null only with `dryRun`. */
+  'snap.start': { params: Change & { relationship: string; kind: ProcessName }; result: RelationshipView & { task: number | null; changed: boolean } }
   /** Bytes done and left. */
-  'snap.stop': { params: { relationship: string; kind: ProcessName }; result: RelationshipView & { done: number; left: number; changed: boolean } }
-  'snap.setDelay': { params: { relationship: string; kind: ProcessName; delay: Delay }; result: RelationshipView & { delayMs: Delay; was: Delay } }
+  'snap.stop': { params: Change & { relationship: string; kind: ProcessName }; result: RelationshipView & { done: number; left: number; changed: boolean } }
+  'snap.setDelay': { params: Change & { relationship: string; kind: ProcessName; delay: Delay }; result: RelationshipView & { delayMs: Delay; was: Delay } }
   'metadata.check': { params: object; result: CheckView }
   /** A complete dump as text, one line a record. */
   'metadata.dump': { params: object; result: { text: string } }

@@ -63,7 +63,7 @@ export class LocalEngine implements Engine {
       processes,
       relationships,
       snaps: new SnapViews(pool, relationships, processes),
-      views: new Views(pool, luns, () => pool.metadata.report.lastWriteMs),
+      views: new Views(pool, luns, relationships, () => pool.metadata.report.lastWriteMs),
       options,
       warnings: openWarnings(pool, options),
     }

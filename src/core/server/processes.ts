@@ -20,7 +20,8 @@ export class Processes {
   private readonly running = new Map<number, RunningProcess>()
   private closing = false
   private looking: Promise<void> | undefined
-  private again = false
+  /** The look after the one under way. */
+  private again: Promise<void> | undefined
   private readonly idleWaiters: (() => void)[] = []
 
   constructor(
@@ -29,21 +30,31 @@ export class Processes {
     private readonly relationships: Relationships,
   ) {}
 
-  /** Starts what is due and not running. Several calls at once look once more, not several times. */
+  /**
+   * Starts what is due and not running: when it resolves, what was due when it was called has been started. Several calls during a look share
+   * one more, because that look may be past what has come up.
+   */
   look(): Promise<void> {
     if (this.closing || this.pool.options.readOnly) return Promise.resolve()
     if (this.looking) {
-      this.again = true
-      return this.looking
+      this.again ??= this.looking.then(
+        () => this.lookAgain(),
+        () => this.lookAgain(),
+      )
+      return this.again
     }
     this.looking = this.startDue().finally(() => {
       this.looking = undefined
-      if (this.again) {
-        this.again = false
-        void this.look().catch(() => undefined)
-      } else this.tellIdle()
+      this.tellIdle()
     })
     return this.looking
+  }
+
+  private lookAgain(): Promise<void> {
+    this.again = undefined
+    const looked = this.look()
+    this.tellIdle()
+    return looked
   }
 
   private async startDue(): Promise<void> {
@@ -140,13 +151,16 @@ export class Processes {
 
   // ---- pausing, resuming, stopping
 
-  /** Ends the process after the step in hand; it stays so until it is resumed. @throws LunarError `ERR_TASK_NOT_FOUND`, `ERR_USAGE` when it has ended */
-  async pause(number: number): Promise<TaskView> {
+  /** Ends the process after the step in hand; it stays so until it is resumed. @throws LunarError `ERR_TASK_NOT_FOUND`, `ERR_TASK_STATE` when it has ended */
+  async pause(number: number, dryRun = false): Promise<TaskView> {
+    if (dryRun) return this.expectState(number, 'pause', ['running', 'waiting', 'paused'])
     await this.running.get(number)?.interrupt('paused')
     return this.expectState(number, 'pause', ['paused'])
   }
 
-  async resume(number: number): Promise<TaskView> {
+  /** @throws LunarError `ERR_TASK_NOT_FOUND`, `ERR_TASK_STATE` when it has ended */
+  async resume(number: number, dryRun = false): Promise<TaskView> {
+    if (dryRun) return this.expectState(number, 'resume', ['running', 'waiting', 'paused'])
     const record = await this.recordOf(number)
     if (processStates[record.state] === 'paused') {
       const batch = new Batch()
@@ -157,9 +171,12 @@ export class Processes {
     return this.expectState(number, 'resume', ['running', 'waiting', 'done'])
   }
 
-  /** Ends a process of a relationship for good. @throws LunarError `ERR_TASK_STATE` for the pool's own processes, which can only be paused */
-  async stop(number: number): Promise<TaskView> {
-    const { kind, target } = await this.find(number)
+  /**
+   * Ends a process of a relationship for good.
+   * @throws LunarError `ERR_TASK_NOT_FOUND`, `ERR_TASK_STATE` when it has ended, and for the pool's own processes, which can only be paused
+   */
+  async stop(number: number, dryRun = false): Promise<TaskView> {
+    const { kind, target } = await this.expectState(number, 'stop', ['running', 'waiting', 'paused'])
     const relationship = this.relationships.all.find(({ label }) => label === target)
     if (kind === 'resync' || kind === 'reclaim' || !relationship) {
       throw new LunarError('ERR_TASK_STATE', `Cannot stop task ${number} (${kind} of ${target})`, {
@@ -167,8 +184,18 @@ export class Processes {
         fix: `lunar task pause ${number}`,
       })
     }
-    await this.stopOf(relationship, kind as ProcessName)
+    if (!dryRun) await this.stopOf(relationship, kind as ProcessName)
     return this.find(number)
+  }
+
+  /** What `stopOf` would say now. */
+  async wouldStop(relationship: Relationship, kind: ProcessName): Promise<{ done: number; left: number; changed: boolean }> {
+    const progress = this.runningOf(kind, relationship.number)?.progress() ?? (await this.interrupted(kind, relationship.number))?.record
+    return {
+      done: progress?.done ?? 0,
+      left: progress ? progress.total - progress.done : 0,
+      changed: kind === 'completeImage' ? relationship.isCompleting : relationship.update === kind,
+    }
   }
 
   /** Stops a process of a relationship. @returns bytes done, and left to do */
@@ -242,12 +269,23 @@ export class Processes {
   }
 
   get hasWork(): boolean {
-    return this.running.size > 0 || this.looking !== undefined
+    return this.running.size > 0 || this.looking !== undefined || this.again !== undefined
   }
 
   /** The number of the process of a kind that runs now, for the result of the command that caused it. */
   numberOf(kind: ProcessKind, target = 0): number | null {
     return this.runningOf(kind, target)?.number ?? null
+  }
+
+  /** The same, also when it is paused or has ended meanwhile: the last one of this kind. */
+  async latestOf(kind: ProcessKind, target: number): Promise<number | null> {
+    let latest = this.numberOf(kind, target)
+    if (latest !== null) return latest
+    for await (const { lo, value } of this.pool.metadata.range(hiOf('process'))) {
+      const record = decodeRecord(processRecord, value)
+      if (processKinds[record.kind] === kind && record.target === target) latest = lo
+    }
+    return latest
   }
 
   settled(signal?: AbortSignal): Promise<void> {
@@ -303,6 +341,7 @@ export class Processes {
   async close(): Promise<void> {
     this.closing = true
     await this.looking
+    await this.again
     await Promise.all([...this.running.values()].map(process => process.interrupt()))
   }
 }

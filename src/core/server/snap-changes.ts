@@ -1,4 +1,5 @@
 /** The verbs that change relationships. */
+import { LunarError } from '../base/errors.ts'
 import { PACE_ADAPTIVE } from '../../metadata/records.ts'
 import type { Params, Result } from './api.ts'
 import type { EngineParts } from './engine.ts'
@@ -49,37 +50,48 @@ export const snapChanges = {
     return disabled.map(({ relationship, ...rest }) => ({ ...snaps.view(relationship), ...rest }))
   },
 
-  'snap.start': async ({ relationships, snaps, processes }: EngineParts, { relationship: name, kind }: Params<'snap.start'>): Promise<Result<'snap.start'>> => {
+  'snap.start': async (
+    { relationships, snaps, processes }: EngineParts,
+    { relationship: name, kind, dryRun }: Params<'snap.start'>,
+  ): Promise<Result<'snap.start'>> => {
     const relationship = relationships.find(name)
-    const changed = kind === 'completeImage' ? await relationships.startComplete(relationship) : await relationships.startUpdate(relationship, kind)
+    const options = { dryRun: dryRun === true }
+    const changed =
+      kind === 'completeImage' ? await relationships.startComplete(relationship, options) : await relationships.startUpdate(relationship, kind, options)
+    if (dryRun) return { ...snaps.view(relationship), task: processes.numberOf(kind, relationship.number), changed }
     await processes.look()
-    return { ...snaps.view(relationship), task: processes.numberOf(kind, relationship.number), changed }
+    return { ...snaps.view(relationship), task: await processes.latestOf(kind, relationship.number), changed }
   },
 
-  'snap.stop': async ({ relationships, snaps, processes }: EngineParts, { relationship: name, kind }: Params<'snap.stop'>): Promise<Result<'snap.stop'>> => {
+  'snap.stop': async (
+    { relationships, snaps, processes }: EngineParts,
+    { relationship: name, kind, dryRun }: Params<'snap.stop'>,
+  ): Promise<Result<'snap.stop'>> => {
     const relationship = relationships.find(name)
-    const stopped = await processes.stopOf(relationship, kind)
+    const stopped = await (dryRun ? processes.wouldStop(relationship, kind) : processes.stopOf(relationship, kind))
     return { ...snaps.view(relationship), ...stopped }
   },
 
   'snap.setDelay': async (
     { relationships, snaps, processes }: EngineParts,
-    { relationship: name, kind, delay }: Params<'snap.setDelay'>,
+    { relationship: name, kind, delay, dryRun }: Params<'snap.setDelay'>,
   ): Promise<Result<'snap.setDelay'>> => {
     const relationship = relationships.find(name)
-    const was = await relationships.setDelay(relationship, kind, delay === 'adaptive' ? PACE_ADAPTIVE : delay)
-    processes.paceChanged(relationship, kind)
+    const was = await relationships.setDelay(relationship, kind, delay === 'adaptive' ? PACE_ADAPTIVE : delay, { dryRun: dryRun === true })
+    if (!dryRun) processes.paceChanged(relationship, kind)
     return { ...snaps.view(relationship), delayMs: delay, was: delayView(was) }
   },
 
-  'task.pause': ({ processes }: EngineParts, { task }: Params<'task.pause'>): Promise<Result<'task.pause'>> => processes.pause(task),
-  'task.resume': ({ processes }: EngineParts, { task }: Params<'task.resume'>): Promise<Result<'task.resume'>> => processes.resume(task),
-  'task.stop': ({ processes }: EngineParts, { task }: Params<'task.stop'>): Promise<Result<'task.stop'>> => processes.stop(task),
+  'task.pause': ({ processes }: EngineParts, { task, dryRun }: Params<'task.pause'>): Promise<Result<'task.pause'>> => processes.pause(task, dryRun === true),
+  'task.resume': ({ processes }: EngineParts, { task, dryRun }: Params<'task.resume'>): Promise<Result<'task.resume'>> =>
+    processes.resume(task, dryRun === true),
+  'task.stop': ({ processes }: EngineParts, { task, dryRun }: Params<'task.stop'>): Promise<Result<'task.stop'>> => processes.stop(task, dryRun === true),
 
   'lun.swap': async ({ luns, views }: EngineParts, { lun: name, with: other, dryRun }: Params<'lun.swap'>): Promise<Result<'lun.swap'>> => {
     const a = luns.find(name)
     const b = luns.find(other)
-    if (!dryRun && a !== b) await luns.swap(a, b)
+    if (a === b) throw new LunarError('ERR_USAGE', `Cannot swap LUN "${name}" with itself`, { fix: 'name two LUNs' })
+    if (!dryRun) await luns.swap(a, b)
     const summary = async (lun: typeof a): Promise<Result<'lun.swap'>['a']> => views.lunSummary(lun, (await views.lunHealth(lun)).health)
     return { a: await summary(a), b: await summary(b) }
   },

@@ -12,6 +12,8 @@ import type { Processes } from './processes.ts'
 const BLOCK_BYTES = 512
 /** Ranges listed in a status. */
 const LOST_MAX = 1000
+/** Maps that change while they are read are read again so often. */
+const MAP_TRIES_MAX = 8
 
 export const delayView = (ms: number): Delay => (ms === PACE_ADAPTIVE ? 'adaptive' : ms)
 const instant = (ms: number): string | null => (ms === 0 ? null : new Date(ms).toISOString())
@@ -109,7 +111,23 @@ export class SnapViews {
     }
   }
 
+  /** Both maps of one instant: they are read again while they change, and in the end with all chunks locked. */
   async maps(relationship: Relationship): Promise<RelationshipMaps> {
+    for (let tries = 0; tries < MAP_TRIES_MAX; tries++) {
+      const { maps } = relationship
+      const before = maps.map(({ changes }) => changes)
+      const read = await this.readMaps(relationship)
+      if (relationship.maps.every((map, i) => map === maps[i] && map.changes === before[i])) return read
+    }
+    const release = await relationship.lock({ from: 0, to: relationship.chunks.count }, 'shared')
+    try {
+      return await this.readMaps(relationship)
+    } finally {
+      release()
+    }
+  }
+
+  private async readMaps(relationship: Relationship): Promise<RelationshipMaps> {
     return {
       ...this.view(relationship),
       chunks: relationship.chunks.count,

@@ -10,12 +10,14 @@ import { sliceOf, storeOf } from '../lun/slice-map.ts'
 import type { Luns } from '../lun/luns.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
+import type { Relationships } from '../snapshot/relationships.ts'
 import type {
   DiskDetail,
   DiskSummary,
   EventView,
   Health,
   LunDetail,
+  LunRelationship,
   LunSummary,
   MapExtent,
   PoolDetail,
@@ -44,6 +46,7 @@ export class Views {
   constructor(
     private readonly pool: Pool,
     private readonly luns: Luns,
+    private readonly relationships: Relationships,
     private readonly lastWriteMs: () => number,
   ) {}
 
@@ -225,6 +228,8 @@ export class Views {
   lunSummary(lun: Lun, health: Health): LunSummary {
     const words = [health === 'healthy' ? 'ready' : health]
     if (lun.isIncomplete) words.push('incomplete')
+    words.push(...this.roleWords(lun))
+    if (lun.isProtected) words.push('protected')
     return {
       number: lun.number,
       name: lun.name,
@@ -237,6 +242,31 @@ export class Views {
       state: words.join(', '),
       created: time(lun.record.createdMs),
     }
+  }
+
+  /** `image of DcsSnap3`, `source of DcsSnap1`, `source of 2 relationships`; an invalid or mixed one says so. */
+  private roleWords(lun: Lun): string[] {
+    const words: string[] = []
+    const roles = this.roles(lun)
+    const image = roles.find(({ role }) => role === 'image')
+    if (image) words.push(`${image.state === 'invalid' ? 'invalid ' : ''}image of DcsSnap${image.number}`)
+    const sources = roles.filter(({ role }) => role === 'source')
+    if (sources.length > 0) words.push(`source of ${sources.length === 1 ? `DcsSnap${sources[0]!.number}` : `${sources.length} relationships`}`)
+    if (this.relationships.mixedBy(lun)) words.push('mixed')
+    return words
+  }
+
+  private roles(lun: Lun): LunRelationship[] {
+    return this.relationships.of(lun).map(relationship => {
+      const isSource = relationship.record.source === lun.number
+      return {
+        number: relationship.number,
+        name: relationship.record.name === '' ? null : relationship.record.name,
+        role: isSource ? 'source' : 'image',
+        other: (isSource ? this.relationships.image(relationship) : this.relationships.source(relationship)).name,
+        state: relationship.state,
+      }
+    })
   }
 
   async lunList(): Promise<LunSummary[]> {
@@ -256,7 +286,10 @@ export class Views {
       ldad: 'default',
       disks: [...(await this.usage(lun))].sort(([a], [b]) => a - b).map(([disk, used]) => ({ disk, used })),
       settings: [{ key: 'reserve', value: lun.isReserved, from: lun.isReserved ? 'lun' : 'default' }],
+      protected: lun.isProtected,
+      relationships: this.roles(lun),
       layers: [
+        ...(this.relationships.of(lun).length > 0 ? ['snapshot (copy on first write)'] : []),
         'write-back hold (64 MiB)',
         'thin map (1 MiB slices)',
         lun.stores.mirrored ? 'mirror (2 copies)' : 'no redundancy',

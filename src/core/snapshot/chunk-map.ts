@@ -16,7 +16,8 @@ export class ChunkMap {
   private pages = new Map<number, Uint8Array>()
   private readonly loading = new Map<number, Promise<void>>()
   private counted: number | undefined
-  private changes = 0
+  /** Grows with every chunk that becomes set or not: equal numbers, equal maps. */
+  changes = 0
 
   constructor(
     private readonly metadata: Metadata,

@@ -97,7 +97,7 @@ export class Relationship {
     return granted instanceof Promise ? granted.then(trimming) : trimming(granted)
   }
 
-  private get maps(): ChunkMap[] {
+  get maps(): readonly ChunkMap[] {
     return [this.migrated, this.delta, this.lost, this.frozen]
   }
 

@@ -100,8 +100,8 @@ export class Relationships {
       const record = decodeRecord(relationshipRecord, value)
       if ((record.flags & RELATIONSHIP_GONE) !== 0) relationships.gone.add(number)
       else relationships.byNumber.set(number, new Relationship(number, record, pool.metadata))
-      relationships.untidy.add(number)
     }
+    if (!relationships.readOnly) for (const number of [...relationships.gone, ...relationships.byNumber.keys()]) await relationships.noteOldMaps(number)
     relationships.wire()
     return relationships
   }
@@ -167,9 +167,11 @@ export class Relationships {
     return this.volume(relationship.record.image).lun
   }
 
-  /** Relationships that a LUN is the source or the image of. */
+  /** Relationships that a LUN is the source or the image of, in order of number. */
   of(lun: Lun): Relationship[] {
-    return this.all.filter(({ record }) => record.source === lun.number || record.image === lun.number)
+    const volume = this.volumes.get(lun.number)
+    if (!volume) return []
+    return [...volume.asSource, ...(volume.asImage ? [volume.asImage] : [])].sort((a, b) => a.number - b.number)
   }
 
   // ---- what the rest of the pool asks
@@ -200,7 +202,7 @@ export class Relationships {
 
   /** The relationship whose unfinished update left a volume of two instants. */
   mixedBy(lun: Lun): Relationship | undefined {
-    return this.all.find(({ isMixed, record }) => isMixed && (updateKinds[record.mixed] === 'sourceUpdate' ? record.source : record.image) === lun.number)
+    return this.of(lun).find(({ isMixed, record }) => isMixed && (updateKinds[record.mixed] === 'sourceUpdate' ? record.source : record.image) === lun.number)
   }
 
   /** @throws LunarError `ERR_IN_RELATIONSHIP` with the relationships */
@@ -497,7 +499,7 @@ export class Relationships {
       await this.commit(batch, () => {
         for (const one of undo) one()
       })
-      for (const { number } of relationships) this.untidy.add(number)
+      for (const { number } of relationships) await this.noteOldMaps(number)
     } finally {
       for (const volume of paused) volume.quiesce.resume()
     }
@@ -573,14 +575,14 @@ export class Relationships {
 
   // ---- processes
 
-  /** @throws LunarError `ERR_RELATIONSHIP_STATE` */
-  startComplete(relationship: Relationship): Promise<boolean> {
+  /** @returns whether it did not run yet. @throws LunarError `ERR_RELATIONSHIP_STATE` */
+  startComplete(relationship: Relationship, options: { readonly dryRun?: boolean } = {}): Promise<boolean> {
     return this.changing.run(async () => {
       if (!relationship.isEnabled) relationship.refuse('complete the image of', 'it is disabled', `lunar EnableSnap ${relationship.number}`)
       if (relationship.isInvalid)
         relationship.refuse('complete the image of', `it is invalid: ${relationship.record.reason}`, `lunar EnableNewSnap ${relationship.number}`)
       if (relationship.isCompleting) return false
-      await this.setFlags(relationship, { set: RELATIONSHIP_COMPLETING })
+      if (!options.dryRun) await this.setFlags(relationship, { set: RELATIONSHIP_COMPLETING })
       return true
     })
   }
@@ -601,7 +603,7 @@ export class Relationships {
   }
 
   /** The differences of this instant are frozen; from now on the volume reads as updated. @throws LunarError `ERR_RELATIONSHIP_STATE`, `ERR_BUSY` */
-  startUpdate(relationship: Relationship, kind: UpdateKind): Promise<boolean> {
+  startUpdate(relationship: Relationship, kind: UpdateKind, options: { readonly dryRun?: boolean } = {}): Promise<boolean> {
     return this.changing.run(async () => {
       const what = kind === 'sourceUpdate' ? 'update the source of' : 'update the image of'
       if (!relationship.isEnabled) relationship.refuse(what, 'it is disabled', `lunar EnableSnap ${relationship.number}`)
@@ -616,6 +618,7 @@ export class Relationships {
           why: `LUN "${target.name}" is protected`,
           fix: `lunar lun unprotect ${target.name}`,
         })
+      if (options.dryRun) return true
       const { deltaEra, nextEra } = relationship.record
       await this.atOneInstant([relationship], batch => {
         this.pool.event(batch, `relationship.${kind}`, relationship.label, 'started')
@@ -646,7 +649,7 @@ export class Relationships {
     const undo = relationship.change({ update: 0, frozenEra: 0, ...(over ? { mixed: 0, reason: '' } : {}) }, over ? { clear: RELATIONSHIP_MIXED } : {}, batch)
     this.pool.event(batch, `relationship.${kind}`, relationship.label, 'done')
     await this.commit(batch, undo)
-    this.untidy.add(relationship.number)
+    await this.noteOldMaps(relationship.number)
   }
 
   /**
@@ -680,7 +683,7 @@ export class Relationships {
       )
       this.pool.event(batch, 'relationship.mixed', relationship.label, `an update of "${volume.name}" ended before its end: ${reason}`)
       await this.commit(batch, undo)
-      this.untidy.add(relationship.number)
+      await this.noteOldMaps(relationship.number)
       return left
     })
   }
@@ -697,13 +700,13 @@ export class Relationships {
   }
 
   /** @returns what it was */
-  setDelay(relationship: Relationship, kind: ProcessName, delay: number): Promise<number> {
+  setDelay(relationship: Relationship, kind: ProcessName, delay: number, options: { readonly dryRun?: boolean } = {}): Promise<number> {
     return this.changing.run(async () => {
       if (delay !== PACE_ADAPTIVE && !(Number.isInteger(delay) && delay >= 0 && delay <= DELAY_MAX_MS))
         throw new LunarError('ERR_USAGE', `Cannot set a delay of ${delay}`, { why: `it is a whole number of milliseconds up to ${DELAY_MAX_MS}, or adaptive` })
       const field = delayFields[kind]
       const was = relationship.record[field]
-      if (was !== delay) await this.setFlags(relationship, {}, { [field]: delay })
+      if (was !== delay && !options.dryRun) await this.setFlags(relationship, {}, { [field]: delay })
       return was
     })
   }
@@ -741,6 +744,12 @@ export class Relationships {
   }
 
   // ---- old maps
+
+  /** Where nothing is to be tidied, no task has to run for it. */
+  private async noteOldMaps(number: number): Promise<void> {
+    const eras = this.byNumber.get(number)?.eras ?? new Set<number>()
+    if (this.gone.has(number) || (await dropEras(this.metadata, number, eras, 1, new Batch())) > 0) this.untidy.add(number)
+  }
 
   get needsTidying(): boolean {
     return this.untidy.size > 0

@@ -27,6 +27,8 @@ export const lunDetail = (name: string, size: number, more: Partial<LunDetail> =
   disks: [{ disk: 0, used: 2 * MIB }],
   settings: [{ key: 'on-full', value: 'stop', from: 'default' }],
   layers: ['lun', 'map'],
+  protected: false,
+  relationships: [],
   ...more,
 })
 

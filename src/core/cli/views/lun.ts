@@ -2,6 +2,7 @@ import type { LunDetail, LunSummary, MapExtent } from '../../server/api.ts'
 import type { Column } from '../columns.ts'
 import { line, section, type DetailView } from '../details.ts'
 import { settingsSection } from './pool.ts'
+import { lunRelationshipColumns } from './relationship.ts'
 
 export const lunColumns: readonly Column<LunSummary>[] = [
   { key: 'name', kind: 'text', get: row => row.name, about: 'name of the LUN' },
@@ -24,6 +25,7 @@ export const lunView = (lun: LunDetail): DetailView => ({
     line('size', lun.size, 'size'),
     line('raid', lun.raid),
     line('thin', lun.thin),
+    line('protected', lun.protected),
     line('bound', lun.bound, 'size'),
     line('used', lun.used, 'size'),
     line('lost', lun.lost, 'size'),
@@ -40,6 +42,7 @@ export const lunView = (lun: LunDetail): DetailView => ({
       { key: 'disk', kind: 'count', get: row => row.disk, about: 'number' },
       { key: 'used', kind: 'size', get: row => row.used, about: 'bytes of segments in use' },
     ]),
+    section('relationships', lun.relationships, lunRelationshipColumns),
     settingsSection(lun.settings),
   ],
 })
