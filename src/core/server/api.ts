@@ -377,6 +377,8 @@ export interface PoolService extends AsyncDisposable {
 /** How a command wants a pool. `view` reads metadata without a lock; `owner` changes things or reads user data. */
 export interface OpenOptions {
   readonly mode: 'view' | 'owner'
+  /** Files and folders to look for the pool's disks in; the registry when left out. */
+  readonly paths?: readonly string[]
   /** What the operator typed, for the lock record and the pool's history. */
   readonly command: string
   readonly readOnly?: boolean
