@@ -31,3 +31,4 @@ export type {
   Started,
   StartOptions,
 } from './library/relationships.ts'
+export * from './library/table2.ts'

@@ -109,7 +109,8 @@ export class Pool implements AsyncDisposable {
     this.relationships = new Relationships(asker, this.name)
   }
 
-  private get service(): PoolService {
+  /** @internal */
+  get service(): PoolService {
     return this.asker.service
   }
 

@@ -4,6 +4,7 @@ import type {
   Params,
   ProcessName,
   RelationshipConfig,
+  RelationshipHold,
   RelationshipMaps,
   RelationshipStatus,
   RelationshipSummary,
@@ -135,6 +136,11 @@ export class Relationship {
   async maps(options?: CallOptions): Promise<ActiveMaps> {
     const { migrated, delta, ...rest } = await this.asker.ask('snap.maps', { relationship: this.ref }, options)
     return { ...rest, migrated: fromBase64(migrated), delta: fromBase64(delta) }
+  }
+
+  /** Holds off unconfiguring, whoever asks for it, until what it gives is closed, or the pool is. */
+  hold(): Promise<RelationshipHold> {
+    return this.asker.service.holdRelationship(this.ref)
   }
 
   /** Starts a process; resolves at once unless `wait`. @throws LunarError `ERR_RELATIONSHIP_STATE`, `ERR_BUSY`, `ERR_POOL_FULL` */
