@@ -1,13 +1,13 @@
 /**
- * Builds dist/lunar.cjs (the program, one CommonJS file that the launcher can cache compiled) and, when src/index.ts
- * exists, dist/index.js with its types (the library).
+ * Builds dist/lunar.cjs (the program, one CommonJS file that the launcher can cache compiled), dist/index.js (the
+ * library) and dist/types (its declarations).
  */
-import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { writeDeclarations } from './declarations.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const dist = join(root, 'dist')
@@ -59,17 +59,5 @@ mkdirSync(dist, { recursive: true })
 rmSync(join(dist, '.cache'), { recursive: true, force: true })
 await bundleProgram('src/main.ts', 'lunar.cjs')
 
-if (existsSync(join(root, 'src', 'index.ts'))) {
-  await build({ ...common, entryPoints: ['src/index.ts'], format: 'esm', packages: 'external', outfile: join(dist, 'index.js') })
-  const config = {
-    extends: '../tsconfig.json',
-    compilerOptions: { noEmit: false, declaration: true, emitDeclarationOnly: true, rootDir: '../src', outDir: '.' },
-    files: ['../src/index.ts'],
-    include: [],
-  }
-  writeFileSync(join(dist, 'tsconfig.types.json'), JSON.stringify(config))
-  execFileSync(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', join(dist, 'tsconfig.types.json')], {
-    stdio: 'inherit',
-    cwd: root,
-  })
-}
+await build({ ...common, entryPoints: ['src/index.ts'], format: 'esm', packages: 'external', outfile: join(dist, 'index.js') })
+writeDeclarations(join(dist, 'types'))

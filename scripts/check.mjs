@@ -1,4 +1,4 @@
-/** `npm run check`: types, lint, format, dead code, import direction, manifest. Runs all of them, fails when one does. */
+/** `npm run check`: types, lint, format, dead code, import direction, manifest, reference of the library. Runs all of them, fails when one does. */
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { buildWhenStale, installDependencies, root } from './setup.mjs'
@@ -12,6 +12,7 @@ const checks = [
   { name: 'dead code', args: [tool('knip', 'bin', 'knip.js'), '--no-progress'] },
   { name: 'import direction', args: [tool('vitest', 'vitest.mjs'), 'run', 'test/tidy.test.ts'] },
   { name: 'manifest', before: buildWhenStale, args: [join(root, 'scripts', 'manifest.mjs'), '--check'] },
+  { name: 'library reference', before: buildWhenStale, args: [join(root, 'scripts', 'api-doc.mjs'), '--check'] },
 ]
 
 let passed = 0

@@ -39,8 +39,8 @@ function sameVersions(installedLock) {
 
 /** Builds when dist is missing or something it is made of is newer. */
 export function buildWhenStale() {
-  const bundle = join(root, 'dist', 'lunar.cjs')
-  if (existsSync(bundle) && existsSync(join(root, 'oclif.manifest.json')) && newest() <= statSync(bundle).mtimeMs) return
+  const built = [join('dist', 'lunar.cjs'), join('dist', 'index.js'), join('dist', 'types', 'index.d.ts'), 'oclif.manifest.json'].map(file => join(root, file))
+  if (built.every(file => existsSync(file)) && newest() <= statSync(built[0]).mtimeMs) return
   say('building')
   runNode(['scripts/build.mjs'])
   runNode(['scripts/manifest.mjs'])
@@ -49,7 +49,13 @@ export function buildWhenStale() {
 function newest() {
   const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).map(file => join(root, 'src', file))
   return Math.max(
-    ...[...sources, join(root, 'package.json'), join(root, 'package-lock.json'), join(root, 'scripts', 'build.mjs')].map(file => statSync(file).mtimeMs),
+    ...[
+      ...sources,
+      join(root, 'package.json'),
+      join(root, 'package-lock.json'),
+      join(root, 'scripts', 'build.mjs'),
+      join(root, 'scripts', 'declarations.mjs'),
+    ].map(file => statSync(file).mtimeMs),
   )
 }
 

@@ -15,7 +15,7 @@ const layers: readonly (readonly string[])[] = [
   ['core/lun'],
   ['core/snapshot'],
   ['core/server'],
-  ['core/cli'],
+  ['core/cli', 'library'],
   ['commands'],
 ]
 /** Files directly in src/ put rooms together: the program (main.ts) and the library (index.ts). */

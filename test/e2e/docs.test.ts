@@ -14,7 +14,7 @@ const allPages = [
   ...pages,
   'CONTRIBUTING.md',
   'CHANGELOG.md',
-  ...readdirSync(join(root, 'docs')).flatMap(name => (name.endsWith('.md') ? [join('docs', name)] : [])),
+  ...['docs', join('docs', 'api')].flatMap(folder => readdirSync(join(root, folder)).flatMap(name => (name.endsWith('.md') ? [join(folder, name)] : []))),
 ]
 
 /** The blocks marked `sh`; those marked `sh no-run` are only for reading. */

@@ -15,9 +15,9 @@ import {
   verifyFlag,
   yesFlag,
 } from '../../core/cli/flags.ts'
-import { fillLun, planImport } from '../../core/cli/lun-import.ts'
 import { parseReference } from '../../core/cli/references.ts'
 import { describeTransfer } from '../../core/cli/transfer-text.ts'
+import { fillLun, planImport } from '../../core/server/lun-import.ts'
 
 export default class LunImport extends LunarCommand {
   static override summary = 'Copy a file, a block device or a pipe into a LUN, which is created when it is missing'

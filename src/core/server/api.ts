@@ -380,18 +380,30 @@ export interface Reply<T> {
   readonly warnings: readonly string[]
 }
 
+/** Something uses a relationship: it is not unconfigured before this is closed, or its process has gone. */
+export interface RelationshipHold {
+  /** The number of the relationship. */
+  readonly number: number
+  /** Closing twice is harmless. */
+  close(): Promise<void>
+}
+
 /** A pool that can be asked: in this process, or in its owner over the control socket. Commands never care which. */
 export interface PoolService extends AsyncDisposable {
   readonly pool: string
   call<V extends Verb>(verb: V, params: Params<V>, signal?: AbortSignal): Promise<Reply<Result<V>>>
   /** The LUN as a block device, for user data; closing it does not close the service. */
   openLun(name: string, options?: { readOnly?: boolean; incomplete?: boolean; mixed?: boolean }): Promise<BlockDevice>
+  /** Holds off unconfiguring, whoever asks for it. @throws LunarError `ERR_RELATIONSHIP_NOT_FOUND` */
+  holdRelationship(name: string): Promise<RelationshipHold>
   close(): Promise<void>
 }
 
 /** How a command wants a pool. `view` reads metadata without a lock; `owner` changes things or reads user data. */
 export interface OpenOptions {
   readonly mode: 'view' | 'owner'
+  /** Files and folders to look for the pool's disks in; the registry when left out. */
+  readonly paths?: readonly string[]
   /** What the operator typed, for the lock record and the pool's history. */
   readonly command: string
   readonly readOnly?: boolean

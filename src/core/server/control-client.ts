@@ -2,6 +2,7 @@
 import { Agent, request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http'
 import { basename, dirname, isAbsolute } from 'node:path'
 import { statSync } from 'node:fs'
+import { deferred } from '../base/deferred.ts'
 import { errnoOf, isCode, LunarError } from '../base/errors.ts'
 import type { Params, Reply, Result, Verb } from './api.ts'
 import { bodyLength, readBody, readText } from './http-body.ts'
@@ -39,6 +40,7 @@ export class ControlClient {
   private answer!: Hello
   /** Ends requests that have no signal of their own. */
   private readonly stop: AbortSignal | undefined
+  private readonly end = deferred()
 
   private constructor(
     readonly socket: string,
@@ -70,6 +72,11 @@ export class ControlClient {
 
   get hello(): Hello {
     return this.answer
+  }
+
+  /** Resolves when the owner goes away or has died; not when this end closes. */
+  get ended(): Promise<void> {
+    return this.end.promise
   }
 
   /** The owner died or was cut off: what it had acknowledged and not flushed may be gone. */
@@ -152,7 +159,10 @@ export class ControlClient {
       })
       stream.on('error', reject)
       stream.on('close', () => {
-        if (this.state === 'open') this.state = 'lost'
+        if (this.state === 'open') {
+          this.state = 'lost'
+          this.end.resolve()
+        }
         reject(new Moved())
       })
     })
@@ -161,6 +171,7 @@ export class ControlClient {
   /** The owner goes away: what runs is waited for, nothing new is begun here. */
   private leave(): void {
     this.state = 'moved'
+    this.end.resolve()
     this.closeWhenLeft()
   }
 

@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { deferred, type Deferred } from '../base/deferred.ts'
 import { LunarError } from '../base/errors.ts'
 import type { BlockDevice } from '../block/device.ts'
-import type { Params, Reply, Verb } from './api.ts'
+import type { Params, RelationshipHold, Reply, Verb } from './api.ts'
 import { bindSocket } from './control-socket.ts'
 import { DataBuffers } from './data-buffers.ts'
 import { serveData } from './data-plane.ts'
@@ -30,6 +30,7 @@ export interface ControlHandler {
   readonly hello: Pick<Hello, 'poolId' | 'poolName' | 'instance' | 'readOnly'>
   call(verb: Verb, params: Params<Verb>, session: Session, signal: AbortSignal): Promise<Reply<unknown>>
   openLun(name: string, options: LunOptions): Promise<BlockDevice>
+  holdRelationship(name: string): Promise<RelationshipHold>
   /** A client came or went, or a request ended. */
   changed(): void
   /** Something went wrong where nobody waits for it: closing what a client left open. */
@@ -148,6 +149,8 @@ export class ControlServer {
     if (area === 'luns' && /^\d{1,9}$/.test(first)) {
       return session.run(() => serveData(session, Number(first), second, new URLSearchParams(query), request, response, this.buffers))
     }
+    if (area === 'relationships' && first === 'hold') return session.run(() => this.holdRelationship(session, request, response))
+    if (area === 'relationships' && first === 'release') return session.run(() => this.releaseRelationship(session, request, response))
     throw unknown(path)
   }
 
@@ -205,6 +208,19 @@ export class ControlServer {
     })
     const { size, blockSize } = device
     sendJson(response, 200, { handle: await session.add(body.name, device), size, blockSize })
+  }
+
+  private async holdRelationship(session: Session, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { name } = await readJson(request)
+    if (typeof name !== 'string') throw new LunarError('ERR_USAGE', 'Cannot open a handle of a relationship', { why: 'no name is given' })
+    const hold = await this.handler.holdRelationship(name)
+    sendJson(response, 200, { handle: await session.keep(hold), number: hold.number })
+  }
+
+  private async releaseRelationship(session: Session, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { handle } = await readJson(request)
+    await session.release(Number(handle))
+    sendJson(response, 200, {})
   }
 }
 

@@ -1,7 +1,7 @@
 /** What the front door asks of the engine, and the engine of the front door. */
 import type { Label } from '../../metadata/label.ts'
 import type { BlockDevice, Disk } from '../block/device.ts'
-import type { DiskSpec, Params, Reply, Result, Verb } from './api.ts'
+import type { DiskSpec, Params, RelationshipHold, Reply, Result, Verb } from './api.ts'
 
 /** A disk that was opened and whose label was read; locked for an owner. */
 export interface FoundDisk {
@@ -58,6 +58,8 @@ export interface Engine {
   readonly poolId: string
   call<V extends Verb>(verb: V, params: Params<V>, signal?: AbortSignal): Promise<Reply<Result<V>>>
   openLun(name: string, options?: LunOptions): Promise<BlockDevice>
+  /** @throws LunarError `ERR_RELATIONSHIP_NOT_FOUND` */
+  holdRelationship(name: string): Promise<RelationshipHold>
   /** Background processes that are not done. */
   hasWork(): boolean
   /** Resolves when `hasWork()` turns false, or the signal aborts. */

@@ -9,7 +9,7 @@ import { Luns } from '../lun/luns.ts'
 import { OpenLun } from '../lun/open-lun.ts'
 import { createPoolOn, wipeDisks } from '../pool/format.ts'
 import { Pool } from '../pool/pool.ts'
-import type { Params, Reply, Result, Verb } from './api.ts'
+import type { Params, RelationshipHold, Reply, Result, Verb } from './api.ts'
 import { Relationships } from '../snapshot/relationships.ts'
 import { changes } from './changes.ts'
 import { snapChanges } from './snap-changes.ts'
@@ -111,6 +111,22 @@ export class LocalEngine implements Engine {
     } catch (error) {
       return Promise.reject(error as Error)
     }
+  }
+
+  /** @throws LunarError `ERR_RELATIONSHIP_NOT_FOUND` */
+  holdRelationship(name: string): Promise<RelationshipHold> {
+    return new Promise(resolve => {
+      const { relationships } = this.parts
+      const relationship = relationships.find(name)
+      const release = relationships.hold(relationship)
+      resolve({
+        number: relationship.number,
+        close: () => {
+          release()
+          return Promise.resolve()
+        },
+      })
+    })
   }
 
   hasWork(): boolean {

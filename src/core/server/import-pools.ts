@@ -23,7 +23,7 @@ export type ImportedPool = PoolSummary & { paths: string[]; missing: number; pro
 
 /** Finds pools by the labels in files and folders and remembers where they are. One that cannot be opened is told, not remembered. */
 export async function importPools(params: ImportParams): Promise<Reply<ImportedPool[]>> {
-  const scanned = await scan(params)
+  const scanned = await scan(params.paths, params.name)
   const rows: ImportedPool[] = []
   const warnings: string[] = []
   for (const pool of scanned) {
@@ -43,12 +43,12 @@ interface Candidate extends Pick<ScannedPool, 'id' | 'name' | 'missing' | 'probl
   readonly known: KnownPool
 }
 
-async function scan(params: ImportParams): Promise<Candidate[]> {
+async function scan(paths: readonly string[], name: string | undefined): Promise<Candidate[]> {
   await using open = new ResourceStack()
-  const pools = await scanPaths(params.paths, open)
-  const wanted = params.name === undefined ? pools : pools.filter(pool => pool.name === params.name || pool.id === params.name)
+  const pools = await scanPaths(paths, open)
+  const wanted = name === undefined ? pools : pools.filter(pool => pool.name === name || pool.id === name)
   if (wanted.length === 0) {
-    throw new LunarError('ERR_POOL_NOT_FOUND', `Cannot find pool ${params.name ?? ''} in ${params.paths.join(', ')}`, {
+    throw new LunarError('ERR_POOL_NOT_FOUND', `Cannot find pool ${name ?? ''} in ${paths.join(', ')}`, {
       why: `found: ${pools.map(pool => pool.name).join(', ')}`,
     })
   }
@@ -57,6 +57,24 @@ async function scan(params: ImportParams): Promise<Candidate[]> {
     const known = { id, name, disks: [...disks.map(({ disk, label }) => ({ path: disk.name, id: label.diskId })), ...away] }
     return { id, name, missing, problem, unreadable, known, paths: disks.map(({ disk }) => disk.name) }
   })
+}
+
+/**
+ * The one pool whose disks are among `paths`, as the registry would know it; changes nothing.
+ *
+ * @throws LunarError `ERR_POOL_NOT_FOUND`, `ERR_POOL_AMBIGUOUS` when there are several, `ERR_DUPLICATE_DISK` when the
+ * pool is known at other paths too
+ */
+export async function findPoolAt(paths: readonly string[], name: string | undefined): Promise<KnownPool> {
+  const [pool, another] = await scan(paths, name)
+  if (!pool || another) {
+    throw new LunarError('ERR_POOL_AMBIGUOUS', `Cannot tell which pool in ${paths.join(', ')} is meant`, {
+      why: `found: ${[pool, another].map(found => `${found?.name} (${found?.id})`).join(', ')}`,
+    })
+  }
+  if (pool.problem) throw pool.problem
+  await requireNoOther(pool, new Registry().get(pool.id))
+  return pool.known
 }
 
 async function importOne(pool: Candidate, params: ImportParams, warnings: string[]): Promise<ImportedPool> {

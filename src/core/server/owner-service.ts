@@ -1,12 +1,13 @@
-import { LunarError } from '../base/errors.ts'
+import { isCode, LunarError } from '../base/errors.ts'
 import { ResourceStack } from '../base/resources.ts'
 import type { BlockDevice } from '../block/device.ts'
-import type { OpenOptions, Params, PoolService, Reply, Result, Verb } from './api.ts'
+import type { OpenOptions, Params, PoolService, RelationshipHold, Reply, Result, Verb } from './api.ts'
 import { acquire, type Acquired } from './acquire.ts'
 import type { Engine, LunOptions } from './engine-types.ts'
 import { NextOwner } from './handover.ts'
 import type { Owner } from './owner.ts'
 import type { KnownPool } from './registry.ts'
+import { holdRemotely } from './remote-hold.ts'
 import { RemoteLun, SteadyLun } from './remote-lun.ts'
 import { withAbsolutePaths } from './verbs.ts'
 import { Moved } from './wire.ts'
@@ -14,10 +15,18 @@ import { Moved } from './wire.ts'
 /** How long a command lets background work go on before an owner in the background takes over, in milliseconds. */
 const FINISH_INLINE = 300
 
+/** A relationship that a user of the service holds, and the owner that knows it. */
+interface Held {
+  readonly number: number
+  at: Acquired
+  hold: RelationshipHold | undefined
+}
+
 /** The pool by way of its owner, whichever process that is at the moment: commands never care which. */
 export class OwnerService implements PoolService {
   private closing: Promise<void> | undefined
   private closeFully = false
+  private readonly held = new Set<Held>()
   private release: (() => void) | undefined
 
   private constructor(
@@ -62,28 +71,74 @@ export class OwnerService implements PoolService {
     })
   }
 
+  async holdRelationship(name: string): Promise<RelationshipHold> {
+    const held = await this.steady(async at => ({ at, ...(await holdAt(at, name)) }))
+    this.held.add(held)
+    await this.steady(now => this.holdAll(now)) // the owner may have changed in between
+    const close = async (): Promise<void> => {
+      if (this.held.delete(held)) await held.hold?.close()
+    }
+    return { number: held.number, close }
+  }
+
+  /** What is held is held at a new owner too. One that was unconfigured while nobody owned the pool is gone. */
+  private async holdAll(at: Acquired): Promise<void> {
+    for (const held of this.held) {
+      if (held.at === at) continue
+      held.hold = undefined
+      try {
+        held.hold = (await holdAt(at, `DcsSnap${held.number}`)).hold
+      } catch (error) {
+        if (!isCode(error, 'ERR_RELATIONSHIP_NOT_FOUND')) throw error
+      }
+      held.at = at
+    }
+  }
+
+  /** The owner went away: whoever holds something does not wait for the next call to look for the next one. */
+  private async follow(left: Acquired): Promise<void> {
+    const current = await this.current.catch(() => undefined)
+    if (current !== left || this.closing || this.held.size === 0) return
+    this.current = this.again()
+    this.current.catch(() => undefined) // whoever calls next has its error
+  }
+
   /** Runs the task at the owner; when that leaves in good order, at whoever owns the pool next. */
   private async steady<T>(task: (acquired: Acquired) => Promise<T>): Promise<T> {
     for (;;) {
-      if (this.closing) throw new LunarError('ERR_FAILED', `Cannot use pool ${this.pool}`, { why: 'it was closed' })
+      if (this.closing) throw this.closedError()
       const tried = this.current
       try {
         return await task(await tried)
       } catch (error) {
-        if (!(error instanceof Moved)) throw error
+        const moved = error instanceof Moved
+        // Closing cut the call off: nobody shall own the pool for it once more.
+        if (this.closing && (moved || isCode(error, 'ERR_SERVER_UNREACHABLE'))) throw this.closedError()
+        if (!moved) throw error
         if (this.current === tried) this.current = this.again()
       }
     }
   }
 
+  private closedError(): LunarError {
+    return new LunarError('ERR_FAILED', `Cannot use pool ${this.pool}`, { why: 'it was closed' })
+  }
+
   private async again(): Promise<Acquired> {
     const acquired = await acquire(this.known, this.options)
     this.use(acquired)
+    try {
+      await this.holdAll(acquired)
+    } catch (error) {
+      if (acquired.kind === 'client') acquired.client.close()
+      throw error
+    }
     return acquired
   }
 
   private use(acquired: Acquired): void {
     if (acquired.kind === 'owner') this.release = acquired.owner.use()
+    else void acquired.client.ended.then(() => this.follow(acquired))
   }
 
   /** What is left to do in the background goes on: a moment here, then in a process of its own. */
@@ -100,12 +155,23 @@ export class OwnerService implements PoolService {
     const acquired = await this.current.catch(() => undefined) // whoever called last has its error
     if (!acquired) return
     if (acquired.kind === 'client') {
+      // Its session ends a moment later at the owner; what it held is free when this resolves.
+      await Promise.all(
+        [...this.held].map(async ({ hold }) => {
+          await hold?.close()
+        }),
+      )
       acquired.client.close()
       return
     }
     this.release?.()
     await leaveOwner(acquired.owner, this.options, this.closeFully)
   }
+}
+
+async function holdAt(at: Acquired, name: string): Promise<{ number: number; hold: RelationshipHold }> {
+  const hold = at.kind === 'owner' ? await at.owner.holdRelationship(name) : await holdRemotely(at.client, name)
+  return { number: hold.number, hold }
 }
 
 /** Ends the ownership of this process; with work left, another one takes it over without an unlocked moment. */

@@ -10,7 +10,7 @@ import { isCode, LunarError } from '../base/errors.ts'
 import { ResourceStack } from '../base/resources.ts'
 import type { BlockDevice } from '../block/device.ts'
 import type { FileDisk } from '../block/file.ts'
-import type { LockView, Params, PoolStatus, Reply, Result, Verb } from './api.ts'
+import type { LockView, Params, PoolStatus, RelationshipHold, Reply, Result, Verb } from './api.ts'
 import type { ControlServer } from './control-server.ts'
 import { makeDisk, requireDistinct, requireOther } from './disk-maker.ts'
 import { engineModule } from './engine-module.ts'
@@ -101,6 +101,7 @@ export class Owner {
       hello: { poolId, poolName, instance, readOnly },
       call: (verb, params, session, signal) => this.call(verb, params, signal, session),
       openLun: (name, options) => this.openLun(name, options),
+      holdRelationship: name => this.holdRelationship(name),
       changed: () => this.onChange?.(),
       failed: error => this.problems.push(error),
     })
@@ -159,6 +160,10 @@ export class Owner {
 
   async openLun(name: string, options: LunOptions = {}): Promise<BlockDevice> {
     return (await this.engine).openLun(name, { user: describeRecord(this.record), ...options })
+  }
+
+  async holdRelationship(name: string): Promise<RelationshipHold> {
+    return (await this.engine).holdRelationship(name)
   }
 
   /** Counts those in this process who use the pool, so that `pool.close` knows. */

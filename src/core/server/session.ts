@@ -1,15 +1,17 @@
 import type { ServerResponse } from 'node:http'
 import { LunarError } from '../base/errors.ts'
 import type { BlockDevice } from '../block/device.ts'
+import type { RelationshipHold } from './api.ts'
 import type { SessionRequest } from './wire.ts'
 
-/** Devices that one client may have open, requests it may have running. */
+/** Devices, and relationships, that one client may have open. */
 const HANDLES_MAX = 256
 
 /** One client of an owner, for as long as its first connection lives. What it opened is closed when it goes. */
 export class Session {
   readonly id = crypto.randomUUID()
   private readonly devices = new Map<number, { name: string; device: BlockDevice; users: number; closing: boolean }>()
+  private readonly holds = new Map<number, RelationshipHold>()
   private readonly running = new Set<AbortController>()
   private nextHandle = 1
   private gone = false
@@ -19,9 +21,9 @@ export class Session {
     readonly stream: ServerResponse,
   ) {}
 
-  /** Anything the client is in the middle of: a request, or a LUN that it has open. */
+  /** Anything the client is in the middle of: a request, or a LUN or relationship that it has open. */
   get busy(): boolean {
-    return this.running.size > 0 || this.devices.size > 0
+    return this.running.size > 0 || this.devices.size > 0 || this.holds.size > 0
   }
 
   /** The client, for messages. */
@@ -31,8 +33,9 @@ export class Session {
 
   /** For messages about who is in the way. */
   describe(): string {
-    const luns = [...new Set([...this.devices.values()].map(({ name }) => name))]
-    return `${this.who}${luns.length > 0 ? `, which has ${luns.join(', ')} open` : ''}`
+    const held = [...this.holds.values()].map(({ number }) => `relationship ${number}`)
+    const open = [...new Set([...[...this.devices.values()].map(({ name }) => name), ...held])]
+    return `${this.who}${open.length > 0 ? `, which has ${open.join(', ')} open` : ''}`
   }
 
   /** Runs a request; its signal aborts when the client goes or `abort` says so. */
@@ -48,13 +51,30 @@ export class Session {
   }
 
   async add(name: string, device: BlockDevice): Promise<number> {
-    if (this.gone || this.devices.size >= HANDLES_MAX) {
-      await device.close()
-      throw this.gone ? goneError() : new LunarError('ERR_HOST_LIMIT', `Cannot open LUN ${name}`, { why: `one client may have ${HANDLES_MAX} devices open` })
-    }
+    await this.requireRoom(this.devices, device, `LUN ${name}`)
     const handle = this.nextHandle++
     this.devices.set(handle, { name, device, users: 0, closing: false })
     return handle
+  }
+
+  /** Keeps a relationship from being unconfigured until the client releases it or goes. */
+  async keep(hold: RelationshipHold): Promise<number> {
+    await this.requireRoom(this.holds, hold, `a handle of relationship ${hold.number}`)
+    const handle = this.nextHandle++
+    this.holds.set(handle, hold)
+    return handle
+  }
+
+  async release(handle: number): Promise<void> {
+    const hold = this.holds.get(handle)
+    this.holds.delete(handle)
+    await hold?.close()
+  }
+
+  private async requireRoom(among: ReadonlyMap<number, unknown>, opened: { close(): Promise<void> }, what: string): Promise<void> {
+    if (!this.gone && among.size < HANDLES_MAX) return
+    await opened.close()
+    throw this.gone ? goneError() : new LunarError('ERR_HOST_LIMIT', `Cannot open ${what}`, { why: `one client may have ${HANDLES_MAX} open` })
   }
 
   /** Uses an open device; it is not closed below the request. */
@@ -90,7 +110,7 @@ export class Session {
     this.gone = true
     for (const controller of this.running) controller.abort(goneError())
     this.stream.destroy()
-    await Promise.all([...this.devices.keys()].map(handle => this.closeDevice(handle)))
+    await Promise.all([...[...this.devices.keys()].map(handle => this.closeDevice(handle)), ...[...this.holds.keys()].map(handle => this.release(handle))])
   }
 }
 

@@ -3,7 +3,7 @@ import type { LockRecord } from '../../metadata/lock-record.ts'
 import { isCode, LunarError } from '../base/errors.ts'
 import { ResourceStack } from '../base/resources.ts'
 import type { BlockDevice } from '../block/device.ts'
-import type { LockView, OpenOptions, Params, PoolService, PoolStatus, Reply, Result, Verb } from './api.ts'
+import type { LockView, OpenOptions, Params, PoolService, PoolStatus, RelationshipHold, Reply, Result, Verb } from './api.ts'
 import { askRecord } from './acquire.ts'
 import { engineModule } from './engine-module.ts'
 import type { DiskOpener, Engine, FoundDisk } from './engine-types.ts'
@@ -62,6 +62,12 @@ export class ViewService implements PoolService {
       new LunarError('ERR_READ_ONLY', `Cannot open LUN ${name}`, {
         why: 'user data is served by the owner of the pool; this one was opened to look at its metadata',
       }),
+    )
+  }
+
+  holdRelationship(name: string): Promise<RelationshipHold> {
+    return Promise.reject(
+      new LunarError('ERR_READ_ONLY', `Cannot open a handle of relationship ${name}`, { why: 'the pool was opened to look at its metadata' }),
     )
   }
 

@@ -25,6 +25,8 @@ type MapName = 'migrated' | 'delta' | 'lost' | 'frozen'
 /** A configured relationship: its record, its chunk maps, and the locks on its chunks. */
 export class Relationship {
   readonly locks = new ChunkLocks()
+  /** Handles that are open on it: while there are any it is not unconfigured. */
+  holders = 0
   chunks: Chunking
   migrated!: ChunkMap
   delta!: ChunkMap

@@ -312,10 +312,21 @@ export class Relationships {
     for (const lun of [source, image]) if (lun.isIncomplete) throw new LunarError('ERR_INCOMPLETE', `Cannot use LUN "${lun.name}" in a relationship`)
   }
 
-  /** @throws LunarError `ERR_RELATIONSHIP_STATE` when it is in use */
+  /** Holds off unconfiguring. @returns what ends that; calling it twice is harmless */
+  hold(relationship: Relationship): () => void {
+    let open = true
+    relationship.holders++
+    return () => {
+      if (open) relationship.holders--
+      open = false
+    }
+  }
+
+  /** @throws LunarError `ERR_RELATIONSHIP_STATE` when it is in use, `ERR_BUSY` while handles are open on it */
   unconfigure(relationship: Relationship, options: { readonly dryRun?: boolean } = {}): Promise<void> {
     return this.changing.run(async () => {
       if (relationship.isEnabled) relationship.refuse('unconfigure', 'it is enabled', `lunar DisableSnap ${relationship.number}`)
+      this.checkNotHeld(relationship)
       const image = this.image(relationship)
       const partial = relationship.isUsed && !relationship.isComplete
       if (partial) this.checkNoDependants(relationship, 'unconfigure')
@@ -331,6 +342,14 @@ export class Relationships {
       this.gone.add(relationship.number)
       this.untidy.add(relationship.number)
       this.wire()
+    })
+  }
+
+  private checkNotHeld({ label, holders }: Relationship): void {
+    if (holders === 0) return
+    throw new LunarError('ERR_BUSY', `Cannot unconfigure ${label}`, {
+      why: holders === 1 ? 'a program has a handle of it open' : `programs have ${holders} handles of it open`,
+      fix: 'close the handles (DcsPITDeviceCloseHandle), or end the programs',
     })
   }
 

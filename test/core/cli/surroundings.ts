@@ -138,6 +138,7 @@ export class Stage {
         return { generation: 7, data: await answer(params, signal), warnings: this.options.warnings ?? [] }
       },
       openLun: this.options.openLun ?? (() => Promise.reject(new Error('the test has no LUN'))),
+      holdRelationship: () => Promise.reject(new Error('the test has no relationship')),
       close,
       [Symbol.asyncDispose]: close,
     }

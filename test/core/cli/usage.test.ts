@@ -64,7 +64,7 @@ test('says what a size may be, in the words of the flag', async () => {
 })
 
 test('a missing argument is never read from stdin', async () => {
-  const outcome = await lunar(['lun', 'show'])
+  const outcome = await lunar(['lun', 'map'])
   expect(outcome.status).toBe(2)
   expect(outcome.err).toContain('lun: the LUN')
 })

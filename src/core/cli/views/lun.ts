@@ -1,4 +1,6 @@
+import type { Partition } from '../../lun/partitions.ts'
 import type { LunDetail, LunSummary, MapExtent } from '../../server/api.ts'
+import { formatVolumeId } from '../../server/volume-id.ts'
 import type { Column } from '../columns.ts'
 import { line, section, type DetailView } from '../details.ts'
 import { settingsSection } from './pool.ts'
@@ -15,9 +17,32 @@ export const lunColumns: readonly Column<LunSummary>[] = [
   { key: 'created', kind: 'text', get: row => row.created, about: 'when the LUN was made', extra: true },
   { key: 'number', kind: 'count', get: row => row.number, about: 'number of the LUN', extra: true },
   { key: 'id', kind: 'text', get: row => row.id, about: 'UUID of the LUN', extra: true },
+  { key: 'volume-id', kind: 'text', get: row => formatVolumeId({ lun: row.id, partition: 0 }), about: 'id of the volume for DcsPM functions', extra: true },
 ]
 
-export const lunView = (lun: LunDetail): DetailView => ({
+/** A LUN, or a partition inside of it, as its volume id means it. */
+export interface VolumeDetail extends LunDetail {
+  readonly volumeId: string
+  readonly partition: Partition | null
+}
+
+export function volumeView(volume: VolumeDetail): DetailView {
+  const view = lunView(volume)
+  const { partition } = volume
+  const inside = partition
+    ? [
+        line('partition', partition.number, 'count'),
+        line('partition table', partition.table),
+        line('partition type', partition.type),
+        line('partition name', partition.name),
+        line('partition offset', partition.offset, 'size'),
+        line('partition length', partition.length, 'size'),
+      ]
+    : []
+  return { ...view, details: [...view.details, line('volume id', volume.volumeId), ...inside] }
+}
+
+const lunView = (lun: LunDetail): DetailView => ({
   details: [
     line('name', lun.name),
     line('state', lun.state, 'state'),

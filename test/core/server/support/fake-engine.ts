@@ -223,6 +223,7 @@ async function open(disks: readonly FoundDisk[], options: EngineOptions, hooks: 
       if (!lun) throw new LunarError('ERR_LUN_NOT_FOUND', `Cannot find LUN ${name}`)
       return Promise.resolve<BlockDevice>(new Region(first.disk, lun.at, lun.size, lunOptions?.readOnly ?? false))
     },
+    holdRelationship: name => Promise.reject(new LunarError('ERR_RELATIONSHIP_NOT_FOUND', `Cannot find relationship ${name}`)),
     hasWork: () => changes && state.work > 0,
     async settled(signal) {
       if (state.work === 0) return

@@ -1,9 +1,9 @@
 /** Filling a LUN from a source: which LUN it becomes, and the mark that says it is not whole yet. */
 import { LunarError } from '../base/errors.ts'
 import { alignUp, formatSize, MIB } from '../base/units.ts'
-import type { PoolService, RaidType, Reply } from '../server/api.ts'
-import type { Transfers } from './surroundings.ts'
+import type { PoolService, RaidType, Reply } from './api.ts'
 
+type Transfers = Pick<typeof import('../lun/transfer.ts'), 'importInto'>
 type ImportInto = Transfers['importInto']
 type TransferOptions = NonNullable<Parameters<ImportInto>[2]>
 
@@ -34,7 +34,7 @@ export interface ImportPlan {
  * @throws LunarError `ERR_USAGE` when the size of a new LUN cannot be told, `ERR_OUT_OF_RANGE` when the source does not
  * fit, `ERR_EXISTS` when an existing LUN is not of the asked size or type
  */
-export async function planImport(service: PoolService, request: ImportRequest, signal: AbortSignal): Promise<Reply<ImportPlan>> {
+export async function planImport(service: PoolService, request: ImportRequest, signal?: AbortSignal): Promise<Reply<ImportPlan>> {
   const { name, source, sourceSize } = request
   const list = await service.call('lun.list', {}, signal)
   const existing = list.data.find(lun => lun.name === name)
@@ -63,7 +63,7 @@ export async function planImport(service: PoolService, request: ImportRequest, s
 }
 
 /** raid1 where two disks can hold it, else raid0. */
-async function usualRaid(service: PoolService, signal: AbortSignal): Promise<RaidType> {
+async function usualRaid(service: PoolService, signal: AbortSignal | undefined): Promise<RaidType> {
   const { data } = await service.call('pool.show', {}, signal)
   return data.largest.some(({ raid, size }) => raid === 'raid1' && size > 0) ? 'raid1' : 'raid0'
 }
@@ -97,7 +97,7 @@ export async function fillLun(
   service: PoolService,
   transfers: Transfers,
   plan: ImportPlan,
-  { mixed = false, ...options }: TransferOptions & { signal: AbortSignal; mixed?: boolean },
+  { mixed = false, ...options }: TransferOptions & { mixed?: boolean },
 ): Promise<Reply<ImportResult>> {
   const { lun, source } = plan
   const warnings: string[] = []
@@ -119,9 +119,9 @@ export async function fillLun(
 }
 
 /** The same error, saying what became of the LUN and how to go on. */
-function stopped(error: unknown, pool: string, lun: string, signal: AbortSignal): unknown {
+function stopped(error: unknown, pool: string, lun: string, signal: AbortSignal | undefined): unknown {
   const fix = `lunar lun import ${pool}/${lun} FILE again, or lunar lun delete ${pool}/${lun}`
-  if (signal.aborted)
+  if (signal?.aborted)
     return new LunarError('ERR_INTERRUPTED_IMPORT', `The import into LUN "${lun}" was interrupted`, {
       why: 'the LUN is marked incomplete; its data is refused until an import has ended',
       fix,
