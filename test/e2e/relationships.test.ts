@@ -98,6 +98,7 @@ describe('relationships by commands', () => {
     const disks = await tank('t1', 't2')
     lunar.ok('lun', 'protect', 'tank/db')
     lunar.refused('ERR_PROTECTED', 'lun', 'write', 'tank/db', lunar.write('b', first.subarray(0, CHUNK)))
+    lunar.refused('ERR_PROTECTED', 'lun', 'import', 'tank/db', lunar.path('b'), '--yes') // and it is not marked as being imported
     expect(lunar.ok('lun', 'list', '-H', '-o', 'name,state', '--sort', 'name')).toBe(
       'a\tready\ndb\tready, source of 2 relationships, protected\nt1\tready, image of DcsSnap1\nt2\tready, image of DcsSnap2\n',
     )
