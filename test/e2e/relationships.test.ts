@@ -179,6 +179,17 @@ describe('relationships by commands', () => {
     expect(lunar.json('snap', 'list')).toMatchObject([{ number: 1, source: 'copy', image: 'db' }])
     lunar.refused('ERR_USAGE', 'lun', 'swap', 'tank/db', 'db')
   })
+
+  test('Ctrl-C ends the waiting, not the task', { timeout: 90_000 }, async () => {
+    await tank('copy')
+    lunar.ok('SetCompleteImageDelay', FOR_EVER, '1')
+    const waiter = lunar.start(['StartCompleteImage', 'tank/1', '--wait', '--progress=json'])
+    const ended = new Promise<number | null>(resolve => waiter.once('exit', resolve))
+    await new Promise(resolve => waiter.stderr!.once('data', resolve)) // its first line of progress: it waits
+    waiter.kill('SIGINT')
+    expect(await ended).toBe(130)
+    expect(status()).toMatchObject({ process: 'completeImage', progress: { kind: 'completeImage' } })
+  })
 })
 
 /** `first` with something else in 32 chunks on end, and in the last one. */
