@@ -189,6 +189,7 @@ describe('relationships by commands', () => {
     waiter.kill('SIGINT')
     expect(await ended).toBe(130)
     expect(status()).toMatchObject({ process: 'completeImage', progress: { kind: 'completeImage' } })
+    lunar.ok('StopCompleteImage', 'tank/1') // else an owner would be left behind for it
   })
 })
 
