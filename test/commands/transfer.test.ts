@@ -122,11 +122,20 @@ describe('lun import', () => {
 
   test('a failure keeps its own code and says that the LUN is marked', async () => {
     writeFileSync(file('e.img'), stamped(1024))
-    const openLun = () => Promise.reject(new LunarError('ERR_POOL_FULL', 'Cannot write LUN "db"'))
-    const outcome = await lunar(['lun', 'import', 'db', file('e.img')], world(undefined, { openLun }))
+    const full = () => Promise.reject(new LunarError('ERR_POOL_FULL', 'Cannot write LUN "db"'))
+    const broken = Object.assign(new MemoryDevice(64 * MIB), { write: full, writev: full })
+    const outcome = await lunar(['lun', 'import', 'db', file('e.img')], world(undefined, { openLun: () => Promise.resolve(broken) }))
     expect(outcome.status).toBe(6)
     expect(outcome.err).toContain('LUN "db" is marked incomplete')
     expect(incomplete).toEqual([true])
+  })
+
+  test('a LUN that cannot be opened for it is not marked', async () => {
+    writeFileSync(file('e.img'), stamped(1024))
+    const openLun = () => Promise.reject(new LunarError('ERR_PROTECTED', 'Cannot write to LUN "db"'))
+    const outcome = await lunar(['lun', 'import', 'db', file('e.img')], world(undefined, { openLun }))
+    expect(outcome.status).toBe(5)
+    expect(incomplete).toEqual([])
   })
 
   test('--dry-run changes nothing and says what would be', async () => {

@@ -98,6 +98,7 @@ describe('relationships by commands', () => {
     const disks = await tank('t1', 't2')
     lunar.ok('lun', 'protect', 'tank/db')
     lunar.refused('ERR_PROTECTED', 'lun', 'write', 'tank/db', lunar.write('b', first.subarray(0, CHUNK)))
+    lunar.refused('ERR_PROTECTED', 'lun', 'import', 'tank/db', lunar.path('b'), '--yes') // and it is not marked as being imported
     expect(lunar.ok('lun', 'list', '-H', '-o', 'name,state', '--sort', 'name')).toBe(
       'a\tready\ndb\tready, source of 2 relationships, protected\nt1\tready, image of DcsSnap1\nt2\tready, image of DcsSnap2\n',
     )
@@ -177,6 +178,18 @@ describe('relationships by commands', () => {
     expect([isFirst('db'), isSecond('copy')]).toEqual([true, true])
     expect(lunar.json('snap', 'list')).toMatchObject([{ number: 1, source: 'copy', image: 'db' }])
     lunar.refused('ERR_USAGE', 'lun', 'swap', 'tank/db', 'db')
+  })
+
+  test('Ctrl-C ends the waiting, not the task', { timeout: 90_000 }, async () => {
+    await tank('copy')
+    lunar.ok('SetCompleteImageDelay', FOR_EVER, '1')
+    const waiter = lunar.start(['StartCompleteImage', 'tank/1', '--wait', '--progress=json'])
+    const ended = new Promise<number | null>(resolve => waiter.once('exit', resolve))
+    await new Promise(resolve => waiter.stderr!.once('data', resolve)) // its first line of progress: it waits
+    waiter.kill('SIGINT')
+    expect(await ended).toBe(130)
+    expect(status()).toMatchObject({ process: 'completeImage', progress: { kind: 'completeImage' } })
+    lunar.ok('StopCompleteImage', 'tank/1') // else an owner would be left behind for it
   })
 })
 

@@ -102,11 +102,12 @@ export async function fillLun(
   const { lun, source } = plan
   const warnings: string[] = []
   if (plan.create) warnings.push(...(await service.call('lun.create', { name: lun, size: plan.size, raid: plan.raid }, options.signal)).warnings)
-  await service.call('lun.incomplete', { lun, incomplete: true }, options.signal)
+  // A LUN that cannot be opened (protected, an image out of service) stays as it is.
+  const device = await service.openLun(lun, { incomplete: true, mixed })
   try {
-    const device = await service.openLun(lun, { incomplete: true, mixed })
     let result: Awaited<ReturnType<ImportInto>>
     try {
+      await service.call('lun.incomplete', { lun, incomplete: true }, options.signal)
       result = await transfers.importInto(device, source, options)
     } finally {
       await device.close()

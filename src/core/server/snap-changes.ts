@@ -44,6 +44,7 @@ export const snapChanges = {
   'snap.disable': async ({ relationships, snaps, processes }: EngineParts, params: Params<'snap.disable'>): Promise<Result<'snap.disable'>> => {
     const found = params.relationships.map(name => relationships.find(name))
     if (!params.dryRun) {
+      await relationships.disable(found, { dryRun: true }) // what is refused stops nothing
       for (const relationship of found) if (relationship.isCompleting && !relationship.update) await processes.stopOf(relationship, 'completeImage')
     }
     const disabled = await relationships.disable(found, { dryRun: params.dryRun === true })

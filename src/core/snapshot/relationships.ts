@@ -429,6 +429,7 @@ export class Relationships {
     const source = this.source(relationship)
     const image = this.image(relationship)
     this.checkWhole(source, `enable ${relationship.label}`)
+    if (fresh) this.luns.checkUnprotected(image, `replace what is on the image of ${relationship.label},`)
     if (image.size < source.size && fresh)
       relationship.refuse(
         'enable',

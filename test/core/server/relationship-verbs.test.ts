@@ -50,6 +50,7 @@ test('a dry run says what would be, and changes nothing', async () => {
     process: 'completeImage',
   })
   expect((await service.call('task.show', { task: task! })).data.state).toBe(running.data.state)
+  await service.call('task.stop', { task: task! }) // else an owner would be left behind for it
 })
 
 test('a start names its task also when that has ended already, and twenty starts at once are one', async () => {
@@ -146,4 +147,20 @@ test('what has nothing to tidy starts no task; old maps are tidied once', async 
 
   await using third = await owner()
   expect(await kinds(third)).toEqual(['reclaim'])
+})
+
+test('a refused disable stops nothing, and a protected image is not replaced', async () => {
+  await using service = await enabled()
+  await service.call('snap.setDelay', { relationship, kind: 'completeImage', delay: 3_600_000 })
+  const { task } = (await service.call('snap.start', { relationship, kind: 'completeImage' })).data
+  const device = await service.openLun('copy')
+  await expect(service.call('snap.disable', { relationships: ['1'] })).rejects.toMatchObject({ code: 'ERR_BUSY' })
+  await device.close()
+  expect((await service.call('snap.status', { relationship })).data.progress).toMatchObject({ kind: 'completeImage', task })
+  expect((await service.call('snap.disable', { relationships: ['1'] })).data).toMatchObject([{ changed: true, complete: false, process: null }])
+  expect((await service.call('task.show', { task: task! })).data.state).toBe('stopped')
+
+  await service.call('lun.protect', { lun: 'copy', protect: true })
+  await expect(service.call('snap.enable', { relationships: ['1'], fresh: true })).rejects.toMatchObject({ code: 'ERR_PROTECTED' })
+  expect((await service.call('snap.enable', { relationships: ['1'] })).data).toMatchObject([{ changed: true }])
 })
