@@ -187,6 +187,30 @@ test('a second opener in the same process asks the first, and goes on without it
   await refused('ERR_BAD_HANDLE', () => device.flush())
 })
 
+test('closing with a call under way gives the call up, and owns nothing afterwards', async () => {
+  await tank.make()
+  const first = await openPool('tank')
+  for (const name of ['db', 'test']) await first.luns.create({ name, size: MIB, raid: 'raid0' })
+  await first.relationships.configure({ source: 'db', image: 'test' })
+  const relationship = first.relationship(1)
+  await relationship.enable()
+  await relationship.setDelay('completeImage', 3_600_000)
+  const { task } = await relationship.start('completeImage')
+  const second = await openPool('tank')
+  const given = refused('ERR_FAILED', () => second.tasks.wait(task!))
+  await second.status() // the wait was sent before it
+  const looking = second.show().then(
+    () => 'answered',
+    (error: unknown) => (error as { code: string }).code,
+  )
+  await Promise.all([second.close(), given])
+  expect(['answered', 'ERR_FAILED']).toContain(await looking)
+  await relationship.stop('completeImage')
+  await first.close()
+  await using view = await openPool('tank', { mode: 'view' })
+  expect(await view.lock()).toMatchObject({ held: false, holder: null })
+})
+
 test('each warning is told once', async () => {
   const paths = await tank.make()
   rmSync(paths[2]!)

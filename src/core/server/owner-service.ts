@@ -97,7 +97,8 @@ export class OwnerService implements PoolService {
 
   /** The owner went away: whoever holds something does not wait for the next call to look for the next one. */
   private async follow(left: Acquired): Promise<void> {
-    if (this.closing || this.held.size === 0 || (await this.current.catch(() => undefined)) !== left) return
+    const current = await this.current.catch(() => undefined)
+    if (current !== left || this.closing || this.held.size === 0) return
     this.current = this.again()
     this.current.catch(() => undefined) // whoever calls next has its error
   }
@@ -105,15 +106,22 @@ export class OwnerService implements PoolService {
   /** Runs the task at the owner; when that leaves in good order, at whoever owns the pool next. */
   private async steady<T>(task: (acquired: Acquired) => Promise<T>): Promise<T> {
     for (;;) {
-      if (this.closing) throw new LunarError('ERR_FAILED', `Cannot use pool ${this.pool}`, { why: 'it was closed' })
+      if (this.closing) throw this.closedError()
       const tried = this.current
       try {
         return await task(await tried)
       } catch (error) {
-        if (!(error instanceof Moved)) throw error
+        const moved = error instanceof Moved
+        // Closing cut the call off: nobody shall own the pool for it once more.
+        if (this.closing && (moved || isCode(error, 'ERR_SERVER_UNREACHABLE'))) throw this.closedError()
+        if (!moved) throw error
         if (this.current === tried) this.current = this.again()
       }
     }
+  }
+
+  private closedError(): LunarError {
+    return new LunarError('ERR_FAILED', `Cannot use pool ${this.pool}`, { why: 'it was closed' })
   }
 
   private async again(): Promise<Acquired> {
