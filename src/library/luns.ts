@@ -25,7 +25,7 @@ export interface LunRange {
 }
 
 export interface TransferOptions extends CallOptions {
-  /** Reads both sides again and compares. */
+  /** Reads both sides again and compares; an export to a stream cannot do that. */
   readonly verify?: boolean
   readonly onProgress?: (progress: TransferProgress) => void
 }
@@ -155,6 +155,11 @@ export class Luns {
    */
   async export(lun: string, target: string | NodeJS.WritableStream, options: ExportLunOptions = {}): Promise<TransferResult> {
     const { exportFrom } = await import('../core/lun/transfer.ts')
+    if (typeof target !== 'string' && options.verify)
+      throw new LunarError('ERR_USAGE', `Cannot verify an export of LUN "${lun}" to a stream`, {
+        why: 'what went into it cannot be read back',
+        fix: 'leave verify out',
+      })
     await using device = await this.open(lun, { readOnly: true })
     return await (typeof target === 'string' ? exportFrom(device, target, options) : exportFrom(device, '-', { ...options, stdout: target }))
   }

@@ -166,6 +166,7 @@ test('LUNs are copied from and to files and streams', async () => {
   const stream = new PassThrough({ highWaterMark: 8 * MIB })
   await pool.luns.export('vm', stream, { offset: MIB, length: MIB })
   expect(Buffer.compare(stream.read() as Buffer, data.subarray(MIB, 2 * MIB))).toBe(0)
+  await refused('ERR_USAGE', () => pool.luns.export('vm', stream, { verify: true }))
   await refused('ERR_USAGE', () => pool.luns.import('pipe', Readable.from([data])))
   await refused('ERR_FILE_NOT_FOUND', () => pool.luns.import('vm', tank.path('nothing')))
   const stopped = AbortSignal.abort()
