@@ -2,7 +2,7 @@
  * Small transfers without the thread pool (hazard 42): a call that need not wait for the disk costs 2 to 5 microseconds, the
  * way through the pool ten times as much.
  */
-import { writeSync } from 'node:fs'
+import fs from 'node:fs'
 import { readCached } from './host.ts'
 
 /** Longer transfers go through the pool. Bytes. */
@@ -31,7 +31,7 @@ export class FastCalls {
     if (begun < this.pausedUntil) return false
     let written: number
     try {
-      written = writeSync(fd, data, 0, data.length, offset)
+      written = fs.writeSync(fd, data, 0, data.length, offset)
     } catch {
       return false // the usual way meets the same error and reports it
     }

@@ -383,6 +383,7 @@ describe('export', () => {
         calls.push('write')
         ended(null, length)
       }) as never),
+      vi.spyOn(fs, 'writeSync').mockImplementation(((_fd: number, data: Uint8Array) => (calls.push('write'), data.length)) as never),
     ]
     try {
       await exportFrom(device, newPath())
