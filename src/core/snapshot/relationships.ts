@@ -3,6 +3,7 @@ import { Mutex } from '../base/mutex.ts'
 import { checkName } from '../base/names.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { hiOf, keyOf } from '../../metadata/key.ts'
+import { dropEras } from '../../metadata/eras.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
 import {
   decodeRecord,
@@ -24,7 +25,6 @@ import type { Lun } from '../lun/lun.ts'
 import type { Luns } from '../lun/luns.ts'
 import type { Pool } from '../pool/pool.ts'
 import { copiesOf } from '../raid/geometry.ts'
-import { dropEras } from './chunk-map.ts'
 import { checkChunkSize, CHUNK_DEFAULT, type ChunkRun } from './chunks.ts'
 import { Relationship, type UpdateKind } from './relationship.ts'
 import { CompleteImage, Update, updateRun } from './updates.ts'
@@ -736,7 +736,7 @@ export class Relationships {
     for (const number of this.untidy) {
       const relationship = this.byNumber.get(number)
       const batch = new Batch()
-      const dropped = await dropEras(this.metadata, number, relationship?.eras ?? new Set(), ERASE_STEP, batch)
+      const dropped = await dropEras(this.metadata, hiOf('chunks', number), relationship?.eras ?? new Set(), ERASE_STEP, batch)
       if (dropped < ERASE_STEP) {
         this.untidy.delete(number)
         if (this.gone.delete(number)) batch.delete(keyOf('relationship', number))
