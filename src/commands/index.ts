@@ -36,6 +36,11 @@ import RstoreShow from './rstore/show.ts'
 import TaskList from './task/list.ts'
 import TaskShow from './task/show.ts'
 import TaskWait from './task/wait.ts'
+import WodCreate from './wod/create.ts'
+import WodDelete from './wod/delete.ts'
+import WodList from './wod/list.ts'
+import WodReallocate from './wod/reallocate.ts'
+import WodShow from './wod/show.ts'
 
 export const commands = {
   'disk:add': DiskAdd,
@@ -75,4 +80,9 @@ export const commands = {
   'task:list': TaskList,
   'task:show': TaskShow,
   'task:wait': TaskWait,
+  'wod:create': WodCreate,
+  'wod:delete': WodDelete,
+  'wod:list': WodList,
+  'wod:reallocate': WodReallocate,
+  'wod:show': WodShow,
 }

@@ -39,9 +39,12 @@ const changing = [
   'pool:export',
   'pool:import',
   'pool:set',
+  'wod:create',
+  'wod:delete',
+  'wod:reallocate',
 ]
-const destructive = ['lun:delete', 'lun:import', 'lun:trim', 'lun:zero', 'pool:destroy']
-const lists = ['disk:list', 'explain', 'lun:list', 'lun:map', 'pool:events', 'pool:import', 'pool:list', 'rstore:list', 'task:list']
+const destructive = ['lun:delete', 'lun:import', 'lun:trim', 'lun:zero', 'pool:destroy', 'wod:delete', 'wod:reallocate']
+const lists = ['disk:list', 'explain', 'lun:list', 'lun:map', 'pool:events', 'pool:import', 'pool:list', 'rstore:list', 'task:list', 'wod:list']
 const withoutPool = ['explain', 'pool:create', 'pool:destroy', 'pool:import', 'pool:list']
 
 test('every file under commands/ is in the table, under its own name', () => {

@@ -44,6 +44,7 @@ beforeAll(() => {
     'lunar lun write tank/gone block.bin',
     'lunar lun delete tank/gone --yes',
     'lunar task wait 1 --pool tank',
+    'lunar wod create tank/once --on lun --size 64MiB',
   ]) {
     expect(run(line), line).toMatchObject({ status: 0 })
   }

@@ -242,6 +242,37 @@ export interface RelationshipMaps extends RelationshipView {
   readonly generation: number
 }
 
+export type WodKind = 'file' | 'vdisk' | 'lun' | 'store'
+
+/** A write-once device. */
+export interface WodSummary {
+  readonly number: number
+  readonly name: string
+  readonly on: WodKind
+  readonly size: number
+  readonly blockBytes: number
+  /** Bytes of blocks that are written. */
+  readonly written: number
+  /** The LUN it is the image of. */
+  readonly imageOf: string | null
+  readonly created: string
+}
+
+export interface WodDetail extends WodSummary {
+  readonly id: string
+  /** The file it lies in. */
+  readonly path: string | null
+  /** Redundancy of the LUN below, and bytes that this has on disks; null on a file. */
+  readonly raid: RaidType | null
+  readonly used: number | null
+  /** `ready`, or why what it lies on cannot be used now. */
+  readonly state: string
+  /** When all of it was last made unwritten. */
+  readonly emptied: string
+  /** The relationship whose image it is. */
+  readonly relationship: number | null
+}
+
 export interface EventView {
   readonly number: number
   readonly time: string
@@ -348,6 +379,19 @@ export interface Verbs {
   /** Bytes done and left. */
   'snap.stop': { params: { relationship: string; kind: ProcessName }; result: RelationshipView & { done: number; left: number; changed: boolean } }
   'snap.setDelay': { params: { relationship: string; kind: ProcessName; delay: Delay }; result: RelationshipView & { delayMs: Delay; was: Delay } }
+  /** On a file or packed into one (`path`), on a LUN of its own, or on a log in one; of the size given, or of that of a LUN. */
+  'wod.create': {
+    params: Change & { name: string; on: WodKind; size?: number; for?: string; blockBytes?: number; raid?: RaidType; path?: string }
+    result: WodDetail
+  }
+  'wod.list': { params: object; result: WodSummary[] }
+  'wod.show': { params: { wod: string }; result: WodDetail }
+  'wod.delete': { params: Change & { wod: string }; result: { name: string; written: number; task: number | null } }
+  /** Whole blocks; all of the device when no range is given. */
+  'wod.reallocate': {
+    params: Change & { wod: string; offset?: number; length?: number }
+    result: { name: string; offset: number; length: number; emptied: number }
+  }
   'metadata.check': { params: object; result: CheckView }
   /** A complete dump as text, one line a record. */
   'metadata.dump': { params: object; result: { text: string } }

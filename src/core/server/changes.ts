@@ -153,7 +153,8 @@ export const changes = {
     return { ...views.diskSummary(disk), task: processes.numberOf('resync') }
   },
 
-  'lun.create': async ({ luns, views }: EngineParts, { name, size, raid, reserve, dryRun }: Params<'lun.create'>): Promise<Result<'lun.create'>> => {
+  'lun.create': async ({ luns, views, wods }: EngineParts, { name, size, raid, reserve, dryRun }: Params<'lun.create'>): Promise<Result<'lun.create'>> => {
+    wods.checkNewName(name)
     const lun = await luns.create({ name, size, raid, reserve: reserve === true, dryRun: dryRun === true })
     return views.lunDetail(lun)
   },
@@ -170,8 +171,9 @@ export const changes = {
     return { ...(await views.lunDetail(lun)), size, was }
   },
 
-  'lun.rename': async ({ luns, views }: EngineParts, { lun: name, name: to, dryRun }: Params<'lun.rename'>): Promise<Result<'lun.rename'>> => {
+  'lun.rename': async ({ luns, views, wods }: EngineParts, { lun: name, name: to, dryRun }: Params<'lun.rename'>): Promise<Result<'lun.rename'>> => {
     const lun = luns.find(name)
+    wods.checkNewName(to)
     await luns.rename(lun, to, dryRun)
     return { ...(await views.lunDetail(lun)), name: to }
   },
@@ -227,6 +229,7 @@ export const changes = {
 
   'lun.incomplete': async ({ luns, views }: EngineParts, { lun: name, incomplete }: Params<'lun.incomplete'>): Promise<Result<'lun.incomplete'>> => {
     const lun = luns.find(name)
+    if (incomplete) luns.checkUnprotected(lun, 'import into')
     await luns.setIncomplete(lun, incomplete)
     return views.lunSummary(lun, (await views.lunHealth(lun)).health)
   },

@@ -10,6 +10,8 @@ import { OpenLun } from '../lun/open-lun.ts'
 import { createPoolOn, wipeDisks } from '../pool/format.ts'
 import { Pool } from '../pool/pool.ts'
 import type { Params, Reply, Result, Verb } from './api.ts'
+import { hostFiles } from '../wod/files.ts'
+import { Wods } from '../wod/wods.ts'
 import { Relationships } from '../snapshot/relationships.ts'
 import { changes } from './changes.ts'
 import { snapChanges } from './snap-changes.ts'
@@ -17,6 +19,8 @@ import { SnapViews } from './snap-views.ts'
 import type { Engine, EngineOptions, FormatDisk, FoundDisk, LunOptions } from './engine-types.ts'
 import { Processes } from './processes.ts'
 import { Views } from './views.ts'
+import { wodChanges } from './wod-changes.ts'
+import { WodViews } from './wod-views.ts'
 
 export interface EngineParts {
   readonly pool: Pool
@@ -25,6 +29,8 @@ export interface EngineParts {
   readonly processes: Processes
   readonly relationships: Relationships
   readonly snaps: SnapViews
+  readonly wods: Wods
+  readonly wodViews: WodViews
   readonly options: EngineOptions
   readonly warnings: string[]
 }
@@ -56,14 +62,18 @@ export class LocalEngine implements Engine {
     const luns = await Luns.load(pool)
     await luns.loadBits()
     const relationships = await Relationships.load(pool, luns)
-    const processes = new Processes(pool, luns, relationships)
+    const wods = await Wods.load(pool, luns, hostFiles)
+    const processes = new Processes(pool, luns, relationships, wods)
+    const views = new Views(pool, luns, () => pool.metadata.report.lastWriteMs)
     const parts: EngineParts = {
       pool,
       luns,
       processes,
       relationships,
       snaps: new SnapViews(pool, relationships, processes),
-      views: new Views(pool, luns, () => pool.metadata.report.lastWriteMs),
+      wods,
+      wodViews: new WodViews(luns, wods, views),
+      views,
       options,
       warnings: openWarnings(pool, options),
     }
@@ -100,6 +110,7 @@ export class LocalEngine implements Engine {
   openLun(name: string, options: LunOptions = {}): Promise<BlockDevice> {
     try {
       const lun = this.parts.luns.find(name)
+      this.parts.luns.checkOwn(lun, 'open')
       if (lun.isIncomplete && !options.incomplete) {
         throw new LunarError('ERR_INCOMPLETE', `Cannot open LUN "${name}"`, { fix: `lunar lun import ${name} FILE again, or lunar lun delete ${name}` })
       }
@@ -126,10 +137,11 @@ export class LocalEngine implements Engine {
   }
 
   async close(): Promise<void> {
-    const { processes, luns, pool } = this.parts
+    const { processes, luns, pool, wods } = this.parts
     await processes.close()
     // Writes that were acknowledged ahead of their round reach the disks before those are flushed for the last time.
     if (!pool.options.readOnly) await Promise.all(luns.all.map(lun => lun.drain()))
+    await wods.close()
     await pool.close()
   }
 }
@@ -161,6 +173,8 @@ const looks = {
   'snap.config': ({ relationships, snaps }, { relationship }: Params<'snap.config'>) => snaps.config(relationships.find(relationship)),
   'snap.activeConfig': ({ relationships, snaps }, { relationship }: Params<'snap.activeConfig'>) => snaps.activeConfig(relationships.find(relationship)),
   'snap.status': ({ relationships, snaps }, { relationship }: Params<'snap.status'>) => snaps.status(relationships.find(relationship)),
+  'wod.list': ({ wods, wodViews }) => Promise.all(wods.all.map(wod => wodViews.summary(wod))),
+  'wod.show': ({ wods, wodViews }, { wod }: Params<'wod.show'>) => wodViews.detail(wods.find(wod)),
   'metadata.check': async ({ pool }) => {
     let blocks = 0
     await pool.metadata.visitBlocks(() => {
@@ -176,7 +190,7 @@ const looks = {
   },
 } satisfies Record<string, Handler>
 
-const verbs = { ...looks, ...changes, ...snapChanges }
+const verbs = { ...looks, ...changes, ...snapChanges, ...wodChanges }
 
 function chooseId(disks: readonly FoundDisk[], choice: string): string {
   const found = disks.find(

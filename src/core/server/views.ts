@@ -225,6 +225,7 @@ export class Views {
   lunSummary(lun: Lun, health: Health): LunSummary {
     const words = [health === 'healthy' ? 'ready' : health]
     if (lun.isIncomplete) words.push('incomplete')
+    if (lun.isWriteOnce) words.push('write-once')
     return {
       number: lun.number,
       name: lun.name,

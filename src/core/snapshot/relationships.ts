@@ -302,6 +302,7 @@ export class Relationships {
     if (other) cannot(this.describe(other))
     for (let above = this.volume(source.number).asImage; above; above = this.volume(above.record.source).asImage)
       if (above.record.source === image.number) cannot(`the source is made of it: ${this.describe(above)}`)
+    for (const lun of [source, image]) this.luns.checkOwn(lun, 'use in a relationship')
     for (const lun of [source, image]) if (lun.isIncomplete) throw new LunarError('ERR_INCOMPLETE', `Cannot use LUN "${lun.name}" in a relationship`)
   }
 

@@ -125,7 +125,8 @@ export class Wods {
       const record = decodeRecord(wodRecord, value)
       if ((record.flags & WOD_GONE) !== 0) wods.gone.set(number, record)
       else wods.add(number, record)
-      wods.untidy.add(number)
+      // Of its first era nothing is left behind.
+      if (wods.gone.has(number) || record.era > 1) wods.untidy.add(number)
     }
     return wods
   }
@@ -217,7 +218,10 @@ export class Wods {
 
   /** The file is whole before the commit that names it; it goes again when that fails. */
   private async createOnFile(spec: NewWod, number: number, record: WodRecord): Promise<WodRecord> {
-    if (spec.dryRun) return record
+    if (spec.dryRun) {
+      await this.checkNewFile(record.path)
+      return record
+    }
     const disk = await this.files.create(record.path, fileSize(record.size))
     try {
       try {
@@ -233,6 +237,16 @@ export class Wods {
       throw error
     }
     return record
+  }
+
+  private async checkNewFile(path: string): Promise<void> {
+    try {
+      await (await this.files.open(path, true)).close()
+    } catch (error) {
+      if (isCode(error, 'ERR_FILE_NOT_FOUND')) return
+      throw error
+    }
+    throw new LunarError('ERR_EXISTS', `Cannot create ${path}`, { why: 'the file exists already' })
   }
 
   private putNew(number: number, record: WodRecord, batch: Batch): void {
