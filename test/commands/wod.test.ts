@@ -1,9 +1,10 @@
 /** Write-once devices through the installed program. */
-import { existsSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { MIB } from '../../src/core/base/units.ts'
 import type { WodDetail, WodSummary } from '../../src/core/server/api.ts'
 import { expectSoundFiles, useProgram } from '../support/program.ts'
+import { stamped } from '../support/sim.ts'
 
 describe('wod', () => {
   const lunar = useProgram()
@@ -107,5 +108,55 @@ describe('wod', () => {
       expect((await service.call('metadata.dump', {})).data.text).not.toMatch(/^wod 1 /m)
     })
     expect(existsSync(lunar.path('f.wod'))).toBe(true)
+  })
+
+  test('an image on a device: its source is written, the image stays, and nobody takes either away', { timeout: 90_000 }, async () => {
+    const disks = await lunar.tankWithData(3)
+    lunar.ok('wod', 'create', 'tank/w', '--on', 'store', '--for', 'a')
+    lunar.refused('ERR_WRITE_ONCE', 'lun', 'export', 'tank/w', 'none')
+    await lunar.reopened(async service => {
+      expect((await service.call('snap.configure', { source: 'a', image: 'w' })).data).toMatchObject({ number: 1, source: 'a', image: 'w', state: 'disabled' })
+      await expect(service.openLun('w', { readOnly: true })).rejects.toMatchObject({ code: 'ERR_IMAGE_INCOMPLETE' })
+      expect((await service.call('snap.enable', { relationships: ['DcsSnap1'] })).data).toMatchObject([{ state: 'enabled', changed: true, lost: [] }])
+      expect((await service.call('snap.enable', { relationships: ['1'] })).data).toMatchObject([{ changed: false }])
+      await expect(service.openLun('w')).rejects.toMatchObject({ code: 'ERR_READ_ONLY' })
+      for (const kind of ['imageUpdate', 'sourceUpdate'] as const)
+        await expect(service.call('snap.start', { relationship: '1', kind })).rejects.toMatchObject({ code: 'ERR_RELATIONSHIP_STATE' })
+      await expect(service.call('snap.configure', { source: 'a', image: 'w' })).rejects.toMatchObject({ code: 'ERR_IN_RELATIONSHIP' })
+    })
+    const before = lunar.runWith({}, 'lun', 'read', 'tank/a').out
+    expect(before.subarray(0, 2 * MIB).equals(stamped(2 * MIB, 1))).toBe(true)
+    lunar.ok('lun', 'write', 'tank/a', lunar.write('new', stamped(3 * MIB, 2)), '--offset', '512KiB')
+    lunar.ok('lun', 'zero', 'tank/a', '--length', '4KiB', '--yes')
+    lunar.ok('lun', 'trim', 'tank/a', '--yes')
+    expect(lunar.runWith({}, 'lun', 'read', 'tank/w').out.equals(before)).toBe(true)
+    lunar.ok('lun', 'export', 'tank/w', 'image')
+    expect(readFileSync(lunar.path('image')).equals(before)).toBe(true)
+    expect(
+      lunar
+        .runWith({}, 'lun', 'read', 'tank/a')
+        .out.subarray(512 * 1024, 512 * 1024 + 3 * MIB)
+        .equals(stamped(3 * MIB, 2)),
+    ).toBe(true)
+    expect(lunar.json<WodDetail>('wod', 'show', 'tank/w')).toMatchObject({ imageOf: 'a', relationship: 1, written: 3 * MIB + 65536 })
+    lunar.refused('ERR_IN_RELATIONSHIP', 'wod', 'delete', 'tank/w', '--yes')
+    lunar.refused('ERR_IN_RELATIONSHIP', 'wod', 'reallocate', 'tank/w', '--yes')
+    lunar.refused('ERR_IN_RELATIONSHIP', 'lun', 'delete', 'tank/a', '--yes')
+    lunar.refused('ERR_IN_RELATIONSHIP', 'lun', 'resize', 'tank/a', '--size', '4MiB')
+    await expectSoundFiles(disks)
+    await lunar.reopened(async service => {
+      expect((await service.call('snap.list', {})).data).toMatchObject([{ number: 1, cost: 'preserving', completePercent: 38 }])
+      const { data: maps } = await service.call('snap.maps', { relationship: '1' })
+      expect([...Buffer.from(maps.migrated, 'base64')].reduce((sum, byte) => sum + byte.toString(2).replaceAll('0', '').length, 0)).toBe(49)
+      expect((await service.call('snap.status', { relationship: 'w' })).data.chunks).toMatchObject({ total: 128, migrated: 49 })
+      expect((await service.call('snap.start', { relationship: '1', kind: 'completeImage' })).data).toMatchObject({ changed: true, task: null })
+      expect((await service.call('snap.disable', { relationships: ['1'] })).data).toMatchObject([{ complete: true, changed: true }])
+    })
+    expect(lunar.runWith({}, 'lun', 'read', 'tank/w').out.equals(before)).toBe(true)
+    await lunar.reopened(service => service.call('snap.unconfigure', { relationship: '1' }))
+    lunar.ok('wod', 'delete', 'tank/w', '--yes')
+    lunar.ok('lun', 'delete', 'tank/a', '--yes')
+    await lunar.reopened(() => Promise.resolve())
+    await expectSoundFiles(disks)
   })
 })

@@ -338,6 +338,8 @@ export interface Verbs {
   'lun.create': { params: Change & { name: string; size: number; raid: RaidType; reserve?: boolean }; result: LunDetail }
   'lun.list': { params: object; result: LunSummary[] }
   'lun.show': { params: { lun: string }; result: LunDetail }
+  /** What can be opened for reading: a LUN, or an image on a write-once device. */
+  'volume.show': { params: { volume: string }; result: { name: string; size: number; bound: number } }
   'lun.map': { params: { lun: string; lost?: boolean }; result: MapExtent[] }
   'lun.resize': { params: Change & { lun: string; size: number; force?: boolean }; result: LunDetail & { was: number } }
   'lun.rename': { params: Change & { lun: string; name: string }; result: LunDetail }

@@ -13,6 +13,7 @@ import type { Params, Reply, Result, Verb } from './api.ts'
 import { hostFiles } from '../wod/files.ts'
 import { Wods } from '../wod/wods.ts'
 import { Relationships } from '../snapshot/relationships.ts'
+import { WodImages } from '../snapshot/wod-images.ts'
 import { changes } from './changes.ts'
 import { snapChanges } from './snap-changes.ts'
 import { SnapViews } from './snap-views.ts'
@@ -20,6 +21,7 @@ import type { Engine, EngineOptions, FormatDisk, FoundDisk, LunOptions } from '.
 import { Processes } from './processes.ts'
 import { Views } from './views.ts'
 import { wodChanges } from './wod-changes.ts'
+import { wodSnaps } from './wod-snaps.ts'
 import { WodViews } from './wod-views.ts'
 
 export interface EngineParts {
@@ -31,6 +33,7 @@ export interface EngineParts {
   readonly snaps: SnapViews
   readonly wods: Wods
   readonly wodViews: WodViews
+  readonly wodImages: WodImages
   readonly options: EngineOptions
   readonly warnings: string[]
 }
@@ -73,6 +76,7 @@ export class LocalEngine implements Engine {
       snaps: new SnapViews(pool, relationships, processes),
       wods,
       wodViews: new WodViews(luns, wods, views),
+      wodImages: new WodImages(pool, luns, relationships, wods),
       views,
       options,
       warnings: openWarnings(pool, options),
@@ -109,6 +113,8 @@ export class LocalEngine implements Engine {
   /** @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_INCOMPLETE` unless `incomplete` is given */
   openLun(name: string, options: LunOptions = {}): Promise<BlockDevice> {
     try {
+      const wod = this.parts.wods.named(name)
+      if (wod) return this.parts.wodImages.open(wod, { readOnly: options.readOnly === true })
       const lun = this.parts.luns.find(name)
       this.parts.luns.checkOwn(lun, 'open')
       if (lun.isIncomplete && !options.incomplete) {
@@ -168,11 +174,6 @@ const looks = {
   'task.list': ({ processes }) => processes.list(),
   'task.show': ({ processes }, { task }: Params<'task.show'>) => processes.find(task),
   'task.wait': ({ processes }, { task }: Params<'task.wait'>, signal?: AbortSignal) => processes.wait(task, signal),
-  'snap.list': ({ relationships, snaps }) => Promise.all(relationships.all.map(relationship => snaps.summary(relationship))),
-  'snap.maps': ({ relationships, snaps }, { relationship }: Params<'snap.maps'>) => snaps.maps(relationships.find(relationship)),
-  'snap.config': ({ relationships, snaps }, { relationship }: Params<'snap.config'>) => snaps.config(relationships.find(relationship)),
-  'snap.activeConfig': ({ relationships, snaps }, { relationship }: Params<'snap.activeConfig'>) => snaps.activeConfig(relationships.find(relationship)),
-  'snap.status': ({ relationships, snaps }, { relationship }: Params<'snap.status'>) => snaps.status(relationships.find(relationship)),
   'wod.list': ({ wods, wodViews }) => Promise.all(wods.all.map(wod => wodViews.summary(wod))),
   'wod.show': ({ wods, wodViews }, { wod }: Params<'wod.show'>) => wodViews.detail(wods.find(wod)),
   'metadata.check': async ({ pool }) => {
@@ -190,7 +191,7 @@ const looks = {
   },
 } satisfies Record<string, Handler>
 
-const verbs = { ...looks, ...changes, ...snapChanges, ...wodChanges }
+const verbs = { ...looks, ...changes, ...snapChanges, ...wodSnaps, ...wodChanges }
 
 function chooseId(disks: readonly FoundDisk[], choice: string): string {
   const found = disks.find(

@@ -21,6 +21,7 @@ export const verbKinds: Readonly<Record<Verb, VerbKind>> = {
   'lun.create': 'change',
   'lun.list': 'metadata',
   'lun.show': 'metadata',
+  'volume.show': 'metadata',
   'lun.map': 'metadata',
   'lun.resize': 'change',
   'lun.rename': 'change',

@@ -80,8 +80,10 @@ export class Relationships {
   private readonly volumes = new Map<number, Volume>()
   /** Relationships whose old maps may still have records. */
   private readonly untidy = new Set<number>()
+  /** Why a LUN cannot be an image, for other reasons than relationships of this kind. */
+  cannotBeImage: (lun: Lun) => string | undefined = () => undefined
   /** State changes come one after the other. */
-  private readonly changing = new Mutex()
+  readonly changing = new Mutex()
 
   private constructor(
     private readonly pool: Pool,
@@ -300,6 +302,8 @@ export class Relationships {
     if (image.size < source.size) cannot(`it has ${image.size} bytes, the source has ${source.size}`, `lunar lun resize ${image.name} --size ${source.size}`)
     const other = this.volume(image.number).asImage
     if (other) cannot(this.describe(other))
+    const used = this.cannotBeImage(image)
+    if (used !== undefined) cannot(used)
     for (let above = this.volume(source.number).asImage; above; above = this.volume(above.record.source).asImage)
       if (above.record.source === image.number) cannot(`the source is made of it: ${this.describe(above)}`)
     for (const lun of [source, image]) this.luns.checkOwn(lun, 'use in a relationship')

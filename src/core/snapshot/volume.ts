@@ -9,6 +9,7 @@ import { fullPolicies } from '../../metadata/records.ts'
 import type { Lun } from '../lun/lun.ts'
 import { runsOf, type ChunkRun } from './chunks.ts'
 import type { Relationship } from './relationship.ts'
+import type { WodImage } from './wod-image.ts'
 
 /** A write is cut at this, so that what it preserves fits into memory. Bytes. */
 const PIECE = 4 * 1024 * 1024
@@ -43,6 +44,9 @@ export class Volume implements BlockDevice {
   asImage: Relationship | undefined
   /** The relationships whose source this is, in order of number. */
   asSource: Relationship[] = []
+  /** Images of this source on write-once devices. */
+  private wodImages: readonly WodImage[] = []
+  private wodImageFailed: (image: WodImage, error: unknown) => Promise<void> = (_, error) => Promise.reject(error as Error)
   /** When a host last used it: for a pace that follows the load. Monotonic milliseconds. */
   lastUsedMs = -Infinity
 
@@ -68,7 +72,13 @@ export class Volume implements BlockDevice {
   }
 
   private get isPlain(): boolean {
-    return this.asSource.length === 0 && this.asImage === undefined
+    return this.asSource.length === 0 && this.asImage === undefined && this.wodImages.length === 0
+  }
+
+  /** @param failed is told when an image cannot be kept: it rejects when the write has to fail for it */
+  setWodImages(images: readonly WodImage[], failed: (image: WodImage, error: unknown) => Promise<void>): void {
+    this.wodImages = images
+    this.wodImageFailed = failed
   }
 
   /** All of them, in the order in which chunks are locked. */
@@ -237,11 +247,26 @@ export class Volume implements BlockDevice {
     const after = image && image !== except ? await this.imageMark(image, offset, length) : undefined
     if (after && after.before.delta.length > 0) kept.push(after.before)
     await this.commit(kept)
+    await this.preserveOnce(offset, length)
     if (image && after) await this.fillEdges(image, after.mark.migrated, offset, length)
     await put()
     if (!after || after.mark.migrated.length === 0) return
     await this.lun.flush()
     await this.commit([after.mark])
+  }
+
+  /** Copies what the images on write-once devices lack; durable when it resolves. */
+  private async preserveOnce(offset: number, length: number): Promise<void> {
+    await Promise.all(
+      this.wodImages.map(async image => {
+        if (!image.isActive) return
+        try {
+          await image.preserve(offset, length, (from, into) => this.readLocked(from, into))
+        } catch (error) {
+          await this.wodImageFailed(image, error)
+        }
+      }),
+    )
   }
 
   /** What a write to this source means for a relationship: chunks to preserve, bits to set. */
@@ -371,6 +396,7 @@ export class Volume implements BlockDevice {
     const releases: Release[] = []
     let from = offset
     let to = offset + length
+    for (const image of this.wodImages) if (image.isActive) ({ from, to } = image.widen(from, to))
     const release = (): void => {
       for (const one of releases) one()
     }

@@ -3,7 +3,7 @@ import { Mutex } from '../base/mutex.ts'
 import { checkName } from '../base/names.ts'
 import { ResourceStack } from '../base/resources.ts'
 import { KIB, MIB } from '../base/units.ts'
-import { WriteOnce, type WriteOnceDevice, type WriteOnceSpace } from '../block/write-once.ts'
+import { WriteOnce, type PlacedBlock, type WriteOnceDevice, type WriteOnceSpace } from '../block/write-once.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { dropEras } from '../../metadata/eras.ts'
 import { hiOf, keyOf } from '../../metadata/key.ts'
@@ -53,6 +53,13 @@ export interface NewWod {
   readonly dryRun?: boolean
 }
 
+/** What a change of a record is told as, and what else is in its commit. */
+export interface WodEvent {
+  readonly code: string
+  readonly message: string
+  readonly together?: (batch: Batch) => void
+}
+
 /** A write-once device of a pool: its record and, from its first use on, the device. */
 export class Wod {
   private opening: Promise<WriteOnceDevice> | undefined
@@ -62,6 +69,11 @@ export class Wod {
     public record: WodRecord,
     private readonly make: (wod: Wod) => Promise<WriteOnceDevice>,
   ) {}
+
+  /** The device as it would be. */
+  with(change: Partial<WodRecord>): Wod {
+    return new Wod(this.number, { ...this.record, ...change }, this.make)
+  }
 
   get name(): string {
     return this.record.name
@@ -109,7 +121,9 @@ export class Wods {
   private readonly gone = new Map<number, WodRecord>()
   /** Devices whose old maps may still have records. */
   private readonly untidy = new Set<number>()
-  private readonly changing = new Mutex()
+  /** Changes of devices come one after the other; who needs relationships as well takes their turn first. */
+  readonly changing = new Mutex()
+  private readonly updating = new Mutex()
   private readonly open = new ResourceStack()
 
   private constructor(
@@ -298,11 +312,16 @@ export class Wods {
   }
 
   /** Changes a record durably. */
-  async update(wod: Wod, change: Partial<WodRecord>, event?: { readonly code: string; readonly message: string }): Promise<void> {
+  update(wod: Wod, change: (record: WodRecord) => Partial<WodRecord>, event?: WodEvent): Promise<void> {
+    return this.updating.run(() => this.updateNow(wod, change(wod.record), event))
+  }
+
+  private async updateNow(wod: Wod, change: Partial<WodRecord>, event?: WodEvent): Promise<void> {
     const record = { ...wod.record, ...change }
     await this.commit(batch => {
       batch.put(keyOf('wod', wod.number), wodRecord.encode(record))
       if (event) this.pool.event(batch, event.code, wod.name, event.message)
+      event?.together?.(batch)
     })
     wod.record = record
   }
@@ -344,11 +363,10 @@ export class Wods {
   private mapOf(wod: Wod): BlockMap {
     return new BlockMap(this.pool.metadata, wod.number, wod.record.era, async () => {
       const { nextEra } = wod.record
-      await this.update(
-        wod,
-        { era: nextEra, nextEra: nextEra + 1, emptiedMs: this.pool.options.clock.wallMs() },
-        { code: 'wod.reallocated', message: 'all of it' },
-      )
+      await this.update(wod, () => ({ era: nextEra, nextEra: nextEra + 1, emptiedMs: this.pool.options.clock.wallMs() }), {
+        code: 'wod.reallocated',
+        message: 'all of it',
+      })
       this.untidy.add(wod.number)
       return nextEra
     })
@@ -358,10 +376,15 @@ export class Wods {
     return { poolId: this.pool.poolId, wodId: record.wodId, size: record.size }
   }
 
-  /** Blocks that are written. Walks the map. */
+  /** Written blocks, in order, from the map. */
+  written(wod: Wod, offset = 0, length = wod.record.size): AsyncIterable<PlacedBlock> {
+    return this.mapOf(wod).written(offset / wod.blockBytes, (offset + length) / wod.blockBytes)
+  }
+
+  /** How many there are. Walks the map. */
   async countWritten(wod: Wod, offset = 0, length = wod.record.size): Promise<number> {
     let count = 0
-    for await (const _ of this.mapOf(wod).written(offset / wod.blockBytes, (offset + length) / wod.blockBytes)) count++
+    for await (const _ of this.written(wod, offset, length)) count++
     return count
   }
 
