@@ -68,9 +68,20 @@ async function status(parts: EngineParts, image: WodImage): Promise<Relationship
   }
 }
 
+/** Undefined when it is no image on a write-once device. @throws LunarError `ERR_USAGE` when it could be a relationship of the same name, too */
+function imageOf({ wodImages, relationships }: EngineParts, reference: string): WodImage | undefined {
+  const image = wodImages.named(reference)
+  const other = image?.wod.name === reference ? relationships.all.find(({ record }) => record.name === reference) : undefined
+  if (!image || !other) return image
+  throw new LunarError('ERR_USAGE', `Cannot tell which relationship "${reference}" is`, {
+    why: `it is the name of ${other.label} and of the device of ${image.label}`,
+    fix: `write DcsSnap${other.number} or ${image.label}`,
+  })
+}
+
 /** All images on write-once devices, none (undefined), or a mix, which cannot have one instant. */
-function allOf({ wodImages }: EngineParts, names: readonly string[], what: string): WodImage[] | undefined {
-  const found = names.flatMap(name => wodImages.named(name) ?? [])
+function allOf(parts: EngineParts, names: readonly string[], what: string): WodImage[] | undefined {
+  const found = names.flatMap(name => imageOf(parts, name) ?? [])
   if (found.length === 0) return undefined
   if (names.length > 1)
     throw new LunarError('ERR_RELATIONSHIP_STATE', `Cannot ${what} ${names.join(', ')} at one instant`, {
@@ -108,7 +119,7 @@ export const wodSnaps = {
   },
 
   'snap.unconfigure': async (parts: EngineParts, params: Params<'snap.unconfigure'>): Promise<Result<'snap.unconfigure'>> => {
-    const image = parts.wodImages.named(params.relationship)
+    const image = imageOf(parts, params.relationship)
     if (!image) return snapChanges['snap.unconfigure'](parts, params)
     const before = view(parts, image)
     await parts.wodImages.unconfigure(image, { dryRun: params.dryRun === true })
@@ -141,7 +152,7 @@ export const wodSnaps = {
 
   /** Completes the image before it answers: the copies are few and small, and nothing has to be taken up again after a crash. */
   'snap.start': async (parts: EngineParts, params: Params<'snap.start'>): Promise<Result<'snap.start'>> => {
-    const image = parts.wodImages.named(params.relationship)
+    const image = imageOf(parts, params.relationship)
     if (!image) return snapChanges['snap.start'](parts, params)
     if (params.kind !== 'completeImage') noUpdates(parts, image, params.kind === 'imageUpdate' ? 'update the image of' : 'update the source of')
     const copied = await parts.wodImages.complete(image)
@@ -149,13 +160,13 @@ export const wodSnaps = {
   },
 
   'snap.stop': async (parts: EngineParts, params: Params<'snap.stop'>): Promise<Result<'snap.stop'>> => {
-    const image = parts.wodImages.named(params.relationship)
+    const image = imageOf(parts, params.relationship)
     if (!image) return snapChanges['snap.stop'](parts, params)
     return { ...view(parts, image), done: 0, left: 0, changed: false }
   },
 
   'snap.setDelay': async (parts: EngineParts, params: Params<'snap.setDelay'>): Promise<Result<'snap.setDelay'>> => {
-    const image = parts.wodImages.named(params.relationship)
+    const image = imageOf(parts, params.relationship)
     if (!image) return snapChanges['snap.setDelay'](parts, params)
     return noUpdates(parts, image, 'set a delay of')
   },
@@ -176,7 +187,7 @@ export const wodSnaps = {
 
   /** The device's map is the map of migrated chunks; there is no other. */
   'snap.maps': async (parts: EngineParts, { relationship }: Params<'snap.maps'>): Promise<Result<'snap.maps'>> => {
-    const image = parts.wodImages.named(relationship)
+    const image = imageOf(parts, relationship)
     if (!image) return parts.snaps.maps(parts.relationships.find(relationship))
     const { wod, size } = image
     const count = size / wod.blockBytes
@@ -195,12 +206,12 @@ export const wodSnaps = {
   },
 
   'snap.config': (parts: EngineParts, { relationship }: Params<'snap.config'>): Result<'snap.config'> => {
-    const image = parts.wodImages.named(relationship)
+    const image = imageOf(parts, relationship)
     return image ? config(parts, image) : parts.snaps.config(parts.relationships.find(relationship))
   },
 
   'snap.activeConfig': (parts: EngineParts, { relationship }: Params<'snap.activeConfig'>): Result<'snap.activeConfig'> => {
-    const image = parts.wodImages.named(relationship)
+    const image = imageOf(parts, relationship)
     if (!image) return parts.snaps.activeConfig(parts.relationships.find(relationship))
     if (!image.wod.isEnabled) parts.wodImages.refuse(image, 'show the active configuration of', 'it is disabled', `lunar GetSnapConfig ${image.number}`)
     const asOf = new Date(image.wod.record.asOfMs).toISOString()
@@ -208,7 +219,7 @@ export const wodSnaps = {
   },
 
   'snap.status': (parts: EngineParts, { relationship }: Params<'snap.status'>): Promise<Result<'snap.status'>> => {
-    const image = parts.wodImages.named(relationship)
+    const image = imageOf(parts, relationship)
     return image ? status(parts, image) : parts.snaps.status(parts.relationships.find(relationship))
   },
 }

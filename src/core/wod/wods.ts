@@ -182,6 +182,10 @@ export class Wods {
   create(spec: NewWod): Promise<Wod> {
     return this.changing.run(async () => {
       checkName('write-once device', spec.name)
+      if (/^(?:dcssnap)?\d+$/i.test(spec.name))
+        throw new LunarError('ERR_BAD_NAME', `Cannot use "${spec.name}" as the name of a write-once device`, {
+          why: 'it looks like the number of a relationship',
+        })
       this.checkNewName(spec.name)
       this.luns.checkNew(spec.name)
       checkShape(spec)
