@@ -171,22 +171,24 @@ export class LogSpace implements WriteOnceSpace {
 
   /** In its turn (`alone`). */
   async free(slots: readonly number[]): Promise<void> {
-    for (const slot of slots) {
-      const number = this.numberOf(slot)
-      const segment = this.segments[number]!
-      segment.live--
-      if (segment.state !== 'full' || segment.live + segment.pending > 0) continue
-      await this.backing.trim(number * LOG_SEGMENT, LOG_SEGMENT)
-      segment.state = 'free'
+    for (const slot of slots) this.segmentOf(slot).live--
+    const empty = [...new Set(slots.map(slot => this.numberOf(slot)))].filter(number => {
+      const { state, live, pending } = this.segments[number]!
+      return state === 'full' && live + pending === 0
+    })
+    try {
+      await Promise.all(empty.map(number => this.backing.trim(number * LOG_SEGMENT, LOG_SEGMENT).finally(() => (this.segments[number]!.state = 'free'))))
+    } finally {
+      this.tell()
     }
-    this.tell()
   }
 
   /** In its turn; no block of the device is in use or being written. */
   async freeAll(): Promise<void> {
-    await this.backing.trim(0, this.segments.length * LOG_SEGMENT)
+    // Free whether or not its space could be given back.
     this.head = undefined
     this.loaded = false
+    await this.backing.trim(0, this.segments.length * LOG_SEGMENT)
   }
 
   write(slot: number, data: Uint8Array): Promise<void> {

@@ -121,13 +121,18 @@ export class PackedSpace extends Slots {
   }
 
   async free(slots: readonly number[]): Promise<void> {
-    await this.trim(slots)
-    this.drop(slots)
+    try {
+      await this.trim(slots)
+    } finally {
+      this.drop(slots)
+    }
   }
 
   async freeAll(): Promise<void> {
-    await this.backing.trim(0, this.next * this.slotBytes)
+    const end = this.next
+    // Free whether or not their space could be given back.
     this.next = 0
     this.holes = []
+    await this.backing.trim(0, end * this.slotBytes)
   }
 }

@@ -1,6 +1,8 @@
-import { expect } from 'vitest'
+import { expect, test } from 'vitest'
+import { LunarError } from '../../../src/core/base/errors.ts'
 import { KIB, MIB } from '../../../src/core/base/units.ts'
 import { checkRecords } from '../../../src/metadata/check.ts'
+import { stamp } from '../../conformance/block-device.ts'
 import { writeOnceSuite } from '../../conformance/write-once.ts'
 import { WodPool, wodKindsAll } from '../../support/wod-pool.ts'
 
@@ -23,3 +25,23 @@ for (const kind of wodKindsAll) {
     )
   }
 }
+
+test('space that cannot be given back is used again all the same', async () => {
+  const pool = await WodPool.make()
+  const device = await pool.create('vdisk', 4 * MIB, 64 * KIB)
+  const file = pool.files.disks.get('/w.wod')!
+  await device.write(0, stamp(0, device.size, 1))
+  for (const [offset, length] of [
+    [0, device.size],
+    [MIB, 2 * MIB],
+  ] as const) {
+    file.plan = ({ kind }) => (kind === 'punch' ? new LunarError('ERR_IO', 'no punching') : undefined)
+    await expect(device.reallocate(offset, length)).rejects.toMatchObject({ code: 'ERR_IO' })
+    file.plan = undefined
+    await device.write(offset, stamp(offset, length, 2))
+  }
+  const into = new Uint8Array(device.size)
+  await device.read(0, into)
+  expect(Buffer.compare(into, stamp(0, device.size, 2))).toBe(0)
+  await pool.open.pool.close()
+})

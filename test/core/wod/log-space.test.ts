@@ -1,5 +1,6 @@
 /** The log: scattered blocks lie together, and what was given up comes back. */
 import { expect, test } from 'vitest'
+import { LunarError } from '../../../src/core/base/errors.ts'
 import { Random } from '../../../src/core/base/random.ts'
 import { KIB, MIB } from '../../../src/core/base/units.ts'
 import { MemoryDevice } from '../../../src/core/block/memory.ts'
@@ -49,8 +50,10 @@ class CountedDevice extends MemoryDevice {
     await new Promise(setImmediate)
     return super.write(offset, data)
   }
+  trimFails = false
   override trim(offset: number, length: number): Promise<void> {
     this.trims++
+    if (this.trimFails) return Promise.reject(new LunarError('ERR_IO', 'no trimming'))
     return super.zero(offset, length)
   }
 }
@@ -125,4 +128,21 @@ test('a read that began before its block was moved has the old bytes below it to
   go()
   await Promise.all([...reads, write])
   for (const { block, bytes } of into) expect(Buffer.compare(bytes, stamp(block * BLOCK, BLOCK, 1)), `block ${block}`).toBe(0)
+})
+
+test('segments that cannot be given back are filled again all the same', async () => {
+  const { device, below } = make(4 * MIB)
+  await device.write(0, stamp(0, device.size, 1))
+  for (const [offset, length] of [
+    [0, 4 * MIB],
+    [MIB, 3 * MIB],
+  ] as const) {
+    below.trimFails = true
+    await expect(device.reallocate(offset, length)).rejects.toMatchObject({ code: 'ERR_IO' })
+    below.trimFails = false
+    await device.write(offset, stamp(offset, length, 2))
+  }
+  const into = new Uint8Array(device.size)
+  await device.read(0, into)
+  expect(Buffer.compare(into, stamp(0, device.size, 2))).toBe(0)
 })
