@@ -109,7 +109,7 @@ function magics() {
   const hex = number => `0x${number.toString(16)}`
   return tableOf(
     ['block', 'seed and magic', 'bytes 4 to 7'],
-    ['label', 'lock', 'root', 'journal', 'node'].map(kind => {
+    ['label', 'lock', 'root', 'journal', 'node', 'wod'].map(kind => {
       const magic = Buffer.alloc(4)
       magic.writeUInt32LE(code.magicOf(kind))
       return [kind, hex(code.magicOf(kind)), `\`${magic.toString('latin1')}\``]
@@ -156,6 +156,7 @@ const figures = () =>
       ['stores in an open record', code.OPEN_STORES],
       ['redundancy types', named(code.raidTypes)],
       ['chunks in a record of a chunk map', code.CHUNKS_PER_RECORD],
+      ['blocks in a record of the map of a write-once device', code.WOD_BLOCKS],
       ['events kept', code.EVENTS_KEPT],
       ['segment', bytes(code.SEGMENT)],
       ['stripe unit', bytes(code.UNIT)],
@@ -182,6 +183,8 @@ const structs = [
   code.rsdMember,
   code.processRecord,
   code.relationshipRecord,
+  code.wodRecord,
+  code.wodFileLabel,
 ]
 
 const tables = new Map([

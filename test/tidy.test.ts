@@ -13,6 +13,7 @@ const layers: readonly (readonly string[])[] = [
   ['metadata', 'core/raid', 'core/process'],
   ['core/pool'],
   ['core/lun'],
+  ['core/wod'],
   ['core/snapshot'],
   ['core/server'],
   ['core/cli', 'library'],

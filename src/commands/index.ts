@@ -62,6 +62,11 @@ import TaskResume from './task/resume.ts'
 import TaskShow from './task/show.ts'
 import TaskStop from './task/stop.ts'
 import TaskWait from './task/wait.ts'
+import WodCreate from './wod/create.ts'
+import WodDelete from './wod/delete.ts'
+import WodList from './wod/list.ts'
+import WodReallocate from './wod/reallocate.ts'
+import WodShow from './wod/show.ts'
 
 export const commands = {
   DisableSnap,
@@ -127,4 +132,9 @@ export const commands = {
   'task:show': TaskShow,
   'task:stop': TaskStop,
   'task:wait': TaskWait,
+  'wod:create': WodCreate,
+  'wod:delete': WodDelete,
+  'wod:list': WodList,
+  'wod:reallocate': WodReallocate,
+  'wod:show': WodShow,
 }

@@ -6,6 +6,7 @@ import {
   diskRecord,
   LMAP_SLICES,
   LUN_DELETED,
+  LUN_WRITE_ONCE,
   lunRecord,
   OPEN_STORES,
   poolRecord,
@@ -18,9 +19,17 @@ import {
   rsdFields,
   SEGMENTS_PER_RECORD,
   segmentStates,
+  WOD_BLOCKS_VALUE,
+  WOD_CONFIGURED,
+  WOD_GONE,
+  decodeWodBlocks,
+  wodKinds,
+  wodRecord,
+  eraIndex,
   type DiskRecord,
   type LunRecord,
   type RelationshipRecord,
+  type WodRecord,
 } from './records.ts'
 import type { StoreEntry } from './root.ts'
 import type { Entry } from './tree.ts'
@@ -58,6 +67,8 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
   const states = new Map<number, Map<number, number>>()
   const relationships = new Map<number, RelationshipRecord>()
   const mapped = new Set<number>()
+  const wods = new Map<number, WodRecord>()
+  const wodMaps: WodMapRecord[] = []
   const marks: { what: string; lun: number; store: number; mask: number }[] = []
   let records = 0
   let hasPool = false
@@ -120,6 +131,13 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
           if (value.length !== CHUNKS_VALUE) problem('record.damaged', `chunks ${object}.${lo}`, `it has ${value.length} bytes, not ${CHUNKS_VALUE}`)
           mapped.add(object)
           break
+        case 'wod':
+          wods.set(object, decodeRecord(wodRecord, value))
+          break
+        case 'wodBlocks':
+          if (value.length === WOD_BLOCKS_VALUE) wodMaps.push({ wod: object, index: lo, value })
+          else problem('record.damaged', `wodBlocks ${object}.${lo}`, `it has ${value.length} bytes, not ${WOD_BLOCKS_VALUE}`)
+          break
         case 'event':
           break
         case undefined:
@@ -140,6 +158,7 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
   }
   checkSegments(states, owners, disks, problem)
   checkRelationships(relationships, mapped, luns, problem)
+  checkWods(wods, wodMaps, luns, problem)
   for (const { what, lun, store, mask } of marks) {
     const rsd = rsds.get(`${lun}:${store}`)
     if (!rsd) problem(`${what}.orphan`, `LUN ${lun}`, `store ${store} has ${what} marks but does not exist`)
@@ -191,6 +210,54 @@ function checkRelationships(
       problem('relationship.update', object, 'it has a frozen set without an update, or an update without one')
   }
 }
+
+interface WodMapRecord {
+  readonly wod: number
+  readonly index: number
+  readonly value: Uint8Array
+}
+
+/** Each has its LUN and no other device has it, names are unique, and no two written blocks lie in one slot. */
+function checkWods(wods: ReadonlyMap<number, WodRecord>, maps: readonly WodMapRecord[], luns: ReadonlyMap<number, LunRecord>, problem: Report): void {
+  const names = new Map<string, number>()
+  const holders = new Map<number, number>()
+  for (const [number, record] of wods) {
+    if ((record.flags & WOD_GONE) !== 0) continue
+    const object = `write-once device ${number}`
+    if (names.has(record.name)) problem('wod.name', object, `write-once device ${names.get(record.name)} has the same name "${record.name}"`)
+    names.set(record.name, number)
+    if (wodKinds[record.kind] === undefined) problem('wod.kind', object, `it is of kind ${record.kind}, which is not known`)
+    if (record.era >= record.nextEra) problem('wod.era', object, `its map has era ${record.era}, the next to be given out is ${record.nextEra}`)
+    if ((record.flags & WOD_CONFIGURED) !== 0 && !isLive(luns.get(record.source)))
+      problem('wod.source', object, `it is the image of LUN ${record.source}, which does not exist`)
+    if (record.path !== '') continue
+    const lun = luns.get(record.lun)
+    if (!isLive(lun) || (lun.flags & LUN_WRITE_ONCE) === 0) problem('wod.lun', object, `it names LUN ${record.lun}, which is not there for it`)
+    if (holders.has(record.lun)) problem('wod.lun', object, `write-once device ${holders.get(record.lun)} lies on LUN ${record.lun}, too`)
+    holders.set(record.lun, number)
+  }
+  for (const [number, lun] of luns)
+    if (isLive(lun) && (lun.flags & LUN_WRITE_ONCE) !== 0 && !holders.has(number))
+      problem('lun.wod', `LUN ${number}`, 'it holds the blocks of a write-once device that does not exist')
+  const taken = new Map<string, number>()
+  for (const { wod, index, value } of maps) {
+    const record = wods.get(wod)
+    if (!record) {
+      problem('wodBlocks.orphan', `write-once device ${wod}`, 'there is a map of a write-once device that does not exist')
+      continue
+    }
+    if (Math.floor(index / eraIndex(1, 0)) !== record.era) continue // reclaim deletes it
+    for (const { block, slot } of decodeWodBlocks(value, index % eraIndex(1, 0))) {
+      const object = `write-once device ${wod}`
+      if (block >= record.size / 2 ** record.blockShift) problem('wodBlocks.range', object, `block ${block} is written, behind its end`)
+      const other = taken.get(`${wod}:${slot}`)
+      if (other !== undefined) problem('wodBlocks.shared', object, `blocks ${other} and ${block} lie in one slot`)
+      taken.set(`${wod}:${slot}`, block)
+    }
+  }
+}
+
+const isLive = (lun: LunRecord | undefined): lun is LunRecord => lun !== undefined && (lun.flags & LUN_DELETED) === 0
 
 function own(owners: Map<string, string>, segment: string, owner: string, problem: Report): void {
   const other = owners.get(segment)

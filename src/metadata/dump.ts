@@ -1,6 +1,19 @@
 import { Buffer } from 'node:buffer'
 import { kindOf, objectOf } from './key.ts'
-import { diskRecord, LMAP_SLICES, lunRecord, poolRecord, processRecord, relationshipRecord, RSD_STORES, rsdFields, SEGMENTS_PER_RECORD } from './records.ts'
+import {
+  decodeWodBlocks,
+  diskRecord,
+  LMAP_SLICES,
+  lunRecord,
+  poolRecord,
+  processRecord,
+  relationshipRecord,
+  RSD_STORES,
+  rsdFields,
+  SEGMENTS_PER_RECORD,
+  wodRecord,
+  eraIndex,
+} from './records.ts'
 import type { Entry } from './tree.ts'
 
 /**
@@ -9,10 +22,10 @@ import type { Entry } from './tree.ts'
  */
 export function dumpRecord({ hi, lo, value }: Entry): string {
   const kind = kindOf(hi) ?? `kind-${Math.floor(hi / 0x1_0000_0000)}`
-  return `${kind} ${objectOf(hi)} ${lo} ${JSON.stringify(describe(kind, value))}`
+  return `${kind} ${objectOf(hi)} ${lo} ${JSON.stringify(describe(kind, lo, value))}`
 }
 
-function describe(kind: string, value: Uint8Array): unknown {
+function describe(kind: string, lo: number, value: Uint8Array): unknown {
   switch (kind) {
     case 'pool':
       return poolRecord.decode(value)
@@ -26,6 +39,10 @@ function describe(kind: string, value: Uint8Array): unknown {
       return relationshipRecord.decode(value)
     case 'process':
       return processRecord.decode(value)
+    case 'wod':
+      return wodRecord.decode(value)
+    case 'wodBlocks':
+      return decodeWodBlocks(value, lo % eraIndex(1, 0))
     case 'lmap': {
       const view = new DataView(value.buffer, value.byteOffset, value.byteLength)
       return Array.from({ length: LMAP_SLICES }, (_, i) => view.getUint32(i * 4, true))

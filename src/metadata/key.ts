@@ -21,6 +21,8 @@ export const kinds = {
   event: 10,
   relationship: 11,
   chunks: 12,
+  wod: 13,
+  wodBlocks: 14,
 } as const
 export type Kind = keyof typeof kinds
 

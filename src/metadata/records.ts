@@ -13,6 +13,7 @@ export const poolRecord = struct('poolRecord', 256, {
   nextLun: u32(92, 'number for the next LUN; never reused'),
   nextProcess: u32(96, 'number for the next process; never reused'),
   nextRelationship: u32(100, 'number for the next relationship, 0 is 1; never reused'),
+  nextWod: u32(108, 'number for the next write-once device, 0 is 1; never reused'),
   metadataCopies: u8(104, 'copies of metadata blocks wanted'),
   quorumWanted: u8(105, 'quorum disks wanted, 0: by the number of disks'),
   spare: u8(106, 'reserved: spare space policy'),
@@ -54,6 +55,8 @@ export const LUN_DELETED = 4
 export const LUN_RESERVING = 8
 /** No host writes it, nobody deletes, resizes or updates it. */
 export const LUN_PROTECTED = 16
+/** It holds the blocks of a write-once device. */
+export const LUN_WRITE_ONCE = 32
 
 export const rangeFields = struct('lunRange', 16, {
   endSlice: u32(0, 'first slice after the range; 0 when unused'),
@@ -70,7 +73,10 @@ export const lunRecord = struct('lunRecord', 512, {
   modifiedMs: u64(96, 'milliseconds since 1970, of the last administrative change'),
   raid: u8(104, '1 raid0, 2 raid1'),
   stripe: u8(105, 'interleaved stores, 1'),
-  flags: u16(106, 'bit 0: fully reserved; bit 1: incomplete import; bit 2: deleted, being reclaimed; bit 3: being reserved; bit 4: protected'),
+  flags: u16(
+    106,
+    'bit 0: fully reserved; bit 1: incomplete import; bit 2: deleted, being reclaimed; bit 3: being reserved; bit 4: protected; bit 5: of a write-once device',
+  ),
   ldad: u16(108, 'disk group'),
   nextStore: u32(112, 'number for the next redundant store'),
   boundSlices: u32(116, 'slices bound'),
@@ -194,7 +200,71 @@ export type RelationshipRecord = ReturnType<typeof relationshipRecord.decode>
 export const CHUNKS_PER_RECORD = 4096
 export const CHUNKS_VALUE = CHUNKS_PER_RECORD / 8
 const ERA_UNIT = 2 ** 28
-export const chunkRecordIndex = (era: number, page: number): number => era * ERA_UNIT + page
+/** Index of a page of a map that has eras. */
+export const eraIndex = (era: number, page: number): number => era * ERA_UNIT + page
+
+/** Deleted: only what it holds is still to be given back. */
+export const WOD_GONE = 1
+/** It is the image of a source. */
+export const WOD_CONFIGURED = 2
+export const WOD_ENABLED = 4
+/** The image could not be kept: it is refused until it is enabled anew. */
+export const WOD_INVALID = 8
+
+/** On a sparse file; on blocks packed into a file; on a thin LUN; on a log in a LUN. */
+export const wodKinds = ['file', 'vdisk', 'lun', 'store'] as const
+export type WodKind = (typeof wodKinds)[number]
+
+/** Key (wod, number). */
+export const wodRecord = struct('wodRecord', 768, {
+  wodId: uuid(0, 'write-once device'),
+  name: text(16, 64, 'name'),
+  kind: u8(80, '0 sparse file, 1 packed file, 2 LUN, 3 log in a LUN'),
+  blockShift: u8(81, 'block size as a power of two'),
+  flags: u16(82, 'bit 0: gone; bit 1: is the image of a source; bit 2: enabled; bit 3: invalid'),
+  lun: u32(84, 'LUN that holds its blocks, for kinds 2 and 3'),
+  era: u32(88, 'era of its map'),
+  nextEra: u32(92, 'number for the next era; never reused'),
+  source: u32(96, 'LUN it is the image of'),
+  relationship: u32(100, 'number of that relationship'),
+  size: u64(104, 'bytes'),
+  createdMs: u64(112, 'milliseconds since 1970'),
+  emptiedMs: u64(120, 'milliseconds since 1970, when all of it was last made unwritten'),
+  asOfMs: u64(128, 'milliseconds since 1970, the instant the image is of'),
+  imageSize: u64(136, 'bytes of the source at the instant'),
+  onFull: u8(144, '0 the write that cannot be preserved fails, 1 the image is dropped'),
+  reason: text(152, 104, 'why the image is invalid'),
+  path: text(256, 512, 'file that holds its blocks, for kinds 0 and 1'),
+})
+export type WodRecord = ReturnType<typeof wodRecord.decode>
+
+/**
+ * Blocks in a record of the map of a write-once device. Key (wodBlocks, device, era * 2^28 + block / 64), value 64 times u32 slot + 1, 0 when
+ * the block is not written, and u32 crc32c of its bytes.
+ */
+export const WOD_BLOCKS = 64
+export const WOD_ENTRY = 8
+export const WOD_BLOCKS_VALUE = WOD_BLOCKS * WOD_ENTRY
+
+/** The written blocks of a map record. */
+export function decodeWodBlocks(value: Uint8Array, page: number): { block: number; slot: number; crc: number }[] {
+  const view = new DataView(value.buffer, value.byteOffset, value.byteLength)
+  const blocks = []
+  for (let i = 0; i < WOD_BLOCKS; i++) {
+    const slot = view.getUint32(i * WOD_ENTRY, true) - 1
+    if (slot >= 0) blocks.push({ block: page * WOD_BLOCKS + i, slot, crc: view.getUint32(i * WOD_ENTRY + 4, true) })
+  }
+  return blocks
+}
+
+/** What ends the file of a write-once device, sealed; at the size of the device. */
+export const wodFileLabel = struct('wodFileLabel', 4096, {
+  crc: u32(0, 'checksum'),
+  magic: u32(4, 'magic'),
+  poolId: uuid(8, 'pool'),
+  wodId: uuid(24, 'write-once device'),
+  size: u64(40, 'bytes'),
+})
 
 /** Events kept. Key (event, 0, number): u64 milliseconds since 1970, then UTF-8 lines: event, object, message. */
 export const EVENTS_KEPT = 1000

@@ -52,9 +52,25 @@ const changing = [
   'task:pause',
   'task:resume',
   'task:stop',
+  'wod:create',
+  'wod:delete',
+  'wod:reallocate',
 ]
-const destructive = ['lun:delete', 'lun:import', 'lun:trim', 'lun:zero', 'pool:destroy', 'snap:unconfigure']
-const lists = ['disk:list', 'explain', 'lun:list', 'lun:map', 'pool:events', 'pool:import', 'pool:list', 'rstore:list', 'snap:list', 'snap:maps', 'task:list']
+const destructive = ['lun:delete', 'lun:import', 'lun:trim', 'lun:zero', 'pool:destroy', 'snap:unconfigure', 'wod:delete', 'wod:reallocate']
+const lists = [
+  'disk:list',
+  'explain',
+  'lun:list',
+  'lun:map',
+  'pool:events',
+  'pool:import',
+  'pool:list',
+  'rstore:list',
+  'snap:list',
+  'snap:maps',
+  'task:list',
+  'wod:list',
+]
 const withoutPool = ['explain', 'pool:create', 'pool:destroy', 'pool:import', 'pool:list']
 
 test('every file under commands/ is in the table, under its own name', () => {

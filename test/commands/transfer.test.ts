@@ -33,6 +33,7 @@ const world = (existing: Parameters<typeof lun>[2] | undefined, more: Partial<Op
   answers: {
     'lun.list': () => (existing ? [lun('db', 4 * MIB, existing)] : []),
     'lun.show': () => lunDetail('db', 4 * MIB),
+    'volume.show': () => lunDetail('db', 4 * MIB),
     'pool.show': () => pool(),
     'lun.create': params => {
       created = params
@@ -175,7 +176,7 @@ describe('lun export', () => {
     { argv: ['lun', 'export', 'db', '-', '--verify'], options: {} },
     { argv: ['lun', 'export', 'db', '-'], options: { columns: 80 } },
     { argv: ['lun', 'read', 'db'], options: { columns: 80 } },
-    { argv: ['lun', 'read', 'db', '--json', '--length', '17MiB'], options: { answers: { 'lun.show': () => lunDetail('db', 64 * MIB) } } },
+    { argv: ['lun', 'read', 'db', '--json', '--length', '17MiB'], options: { answers: { 'volume.show': () => lunDetail('db', 64 * MIB) } } },
     { argv: ['lun', 'write', 'db'], options: { stdin: Object.assign(new PassThrough(), { isTTY: true }) } },
   ])('$argv is refused', async ({ argv, options }) => {
     expect(await lunar(argv, world({}, options))).toMatchObject({ status: 2 })

@@ -55,6 +55,7 @@ beforeAll(() => {
     'lunar SetCompleteImageDelay 0 tank/1',
     'lunar StartCompleteImage tank/3',
     'lunar task pause tank/2',
+    'lunar wod create tank/once --on lun --size 64MiB',
   ]) {
     expect(run(line), line).toMatchObject({ status: 0 })
   }

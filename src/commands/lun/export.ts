@@ -32,7 +32,7 @@ export default class LunExport extends LunarCommand {
     if (toPipe && flags.verify) throw usageError('Cannot verify an export to stdout', 'what went into a pipe cannot be read back', this.name)
     if (toPipe && !flags['dry-run']) requirePipe(this.around.stdout, 'stdout', this.name)
     await using service = await this.open(pool, 'owner')
-    const shown = await service.call('lun.show', { lun }, this.signal)
+    const shown = await service.call('volume.show', { volume: lun }, this.signal)
     if (flags['dry-run'])
       return this.say(
         { ...shown, data: { lun, to: args.target, size: shown.data.size, bound: shown.data.bound } },

@@ -29,7 +29,7 @@ export default class LunRead extends LunarCommand {
     const inline = this.jsonEnabled() && flags.out === undefined
     if (flags.out === undefined && !inline && !flags['dry-run']) requirePipe(this.around.stdout, 'stdout', this.name)
     await using service = await this.open(pool, 'owner')
-    const shown = await service.call('lun.show', { lun }, this.signal)
+    const shown = await service.call('volume.show', { volume: lun }, this.signal)
     const range = resolveRange(shown.data, flags.offset, flags.length)
     const plan = { ...shown, data: { lun, ...range, to: flags.out ?? 'stdout' } }
     if (flags['dry-run']) return this.say(plan, () => `Would read ${formatSize(range.length)} of LUN "${lun}" from ${formatSize(range.offset)} on`)

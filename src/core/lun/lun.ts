@@ -7,7 +7,7 @@ import { checkRange } from '../block/range.ts'
 import type { Release } from '../block/range-lock.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { keyOf } from '../../metadata/key.ts'
-import { LMAP_SLICES, LUN_INCOMPLETE, LUN_PROTECTED, LUN_RESERVED, lunRecord, raidName, type LunRecord } from '../../metadata/records.ts'
+import { LMAP_SLICES, LUN_INCOMPLETE, LUN_PROTECTED, LUN_RESERVED, LUN_WRITE_ONCE, lunRecord, raidName, type LunRecord } from '../../metadata/records.ts'
 import { COLUMNS, copiesOf, SLICE, SLICE_ON_MEMBER, SLICES, STORE, type Redundancy } from '../raid/geometry.ts'
 import { LunStores } from '../pool/lun-stores.ts'
 import type { Pool } from '../pool/pool.ts'
@@ -39,6 +39,8 @@ export class Lun implements BlockDevice {
   private readonly hold: WriteBackHold
   /** Groups of eight slices whose binding is under way. */
   private readonly binding = new Map<number, Binding>()
+  /** Stores whose unbound slices are being cleaned. */
+  private readonly cleaning = new Map<number, Promise<void>>()
   /** Disks this LUN was ever written to; each knows itself whether it was written since its last flush. */
   private readonly writtenDisks = new Set<PoolDisk>()
   private readonly freeStores: number[] = []
@@ -75,6 +77,10 @@ export class Lun implements BlockDevice {
   }
   get isProtected(): boolean {
     return (this.record.flags & LUN_PROTECTED) !== 0
+  }
+  /** A write-once device has it for its blocks. */
+  get isWriteOnce(): boolean {
+    return (this.record.flags & LUN_WRITE_ONCE) !== 0
   }
   /** Bytes of map pages in memory. */
   get mapBytes(): number {
@@ -396,10 +402,17 @@ export class Lun implements BlockDevice {
     this.freeStores.push(store)
   }
 
-  /** Makes unbound slices of a store that still hold old bytes read as zeros again. */
+  /** Makes unbound slices of a store that still hold old bytes read as zeros again; who needs it meanwhile shares it. */
   private async cleanStore(store: number): Promise<void> {
+    const cleaning = this.cleaning.get(store) ?? this.cleanNow(store).finally(() => this.cleaning.delete(store))
+    this.cleaning.set(store, cleaning)
+    return cleaning
+  }
+
+  private async cleanNow(store: number): Promise<void> {
     const { table } = this.stores
     const dirty = table.dirtyMask(store)
+    const members = placesOf(table.membersOf(store))
     const touched = new Set<PoolDisk>()
     // A column nobody can clean now stays dirty, and what is dirty is not bound.
     if (!this.stores.hasEveryColumn(store)) return
@@ -412,6 +425,8 @@ export class Lun implements BlockDevice {
       touched.add(disk)
     }
     await this.pool.barrier.durable({ flush: [...touched] })
+    // Its last slice may have been unbound meanwhile: then it is gone, or another store has its number.
+    if (!table.exists(store) || placesOf(table.membersOf(store)) !== members) return
     const batch = new Batch()
     this.stores.markMissed(store, dirty, batch)
     table.setMasks(store, table.boundMask(store), table.dirtyMask(store) & ~dirty, batch)
@@ -682,6 +697,8 @@ interface Binding {
   begun: boolean
   readonly done: Promise<void>
 }
+
+const placesOf = (members: readonly Member[]): string => members.map(({ disk, segment }) => `${disk}.${segment}`).join()
 
 /** Waits for all, then throws the first failure: nothing is left running when the caller goes on. */
 async function settle(promises: readonly Promise<void>[]): Promise<void> {

@@ -11,6 +11,7 @@ import {
   LUN_PROTECTED,
   LUN_RESERVED,
   LUN_RESERVING,
+  LUN_WRITE_ONCE,
   lunRecord,
   poolRecord,
   raidTypes,
@@ -33,6 +34,8 @@ export interface NewLun {
   readonly size: number
   readonly raid: Redundancy
   readonly reserve: boolean
+  /** It holds the blocks of a write-once device, which this adds to the commit that makes the LUN. */
+  readonly writeOnce?: (batch: Batch, lun: number) => void
   readonly dryRun?: boolean
 }
 
@@ -130,7 +133,7 @@ export class Luns {
       modifiedMs: now,
       raid: raidTypes[spec.raid],
       stripe: 1,
-      flags: spec.reserve ? LUN_RESERVED | LUN_RESERVING : 0,
+      flags: (spec.reserve ? LUN_RESERVED | LUN_RESERVING : 0) | (spec.writeOnce ? LUN_WRITE_ONCE : 0),
       ldad: 0,
       nextStore: 0,
       boundSlices: 0,
@@ -147,6 +150,7 @@ export class Luns {
     const batch = new Batch()
     batch.put(keyOf('pool'), poolRecord.encode(this.pool.record))
     batch.put(keyOf('lun', number), lunRecord.encode(record))
+    spec.writeOnce?.(batch, number)
     this.pool.event(batch, 'lun.created', spec.name, `${spec.raid}, ${spec.size} bytes${spec.reserve ? ', reserved' : ''}`)
     try {
       await this.pool.metadata.commit(batch, 'admin')
@@ -166,13 +170,15 @@ export class Luns {
     return lun
   }
 
-  private checkNew(name: string): void {
+  /** @throws LunarError `ERR_EXISTS` */
+  checkNew(name: string): void {
     if (this.byName.has(name))
       throw new LunarError('ERR_EXISTS', `Cannot use "${name}" as the name of a LUN`, { why: `pool "${this.pool.record.name}" has a LUN of this name` })
   }
 
   async rename(lun: Lun, name: string, dryRun = false): Promise<void> {
     checkName('LUN', name)
+    this.checkOwn(lun, 'rename')
     if (name === lun.name) return
     this.checkNew(name)
     if (dryRun) return
@@ -237,9 +243,18 @@ export class Luns {
   /** One commit: the name is free and the space promised back; `reclaim` gives it back. */
   async delete(lun: Lun): Promise<void> {
     this.checkUnprotected(lun, 'delete')
+    await this.drop(lun)
+  }
+
+  /** Deletes the LUN of a write-once device, in one commit with what `together` says. */
+  deleteWriteOnce(lun: Lun, together: (batch: Batch) => void): Promise<void> {
+    return this.drop(lun, together)
+  }
+
+  private async drop(lun: Lun, together?: (batch: Batch) => void): Promise<void> {
     requireUnused(lun, 'delete')
     this.byName.delete(lun.name)
-    await this.update(lun, { flags: lun.record.flags | LUN_DELETED }, 'deleted', 'lun.deleted')
+    await this.update(lun, { flags: lun.record.flags | LUN_DELETED }, 'deleted', 'lun.deleted', together)
   }
 
   async setIncomplete(lun: Lun, incomplete: boolean): Promise<void> {
@@ -257,14 +272,25 @@ export class Luns {
     await this.update(lun, { flags }, isProtected ? 'protected' : 'no longer protected')
   }
 
-  /** @throws LunarError `ERR_PROTECTED` */
+  /** @throws LunarError `ERR_WRITE_ONCE` when a write-once device has the LUN */
+  checkOwn(lun: Lun, what: string): void {
+    if (lun.isWriteOnce)
+      throw new LunarError('ERR_WRITE_ONCE', `Cannot ${what} LUN "${lun.name}"`, {
+        why: 'it holds the blocks of a write-once device',
+        fix: `lunar wod show ${lun.name}`,
+      })
+  }
+
+  /** @throws LunarError `ERR_PROTECTED`, `ERR_WRITE_ONCE` */
   checkUnprotected(lun: Lun, what: string): void {
+    this.checkOwn(lun, what)
     if (lun.isProtected)
       throw new LunarError('ERR_PROTECTED', `Cannot ${what} LUN "${lun.name}"`, { why: 'it is protected', fix: `lunar lun unprotect ${lun.name}` })
   }
 
   /** Two LUNs change names in one commit, so that one takes the place of the other. */
   async swap(a: Lun, b: Lun): Promise<void> {
+    for (const lun of [a, b]) this.checkOwn(lun, 'swap')
     const now = this.pool.options.clock.wallMs()
     const batch = new Batch()
     const names = [b.name, a.name] as const
@@ -277,11 +303,12 @@ export class Luns {
     await this.pool.metadata.commit(batch, 'admin', true)
   }
 
-  private async update(lun: Lun, change: Partial<LunRecord>, message?: string, code = 'lun.changed'): Promise<void> {
+  private async update(lun: Lun, change: Partial<LunRecord>, message?: string, code = 'lun.changed', together?: (batch: Batch) => void): Promise<void> {
     lun.record = { ...lun.record, ...change, modifiedMs: this.pool.options.clock.wallMs() }
     const batch = new Batch()
     batch.put(keyOf('lun', lun.number), lunRecord.encode(lun.record))
     if (message !== undefined) this.pool.event(batch, code, lun.name, message)
+    together?.(batch)
     await this.pool.metadata.commit(batch, 'admin', true)
   }
 

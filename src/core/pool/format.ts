@@ -85,6 +85,7 @@ export async function createPoolOn(disks: readonly NewDisk[], name: string, cloc
       nextLun: 1,
       nextProcess: 1,
       nextRelationship: 1,
+      nextWod: 1,
       metadataCopies: METADATA_COPIES,
       quorumWanted: 0,
       spare: 0,

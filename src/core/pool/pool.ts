@@ -69,6 +69,7 @@ export class Pool implements StoreHost, MetadataHost {
   private readonly maintenance = new Mutex()
   private closing = false
   private readonly failing = new Map<number, Promise<void>>()
+  private readonly cleaning = new Map<number, Promise<number>>()
   private readonly lateEvents: { code: string; object: string; message: string }[] = []
   /** Called when a disk came or went, so that processes look again. */
   onChange: () => void = () => undefined
@@ -361,7 +362,14 @@ export class Pool implements StoreHost, MetadataHost {
     return cleaned.reduce((sum, count) => sum + count, 0)
   }
 
-  private async cleanDisk(disk: PoolDisk): Promise<number> {
+  /** One at a time on a disk: a second one would punch segments that the first has given out. */
+  private cleanDisk(disk: PoolDisk): Promise<number> {
+    const cleaning = this.cleaning.get(disk.number) ?? this.cleanNow(disk).finally(() => this.cleaning.delete(disk.number))
+    this.cleaning.set(disk.number, cleaning)
+    return cleaning
+  }
+
+  private async cleanNow(disk: PoolDisk): Promise<number> {
     const map = this.segments.get(disk.number)
     if (!disk.inService || !map) return 0
     const segments = map.find('freed', 0, CLEAN_BATCH)
@@ -374,8 +382,11 @@ export class Pool implements StoreHost, MetadataHost {
     }
     await disk.flush()
     const batch = new Batch()
-    for (const segment of segments) if (map.state(segment) === 'freed') map.set(segment, 'clean', batch)
+    const cleaned = segments.filter(segment => map.state(segment) === 'freed')
+    for (const segment of cleaned) map.record(segment, 'clean', batch)
     await this.metadata.commit(batch, 'data', true)
+    // Not before: metadata takes clean segments by commits that pass those in the queue.
+    for (const segment of cleaned) if (map.state(segment) === 'freed') map.become(segment, 'clean')
     return segments.length
   }
 

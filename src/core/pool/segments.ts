@@ -85,14 +85,31 @@ export class SegmentMap {
   }
 
   set(segment: number, state: SegmentState, batch: Batch): void {
+    this.record(segment, state, batch)
+    this.become(segment, state)
+  }
+
+  /** Puts a change into a batch only: for what may not be relied on before the batch is durable. */
+  record(segment: number, state: SegmentState, batch: Batch): void {
     invariant(segment < this.total, `segment ${segment} of ${this.total}`)
+    const byte = segment >> 2
+    const shift = (segment & 3) * 2
+    batch.merge(
+      keyOf('segments', this.disk, Math.floor(byte / SEGMENTS_VALUE)),
+      byte % SEGMENTS_VALUE,
+      3 << shift,
+      segmentStates[state] << shift,
+      SEGMENTS_VALUE,
+    )
+  }
+
+  /** The change is known from now on. */
+  become(segment: number, state: SegmentState): void {
     const byte = segment >> 2
     const shift = (segment & 3) * 2
     this.counts[this.stateNumber(segment)]!--
     this.counts[segmentStates[state]]!++
     this.bits[byte] = (this.bits[byte]! & ~(3 << shift)) | (segmentStates[state] << shift)
-    const record = Math.floor(byte / SEGMENTS_VALUE)
-    batch.merge(keyOf('segments', this.disk, record), byte % SEGMENTS_VALUE, 3 << shift, segmentStates[state] << shift, SEGMENTS_VALUE)
     this.takenSegments.delete(segment)
   }
 

@@ -256,6 +256,37 @@ export interface RelationshipMaps extends RelationshipView {
   readonly generation: number
 }
 
+export type WodKind = 'file' | 'vdisk' | 'lun' | 'store'
+
+/** A write-once device. */
+export interface WodSummary {
+  readonly number: number
+  readonly name: string
+  readonly on: WodKind
+  readonly size: number
+  readonly blockBytes: number
+  /** Bytes of blocks that are written. */
+  readonly written: number
+  /** The LUN it is the image of. */
+  readonly imageOf: string | null
+  readonly created: string
+}
+
+export interface WodDetail extends WodSummary {
+  readonly id: string
+  /** The file it lies in. */
+  readonly path: string | null
+  /** Redundancy of the LUN below, and bytes that this has on disks; null on a file. */
+  readonly raid: RaidType | null
+  readonly used: number | null
+  /** `ready`, or why what it lies on cannot be used now. */
+  readonly state: string
+  /** When all of it was last made unwritten. */
+  readonly emptied: string
+  /** The relationship whose image it is. */
+  readonly relationship: number | null
+}
+
 export interface EventView {
   readonly number: number
   readonly time: string
@@ -321,6 +352,8 @@ export interface Verbs {
   'lun.create': { params: Change & { name: string; size: number; raid: RaidType; reserve?: boolean }; result: LunDetail }
   'lun.list': { params: object; result: LunSummary[] }
   'lun.show': { params: { lun: string }; result: LunDetail }
+  /** What can be opened for reading: a LUN, or an image on a write-once device. */
+  'volume.show': { params: { volume: string }; result: { name: string; size: number; bound: number } }
   'lun.map': { params: { lun: string; lost?: boolean }; result: MapExtent[] }
   'lun.resize': { params: Change & { lun: string; size: number; force?: boolean }; result: LunDetail & { was: number } }
   'lun.rename': { params: Change & { lun: string; name: string }; result: LunDetail }
@@ -363,6 +396,19 @@ export interface Verbs {
   /** Bytes done and left. */
   'snap.stop': { params: Change & { relationship: string; kind: ProcessName }; result: RelationshipView & { done: number; left: number; changed: boolean } }
   'snap.setDelay': { params: Change & { relationship: string; kind: ProcessName; delay: Delay }; result: RelationshipView & { delayMs: Delay; was: Delay } }
+  /** On a file or packed into one (`path`), on a LUN of its own, or on a log in one; of the size given, or of that of a LUN. */
+  'wod.create': {
+    params: Change & { name: string; on: WodKind; size?: number; for?: string; blockBytes?: number; raid?: RaidType; path?: string }
+    result: WodDetail
+  }
+  'wod.list': { params: object; result: WodSummary[] }
+  'wod.show': { params: { wod: string }; result: WodDetail }
+  'wod.delete': { params: Change & { wod: string }; result: { name: string; written: number; task: number | null } }
+  /** Whole blocks; all of the device when no range is given. */
+  'wod.reallocate': {
+    params: Change & { wod: string; offset?: number; length?: number }
+    result: { name: string; offset: number; length: number; emptied: number }
+  }
   'metadata.check': { params: object; result: CheckView }
   /** A complete dump as text, one line a record. */
   'metadata.dump': { params: object; result: { text: string } }

@@ -153,32 +153,39 @@ export const changes = {
     return { ...views.diskSummary(disk), task: processes.numberOf('resync') }
   },
 
-  'lun.create': async ({ luns, views }: EngineParts, { name, size, raid, reserve, dryRun }: Params<'lun.create'>): Promise<Result<'lun.create'>> => {
+  'lun.create': async ({ luns, views, wods }: EngineParts, { name, size, raid, reserve, dryRun }: Params<'lun.create'>): Promise<Result<'lun.create'>> => {
+    wods.checkNewName(name)
     const lun = await luns.create({ name, size, raid, reserve: reserve === true, dryRun: dryRun === true })
     return views.lunDetail(lun)
   },
 
   'lun.resize': async (
-    { luns, views, processes, relationships }: EngineParts,
+    { luns, views, processes, relationships, wodImages }: EngineParts,
     { lun: name, size, force, dryRun }: Params<'lun.resize'>,
   ): Promise<Result<'lun.resize'>> => {
     const lun = luns.find(name)
     relationships.checkResize(lun, size)
+    wodImages.checkResize(lun, size)
     const was = lun.size
     await luns.resize(lun, size, { force: force === true, dryRun: dryRun === true })
     if (!dryRun) await processes.look()
     return { ...(await views.lunDetail(lun)), size, was }
   },
 
-  'lun.rename': async ({ luns, views }: EngineParts, { lun: name, name: to, dryRun }: Params<'lun.rename'>): Promise<Result<'lun.rename'>> => {
+  'lun.rename': async ({ luns, views, wods }: EngineParts, { lun: name, name: to, dryRun }: Params<'lun.rename'>): Promise<Result<'lun.rename'>> => {
     const lun = luns.find(name)
+    wods.checkNewName(to)
     await luns.rename(lun, to, dryRun)
     return { ...(await views.lunDetail(lun)), name: to }
   },
 
-  'lun.delete': async ({ luns, views, processes, relationships }: EngineParts, { lun: name, dryRun }: Params<'lun.delete'>): Promise<Result<'lun.delete'>> => {
+  'lun.delete': async (
+    { luns, views, processes, relationships, wodImages }: EngineParts,
+    { lun: name, dryRun }: Params<'lun.delete'>,
+  ): Promise<Result<'lun.delete'>> => {
     const lun = luns.find(name)
     relationships.checkDelete(lun)
+    wodImages.checkDelete(lun)
     luns.checkUnprotected(lun, 'delete')
     const freed = views.lunSummary(lun, 'healthy').used
     if (dryRun) return { name, freed, task: null }
@@ -188,7 +195,7 @@ export const changes = {
   },
 
   'lun.trim': async (
-    { luns, processes, relationships }: EngineParts,
+    { luns, processes, relationships, wodImages }: EngineParts,
     { lun: name, offset, length, dryRun }: Params<'lun.trim'>,
   ): Promise<Result<'lun.trim'>> => {
     const lun = luns.find(name)
@@ -197,7 +204,7 @@ export const changes = {
     const from = Math.ceil(offset / SLICE)
     const to = Math.floor((offset + length) / SLICE)
     // What a relationship may still need stays: a trim is a hint.
-    if (lun.isReserved || to <= from || relationships.of(lun).length > 0) return { trimmed: 0 }
+    if (lun.isReserved || to <= from || relationships.of(lun).length > 0 || wodImages.hasSource(lun)) return { trimmed: 0 }
     if (dryRun) {
       let bound = 0
       for await (const _ of lun.map.bound(from, to)) bound++
@@ -227,6 +234,7 @@ export const changes = {
 
   'lun.incomplete': async ({ luns, views }: EngineParts, { lun: name, incomplete }: Params<'lun.incomplete'>): Promise<Result<'lun.incomplete'>> => {
     const lun = luns.find(name)
+    if (incomplete) luns.checkUnprotected(lun, 'import into')
     await luns.setIncomplete(lun, incomplete)
     return views.lunSummary(lun, (await views.lunHealth(lun)).health)
   },

@@ -10,13 +10,19 @@ import { OpenLun } from '../lun/open-lun.ts'
 import { createPoolOn, wipeDisks } from '../pool/format.ts'
 import { Pool } from '../pool/pool.ts'
 import type { Params, RelationshipHold, Reply, Result, Verb } from './api.ts'
+import { hostFiles } from '../wod/files.ts'
+import { Wods } from '../wod/wods.ts'
 import { Relationships } from '../snapshot/relationships.ts'
+import { WodImages } from '../snapshot/wod-images.ts'
 import { changes } from './changes.ts'
 import { snapChanges } from './snap-changes.ts'
 import { SnapViews } from './snap-views.ts'
 import type { Engine, EngineOptions, FormatDisk, FoundDisk, LunOptions } from './engine-types.ts'
 import { Processes } from './processes.ts'
 import { Views } from './views.ts'
+import { wodChanges } from './wod-changes.ts'
+import { wodSnaps } from './wod-snaps.ts'
+import { WodViews } from './wod-views.ts'
 
 export interface EngineParts {
   readonly pool: Pool
@@ -25,6 +31,9 @@ export interface EngineParts {
   readonly processes: Processes
   readonly relationships: Relationships
   readonly snaps: SnapViews
+  readonly wods: Wods
+  readonly wodViews: WodViews
+  readonly wodImages: WodImages
   readonly options: EngineOptions
   readonly warnings: string[]
 }
@@ -56,14 +65,19 @@ export class LocalEngine implements Engine {
     const luns = await Luns.load(pool)
     await luns.loadBits()
     const relationships = await Relationships.load(pool, luns)
-    const processes = new Processes(pool, luns, relationships)
+    const wods = await Wods.load(pool, luns, hostFiles)
+    const processes = new Processes(pool, luns, relationships, wods)
+    const views = new Views(pool, luns, relationships, () => pool.metadata.report.lastWriteMs)
     const parts: EngineParts = {
       pool,
       luns,
       processes,
       relationships,
       snaps: new SnapViews(pool, relationships, processes),
-      views: new Views(pool, luns, relationships, () => pool.metadata.report.lastWriteMs),
+      wods,
+      wodViews: new WodViews(luns, wods, views),
+      wodImages: new WodImages(pool, luns, relationships, wods),
+      views,
       options,
       warnings: openWarnings(pool, options),
     }
@@ -99,7 +113,10 @@ export class LocalEngine implements Engine {
   /** @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_INCOMPLETE` unless `incomplete` is given */
   openLun(name: string, options: LunOptions = {}): Promise<BlockDevice> {
     try {
+      const wod = this.parts.wods.named(name)
+      if (wod) return this.parts.wodImages.open(wod, { readOnly: options.readOnly === true })
       const lun = this.parts.luns.find(name)
+      this.parts.luns.checkOwn(lun, 'open')
       if (lun.isIncomplete && !options.incomplete) {
         throw new LunarError('ERR_INCOMPLETE', `Cannot open LUN "${name}"`, { fix: `lunar lun import ${name} FILE again, or lunar lun delete ${name}` })
       }
@@ -142,13 +159,14 @@ export class LocalEngine implements Engine {
   }
 
   async close(): Promise<void> {
-    const { processes, luns, pool, relationships } = this.parts
+    const { processes, luns, pool, relationships, wods } = this.parts
     await processes.close()
     // Writes that were acknowledged ahead of their round reach the disks before those are flushed for the last time.
     if (!pool.options.readOnly) {
       await relationships.drain()
       await Promise.all(luns.all.map(lun => lun.drain()))
     }
+    await wods.close()
     await pool.close()
   }
 }
@@ -175,11 +193,8 @@ const looks = {
   'task.list': ({ processes }) => processes.list(),
   'task.show': ({ processes }, { task }: Params<'task.show'>) => processes.find(task),
   'task.wait': ({ processes }, { task }: Params<'task.wait'>, signal?: AbortSignal) => processes.wait(task, signal),
-  'snap.list': ({ relationships, snaps }) => Promise.all(relationships.all.map(relationship => snaps.summary(relationship))),
-  'snap.maps': ({ relationships, snaps }, { relationship }: Params<'snap.maps'>) => snaps.maps(relationships.find(relationship)),
-  'snap.config': ({ relationships, snaps }, { relationship }: Params<'snap.config'>) => snaps.config(relationships.find(relationship)),
-  'snap.activeConfig': ({ relationships, snaps }, { relationship }: Params<'snap.activeConfig'>) => snaps.activeConfig(relationships.find(relationship)),
-  'snap.status': ({ relationships, snaps }, { relationship }: Params<'snap.status'>) => snaps.status(relationships.find(relationship)),
+  'wod.list': ({ wods, wodViews }) => Promise.all(wods.all.map(wod => wodViews.summary(wod))),
+  'wod.show': ({ wods, wodViews }, { wod }: Params<'wod.show'>) => wodViews.detail(wods.find(wod)),
   'metadata.check': async ({ pool }) => {
     let blocks = 0
     await pool.metadata.visitBlocks(() => {
@@ -195,7 +210,7 @@ const looks = {
   },
 } satisfies Record<string, Handler>
 
-const verbs = { ...looks, ...changes, ...snapChanges }
+const verbs = { ...looks, ...changes, ...snapChanges, ...wodSnaps, ...wodChanges }
 
 function chooseId(disks: readonly FoundDisk[], choice: string): string {
   const found = disks.find(

@@ -8,6 +8,7 @@ import type { Relationship } from '../snapshot/relationship.ts'
 import type { ProcessName, Relationships } from '../snapshot/relationships.ts'
 import { Tidy } from '../snapshot/tidy.ts'
 import { Resync } from '../pool/resync.ts'
+import type { Wods } from '../wod/wods.ts'
 import type { Pool } from '../pool/pool.ts'
 import { RunningProcess, type ProcessBody, type Progress } from '../process/runner.ts'
 import type { TaskView } from './api.ts'
@@ -28,6 +29,7 @@ export class Processes {
     private readonly pool: Pool,
     private readonly luns: Luns,
     private readonly relationships: Relationships,
+    private readonly wods: Wods,
   ) {}
 
   /**
@@ -59,8 +61,8 @@ export class Processes {
 
   private async startDue(): Promise<void> {
     if (Resync.isDue(this.pool)) await this.ensure('resync', 0, this.resyncTarget(), () => new Resync(this.pool))
-    if (Reclaim.isDue(this.pool, this.luns) || this.relationships.needsTidying)
-      await this.ensure('reclaim', 0, this.pool.record.name, () => new Tidy(new Reclaim(this.pool, this.luns), this.relationships))
+    if (Reclaim.isDue(this.pool, this.luns) || this.relationships.needsTidying || this.wods.needsTidying)
+      await this.ensure('reclaim', 0, this.pool.record.name, () => new Tidy(new Reclaim(this.pool, this.luns), [this.relationships, this.wods]))
     for (const relationship of this.relationships.all) {
       for (const kind of ['completeImage', 'imageUpdate', 'sourceUpdate'] as const)
         await this.ensure(kind, relationship.number, relationship.label, () => this.relationships.process(relationship, kind))

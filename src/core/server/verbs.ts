@@ -21,6 +21,7 @@ export const verbKinds: Readonly<Record<Verb, VerbKind>> = {
   'lun.create': 'change',
   'lun.list': 'metadata',
   'lun.show': 'metadata',
+  'volume.show': 'metadata',
   'lun.map': 'metadata',
   'lun.resize': 'change',
   'lun.rename': 'change',
@@ -50,6 +51,11 @@ export const verbKinds: Readonly<Record<Verb, VerbKind>> = {
   'snap.start': 'change',
   'snap.stop': 'change',
   'snap.setDelay': 'change',
+  'wod.create': 'change',
+  'wod.list': 'metadata',
+  'wod.show': 'live',
+  'wod.delete': 'change',
+  'wod.reallocate': 'change',
   'metadata.check': 'metadata',
   'metadata.dump': 'metadata',
   'lock.show': 'live',
@@ -65,6 +71,10 @@ export function withAbsolutePaths<V extends Verb>(verb: V, params: Params<V>): P
   }
   if (verb === 'disk.online') {
     const { path } = params as Params<'disk.online'>
+    if (path !== undefined) return { ...params, path: resolve(path) }
+  }
+  if (verb === 'wod.create') {
+    const { path } = params as Params<'wod.create'>
     if (path !== undefined) return { ...params, path: resolve(path) }
   }
   return params

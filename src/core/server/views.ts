@@ -230,6 +230,7 @@ export class Views {
     if (lun.isIncomplete) words.push('incomplete')
     words.push(...this.roleWords(lun))
     if (lun.isProtected) words.push('protected')
+    if (lun.isWriteOnce) words.push('write-once')
     return {
       number: lun.number,
       name: lun.name,

@@ -1,8 +1,8 @@
 import { invariant } from '../base/errors.ts'
 import type { Batch } from '../../metadata/batch.ts'
-import { hiOf, keyOf } from '../../metadata/key.ts'
+import { keyOf } from '../../metadata/key.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
-import { CHUNKS_PER_RECORD, CHUNKS_VALUE, chunkRecordIndex } from '../../metadata/records.ts'
+import { CHUNKS_PER_RECORD, CHUNKS_VALUE, eraIndex } from '../../metadata/records.ts'
 import type { ChunkRun } from './chunks.ts'
 
 /** Pages of one map that stay in memory when nobody uses it. 512 bytes each. */
@@ -158,13 +158,13 @@ export class ChunkMap {
   private async *records(fromPage: number): AsyncGenerator<{ page: number; bytes: Uint8Array }> {
     if (this.era === 0) return
     const { hi } = this.keyOf(0)
-    const base = chunkRecordIndex(this.era, 0)
-    for await (const { lo, value } of this.metadata.range(hi, chunkRecordIndex(this.era, fromPage), chunkRecordIndex(this.era + 1, 0) - 1))
+    const base = eraIndex(this.era, 0)
+    for await (const { lo, value } of this.metadata.range(hi, eraIndex(this.era, fromPage), eraIndex(this.era + 1, 0) - 1))
       yield { page: lo - base, bytes: this.pages.get(lo - base) ?? value }
   }
 
   private keyOf(page: number): { hi: number; lo: number } {
-    return keyOf('chunks', this.relationship, chunkRecordIndex(this.era, page))
+    return keyOf('chunks', this.relationship, eraIndex(this.era, page))
   }
 
   /** Lets pages go when there are too many. Only while nobody has a chunk locked. */
@@ -176,28 +176,3 @@ export class ChunkMap {
 const byteMask = (first: number, count: number): number => ((1 << count) - 1) << first
 
 const ones = Uint8Array.from({ length: 256 }, (_, byte) => byte.toString(2).replaceAll('0', '').length)
-
-/** Deletes up to `most` records of eras that are not among those in use. @returns how many it put into the batch */
-export async function dropEras(metadata: Metadata, relationship: number, inUse: ReadonlySet<number>, most: number, batch: Batch): Promise<number> {
-  let dropped = 0
-  for (let era = 1; dropped < most;) {
-    // The next record of an era that is not in use; whole eras in use are jumped over.
-    let found: number | undefined
-    for await (const { lo } of metadata.range(hiOf('chunks', relationship), chunkRecordIndex(era, 0))) {
-      found = lo
-      break
-    }
-    if (found === undefined) break
-    const of = Math.floor(found / chunkRecordIndex(1, 0))
-    if (inUse.has(of)) {
-      era = of + 1
-      continue
-    }
-    for await (const { hi, lo } of metadata.range(hiOf('chunks', relationship), found, chunkRecordIndex(of + 1, 0) - 1)) {
-      batch.delete({ hi, lo })
-      if (++dropped === most) break
-    }
-    era = of + 1
-  }
-  return dropped
-}

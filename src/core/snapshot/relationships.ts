@@ -5,6 +5,7 @@ import { MIB } from '../base/units.ts'
 import { ByteBudget } from '../block/hold.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { hiOf, keyOf } from '../../metadata/key.ts'
+import { dropEras } from '../../metadata/eras.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
 import {
   decodeRecord,
@@ -26,7 +27,6 @@ import type { Lun } from '../lun/lun.ts'
 import type { Luns } from '../lun/luns.ts'
 import type { Pool } from '../pool/pool.ts'
 import { copiesOf } from '../raid/geometry.ts'
-import { dropEras } from './chunk-map.ts'
 import { checkChunkSize, CHUNK_DEFAULT, type ChunkRun } from './chunks.ts'
 import { Relationship, type UpdateKind } from './relationship.ts'
 import { CompleteImage, Update, updateRun } from './updates.ts'
@@ -85,8 +85,10 @@ export class Relationships {
   private readonly volumes = new Map<number, Volume>()
   /** Relationships whose old maps may still have records. */
   private readonly untidy = new Set<number>()
+  /** Why a LUN cannot be an image, for other reasons than relationships of this kind. */
+  cannotBeImage: (lun: Lun) => string | undefined = () => undefined
   /** State changes come one after the other. */
-  private readonly changing = new Mutex()
+  readonly changing = new Mutex()
 
   private constructor(
     private readonly pool: Pool,
@@ -307,8 +309,11 @@ export class Relationships {
     if (image.size < source.size) cannot(`it has ${image.size} bytes, the source has ${source.size}`, `lunar lun resize ${image.name} --size ${source.size}`)
     const other = this.volume(image.number).asImage
     if (other) cannot(this.describe(other))
+    const used = this.cannotBeImage(image)
+    if (used !== undefined) cannot(used)
     for (let above = this.volume(source.number).asImage; above; above = this.volume(above.record.source).asImage)
       if (above.record.source === image.number) cannot(`the source is made of it: ${this.describe(above)}`)
+    for (const lun of [source, image]) this.luns.checkOwn(lun, 'use in a relationship')
     for (const lun of [source, image]) if (lun.isIncomplete) throw new LunarError('ERR_INCOMPLETE', `Cannot use LUN "${lun.name}" in a relationship`)
   }
 
@@ -780,7 +785,7 @@ export class Relationships {
     for (const number of this.untidy) {
       const relationship = this.byNumber.get(number)
       const batch = new Batch()
-      const dropped = await dropEras(this.metadata, number, relationship?.eras ?? new Set(), ERASE_STEP, batch)
+      const dropped = await dropEras(this.metadata, hiOf('chunks', number), relationship?.eras ?? new Set(), ERASE_STEP, batch)
       if (dropped < ERASE_STEP) {
         this.untidy.delete(number)
         if (this.gone.delete(number)) batch.delete(keyOf('relationship', number))

@@ -1,11 +1,17 @@
 import type { ProcessBody, Step } from '../process/runner.ts'
-import type { Relationships } from './relationships.ts'
 
-/** Gives back what the pool's own reclaim does, and the records of chunk maps that mean nothing any more. */
+/** A directory that leaves records behind which mean nothing any more. */
+export interface Untidy {
+  readonly needsTidying: boolean
+  /** Deletes a bounded number of them. @returns whether something is left */
+  tidy(): Promise<boolean>
+}
+
+/** Gives back what the pool's own reclaim does, and the records of maps that mean nothing any more. */
 export class Tidy implements ProcessBody {
   constructor(
     private readonly reclaim: ProcessBody,
-    private readonly relationships: Relationships,
+    private readonly untidy: readonly Untidy[],
   ) {}
 
   remaining(): number {
@@ -13,7 +19,7 @@ export class Tidy implements ProcessBody {
   }
 
   async step(signal: AbortSignal): Promise<Step> {
-    if (this.relationships.needsTidying && (await this.relationships.tidy())) return { moved: 0, finished: false }
+    for (const one of this.untidy) if (one.needsTidying && (await one.tidy())) return { moved: 0, finished: false }
     return this.reclaim.step(signal)
   }
 }

@@ -11,6 +11,7 @@ import type { Lun } from '../lun/lun.ts'
 import { SLICE } from '../raid/geometry.ts'
 import { runsOf, type ChunkRun } from './chunks.ts'
 import type { Relationship } from './relationship.ts'
+import type { WodImage } from './wod-image.ts'
 
 /** A write up to this size may be acknowledged while what must be durable before it is under way. Bytes. */
 const HOLD_WRITE_MAX = 256 * 1024
@@ -61,6 +62,9 @@ export class Volume implements BlockDevice {
   asImage: Relationship | undefined
   /** The relationships whose source this is, in order of number. */
   asSource: Relationship[] = []
+  /** Images of this source on write-once devices. */
+  private wodImages: readonly WodImage[] = []
+  private wodImageFailed: (image: WodImage, error: unknown) => Promise<void> = (_, error) => Promise.reject(error as Error)
   /** When a host last used it: for a pace that follows the load. Monotonic milliseconds. */
   lastUsedMs = -Infinity
 
@@ -88,7 +92,13 @@ export class Volume implements BlockDevice {
   }
 
   private get isPlain(): boolean {
-    return this.asSource.length === 0 && this.asImage === undefined
+    return this.asSource.length === 0 && this.asImage === undefined && this.wodImages.length === 0
+  }
+
+  /** @param failed is told when an image cannot be kept: it rejects when the write has to fail for it */
+  setWodImages(images: readonly WodImage[], failed: (image: WodImage, error: unknown) => Promise<void>): void {
+    this.wodImages = images
+    this.wodImageFailed = failed
   }
 
   /** All of them, in the order in which chunks are locked. */
@@ -233,6 +243,7 @@ export class Volume implements BlockDevice {
 
   /** Space in this LUN and in the images that get a copy is bound, and there is room to record it: only a device error can stop the write now. */
   private async isTaken(plan: Plan, offset: number, length: number): Promise<boolean> {
+    if (this.wodImages.some(({ isActive }) => isActive)) return false
     if (!this.host.metadata.isRoomy || plan.after || !(await this.lun.isBound(offset, length))) return false
     for (const { relationship, migrated } of plan.before) {
       const image = this.host.volume(relationship.record.image).lun
@@ -316,11 +327,26 @@ export class Volume implements BlockDevice {
   /** @param urgent it was acknowledged already: the reserve of the metadata is there for it */
   private async perform({ before, after }: Plan, offset: number, length: number, put: () => Promise<void>, urgent: boolean): Promise<void> {
     await this.commit(await this.preserve(before), urgent)
+    await this.preserveOnce(offset, length)
     if (after) await this.fillEdges(after.relationship, after.migrated, offset, length)
     await put()
     if (!after) return
     await this.lun.flush()
     await this.commit([after], urgent)
+  }
+
+  /** Copies what the images on write-once devices lack; durable when it resolves. */
+  private async preserveOnce(offset: number, length: number): Promise<void> {
+    await Promise.all(
+      this.wodImages.map(async image => {
+        if (!image.isActive) return
+        try {
+          await image.preserve(offset, length, (from, into) => this.readLocked(from, into))
+        } catch (error) {
+          await this.wodImageFailed(image, error)
+        }
+      }),
+    )
   }
 
   /** What a write to this source means for a relationship: chunks to preserve, bits to set. */
@@ -450,6 +476,7 @@ export class Volume implements BlockDevice {
     const releases: Release[] = []
     let from = offset
     let to = offset + length
+    for (const image of this.wodImages) if (image.isActive) ({ from, to } = image.widen(from, to))
     const release = (): void => {
       for (const one of releases) one()
     }

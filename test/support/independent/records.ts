@@ -4,7 +4,22 @@ import { SEGMENT, type CheckedDisk, type RootBlock } from './disk.ts'
 import type { Records } from './tree.ts'
 
 const KIND_UNIT = 2 ** 32
-const kinds = { pool: 1, disk: 2, lun: 3, lmap: 4, rsd: 5, segments: 6, open: 7, stale: 8, process: 9, event: 10, relationship: 11, chunks: 12 }
+const kinds = {
+  pool: 1,
+  disk: 2,
+  lun: 3,
+  lmap: 4,
+  rsd: 5,
+  segments: 6,
+  open: 7,
+  stale: 8,
+  process: 9,
+  event: 10,
+  relationship: 11,
+  chunks: 12,
+  wod: 13,
+  wodBlocks: 14,
+}
 export const SLICE = 1024 * 1024
 const SLICES = 8
 
@@ -147,6 +162,29 @@ export function readRecords(records: Records, poolId: string, problems: string[]
   for (const { object, block } of each(kinds.chunks)) {
     if (!relationships.has(object)) problems.push(`chunks: relationship ${object} does not exist`)
     if (block.bytes.length !== 512) problems.push(`chunks: a map of relationship ${object} has ${block.bytes.length} bytes`)
+  }
+  const wods = new Map<number, { era: number; blocks: number }>()
+  for (const { object, block } of each(kinds.wod)) {
+    wods.set(object, { era: block.u32(88), blocks: block.u64(104) / 2 ** block.u8(81) })
+    if ((block.u16(82) & 1) !== 0) continue
+    if (object >= (pool?.u32(108) ?? 0)) problems.push(`pool: write-once device ${object} exists, the next would be ${pool?.u32(108)}`)
+    if (block.u8(80) >= 2 && luns.get(block.u32(84))?.deleted !== false) problems.push(`wod: ${object} names LUN ${block.u32(84)}, which does not exist`)
+    if ((block.u16(82) & 2) !== 0 && luns.get(block.u32(96))?.deleted !== false)
+      problems.push(`wod: ${object} is the image of LUN ${block.u32(96)}, which does not exist`)
+  }
+  const slots = new Set<string>()
+  for (const { object, lo, block } of each(kinds.wodBlocks)) {
+    const wod = wods.get(object)
+    if (!wod) problems.push(`wodBlocks: write-once device ${object} does not exist`)
+    if (block.bytes.length !== 512) problems.push(`wodBlocks: a map of write-once device ${object} has ${block.bytes.length} bytes`)
+    if (Math.floor(lo / 2 ** 28) !== wod?.era) continue
+    for (let i = 0; i < 64; i++) {
+      const slot = block.u32(8 * i)
+      if (slot === 0) continue
+      if ((lo % 2 ** 28) * 64 + i >= wod.blocks) problems.push(`wodBlocks: a block behind the end of write-once device ${object} is written`)
+      if (slots.has(`${object}:${slot}`)) problems.push(`wodBlocks: two blocks of write-once device ${object} lie in slot ${slot - 1}`)
+      slots.add(`${object}:${slot}`)
+    }
   }
   for (const { hi } of sorted) if (!Object.values(kinds).includes(Math.floor(hi / KIND_UNIT))) problems.push(`record: key ${hi} is of no known kind`)
   const next = { disk: pool?.u32(88) ?? 0, lun: pool?.u32(92) ?? 0 }

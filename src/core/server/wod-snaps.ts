@@ -1,0 +1,226 @@
+/** The verbs of relationships for images on write-once devices; all others go on to those of LUN images. */
+import { LunarError } from '../base/errors.ts'
+import type { WodImage } from '../snapshot/wod-image.ts'
+import type { Params, RelationshipConfig, RelationshipStatus, RelationshipSummary, RelationshipView, Result } from './api.ts'
+import type { EngineParts } from './engine.ts'
+import { snapChanges } from './snap-changes.ts'
+
+const BLOCK_BYTES = 512
+const instant = (ms: number): string | null => (ms === 0 ? null : new Date(ms).toISOString())
+
+function view({ wodImages }: EngineParts, image: WodImage): RelationshipView {
+  const { wod } = image
+  return {
+    number: image.number,
+    name: null,
+    source: wodImages.source(image).name,
+    image: wod.name,
+    state: wod.isInvalid ? 'invalid' : wod.isEnabled ? 'enabled' : 'disabled',
+    process: image.isCompleting ? 'completeImage' : null,
+  }
+}
+
+/** Chunks that the device holds. What differs from the source is not recorded: what is copied counts, it was about to be written. */
+async function chunks({ wods }: EngineParts, { wod, size }: WodImage): Promise<{ total: number; written: number; percent: number }> {
+  const total = size / wod.blockBytes
+  const written = size === 0 ? 0 : await wods.countWritten(wod, 0, size)
+  return { total, written, percent: total === 0 ? 0 : Math.floor((written / total) * 100) }
+}
+
+async function summary(parts: EngineParts, image: WodImage): Promise<RelationshipSummary> {
+  const { percent } = await chunks(parts, image)
+  return {
+    ...view(parts, image),
+    chunkBytes: image.wod.blockBytes,
+    completePercent: percent,
+    differentPercent: percent,
+    asOf: instant(image.wod.record.asOfMs),
+    cost: image.isActive ? 'preserving' : 'none',
+    lessRedundant: false,
+  }
+}
+
+function config(parts: EngineParts, image: WodImage): RelationshipConfig {
+  return {
+    ...view(parts, image),
+    chunkBytes: image.wod.blockBytes,
+    blockBytes: BLOCK_BYTES,
+    delaysMs: { completeImage: 0, imageUpdate: 0, sourceUpdate: 0 },
+    store: `write-once device ${image.wod.name}`,
+    policy: image.dropsWhenFull ? 'drop' : 'fail-writes',
+    created: new Date(image.wod.record.createdMs).toISOString(),
+  }
+}
+
+async function status(parts: EngineParts, image: WodImage): Promise<RelationshipStatus> {
+  const { total, written, percent } = await chunks(parts, image)
+  const { record, isEnabled } = image.wod
+  return {
+    ...view(parts, image),
+    chunks: { total, migrated: written, different: written, frozen: 0, lost: 0 },
+    differentPercent: percent,
+    completePercent: percent,
+    asOf: instant(record.asOfMs),
+    enabledAt: isEnabled ? instant(record.asOfMs) : null,
+    progress: null,
+    lost: [],
+    reason: record.reason === '' ? null : record.reason,
+  }
+}
+
+/** Undefined when it is no image on a write-once device. @throws LunarError `ERR_USAGE` when it could be a relationship of the same name, too */
+function imageOf({ wodImages, relationships }: EngineParts, reference: string): WodImage | undefined {
+  const image = wodImages.named(reference)
+  const other = image?.wod.name === reference ? relationships.all.find(({ record }) => record.name === reference) : undefined
+  if (!image || !other) return image
+  throw new LunarError('ERR_USAGE', `Cannot tell which relationship "${reference}" is`, {
+    why: `it is the name of ${other.label} and of the device of ${image.label}`,
+    fix: `write DcsSnap${other.number} or ${image.label}`,
+  })
+}
+
+/** All images on write-once devices, none (undefined), or a mix, which cannot have one instant. */
+function allOf(parts: EngineParts, names: readonly string[], what: string): WodImage[] | undefined {
+  const found = names.flatMap(name => imageOf(parts, name) ?? [])
+  if (found.length === 0) return undefined
+  if (names.length > 1)
+    throw new LunarError('ERR_RELATIONSHIP_STATE', `Cannot ${what} ${names.join(', ')} at one instant`, {
+      why: `${found.map(({ label }) => label).join(', ')} ${found.length === 1 ? 'has' : 'have'} an image on a write-once device, which takes an instant of its own`,
+      fix: 'name them one at a time',
+    })
+  return found
+}
+
+const noUpdates = ({ wodImages }: EngineParts, image: WodImage, what: string): never =>
+  wodImages.refuse(
+    image,
+    what,
+    'its image is a write-once device: it takes one write a block, and keeps no account of what changes',
+    `lunar EnableNewSnap ${image.number}`,
+  )
+
+export const wodSnaps = {
+  'snap.configure': async (parts: EngineParts, params: Params<'snap.configure'>): Promise<Result<'snap.configure'>> => {
+    const { wods, wodImages } = parts
+    const wod = wods.named(params.image)
+    if (!wod) return snapChanges['snap.configure'](parts, params)
+    if (params.name !== undefined || (params.chunkBytes !== undefined && params.chunkBytes !== wod.blockBytes))
+      throw new LunarError('ERR_USAGE', `Cannot configure write-once device "${wod.name}" as an image`, {
+        why: `its name and its chunks of ${wod.blockBytes} bytes are those of the device`,
+        fix: 'leave --name and --chunk-size out',
+      })
+    const image = await wodImages.configure({
+      source: params.source,
+      image: params.image,
+      dryRun: params.dryRun === true,
+      ...(params.policy === undefined ? {} : { onFull: params.policy }),
+    })
+    return config(parts, image)
+  },
+
+  'snap.unconfigure': async (parts: EngineParts, params: Params<'snap.unconfigure'>): Promise<Result<'snap.unconfigure'>> => {
+    const image = imageOf(parts, params.relationship)
+    if (!image) return snapChanges['snap.unconfigure'](parts, params)
+    const before = view(parts, image)
+    await parts.wodImages.unconfigure(image, { dryRun: params.dryRun === true })
+    return before
+  },
+
+  'snap.enable': async (parts: EngineParts, params: Params<'snap.enable'>): Promise<Result<'snap.enable'>> => {
+    const images = allOf(parts, params.relationships, 'enable')
+    if (!images) return snapChanges['snap.enable'](parts, params)
+    const result: Result<'snap.enable'> = []
+    for (const image of images) {
+      const changed = await parts.wodImages.enable(image, { fresh: params.fresh === true, dryRun: params.dryRun === true })
+      const { asOfMs } = image.wod.record
+      result.push({ ...view(parts, image), asOf: new Date(asOfMs === 0 ? parts.pool.options.clock.wallMs() : asOfMs).toISOString(), lost: [], changed })
+    }
+    if (!params.dryRun) await parts.processes.look()
+    return result
+  },
+
+  'snap.disable': async (parts: EngineParts, params: Params<'snap.disable'>): Promise<Result<'snap.disable'>> => {
+    const images = allOf(parts, params.relationships, 'disable')
+    if (!images) return snapChanges['snap.disable'](parts, params)
+    const result: Result<'snap.disable'> = []
+    for (const image of images) {
+      const changed = await parts.wodImages.disable(image, { dryRun: params.dryRun === true })
+      result.push({ ...view(parts, image), changed, complete: await parts.wodImages.isWhole(image) })
+    }
+    return result
+  },
+
+  /** Completes the image before it answers: the copies are few and small, and nothing has to be taken up again after a crash. */
+  'snap.start': async (parts: EngineParts, params: Params<'snap.start'>): Promise<Result<'snap.start'>> => {
+    const image = imageOf(parts, params.relationship)
+    if (!image) return snapChanges['snap.start'](parts, params)
+    if (params.kind !== 'completeImage') noUpdates(parts, image, params.kind === 'imageUpdate' ? 'update the image of' : 'update the source of')
+    if (params.dryRun) return { ...view(parts, image), task: null, changed: !(await parts.wodImages.isWhole(image)) }
+    const copied = await parts.wodImages.complete(image)
+    return { ...view(parts, image), task: null, changed: copied > 0 }
+  },
+
+  'snap.stop': async (parts: EngineParts, params: Params<'snap.stop'>): Promise<Result<'snap.stop'>> => {
+    const image = imageOf(parts, params.relationship)
+    if (!image) return snapChanges['snap.stop'](parts, params)
+    return { ...view(parts, image), done: 0, left: 0, changed: false }
+  },
+
+  'snap.setDelay': async (parts: EngineParts, params: Params<'snap.setDelay'>): Promise<Result<'snap.setDelay'>> => {
+    const image = imageOf(parts, params.relationship)
+    if (!image) return snapChanges['snap.setDelay'](parts, params)
+    return noUpdates(parts, image, 'set a delay of')
+  },
+
+  'volume.show': async ({ luns, wods, wodImages, views }: EngineParts, { volume: name }: Params<'volume.show'>): Promise<Result<'volume.show'>> => {
+    const wod = wods.named(name)
+    if (!wod) return views.lunSummary(luns.find(name), 'healthy')
+    await wodImages.checkOpen(wod)
+    return { name, size: wod.record.imageSize, bound: wod.record.imageSize }
+  },
+
+  'snap.list': async (parts: EngineParts): Promise<Result<'snap.list'>> => {
+    const { relationships, snaps, wodImages } = parts
+    const luns = await Promise.all(relationships.all.map(relationship => snaps.summary(relationship)))
+    const images = await Promise.all(wodImages.all.map(image => summary(parts, image)))
+    return [...luns, ...images].sort((a, b) => a.number - b.number)
+  },
+
+  /** The device's map is the map of migrated chunks; there is no other. */
+  'snap.maps': async (parts: EngineParts, { relationship }: Params<'snap.maps'>): Promise<Result<'snap.maps'>> => {
+    const image = imageOf(parts, relationship)
+    if (!image) return parts.snaps.maps(parts.relationships.find(relationship))
+    const { wod, size } = image
+    const count = size / wod.blockBytes
+    const bits = Buffer.alloc(Math.ceil(count / 8))
+    for await (const { block } of parts.wods.written(wod, 0, size)) bits[Math.floor(block / 8)]! |= 1 << (block % 8)
+    const map = bits.toString('base64')
+    return {
+      ...view(parts, image),
+      chunks: count,
+      chunkBlocks: wod.blockBytes / BLOCK_BYTES,
+      chunkBytes: wod.blockBytes,
+      migrated: map,
+      delta: map,
+      generation: parts.pool.metadata.generation,
+    }
+  },
+
+  'snap.config': (parts: EngineParts, { relationship }: Params<'snap.config'>): Result<'snap.config'> => {
+    const image = imageOf(parts, relationship)
+    return image ? config(parts, image) : parts.snaps.config(parts.relationships.find(relationship))
+  },
+
+  'snap.activeConfig': (parts: EngineParts, { relationship }: Params<'snap.activeConfig'>): Result<'snap.activeConfig'> => {
+    const image = imageOf(parts, relationship)
+    if (!image) return parts.snaps.activeConfig(parts.relationships.find(relationship))
+    if (!image.wod.isEnabled) parts.wodImages.refuse(image, 'show the active configuration of', 'it is disabled', `lunar GetSnapConfig ${image.number}`)
+    const asOf = new Date(image.wod.record.asOfMs).toISOString()
+    return { ...config(parts, image), enabledAt: asOf, asOf }
+  },
+
+  'snap.status': (parts: EngineParts, { relationship }: Params<'snap.status'>): Promise<Result<'snap.status'>> => {
+    const image = imageOf(parts, relationship)
+    return image ? status(parts, image) : parts.snaps.status(parts.relationships.find(relationship))
+  },
+}

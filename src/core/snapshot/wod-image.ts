@@ -1,0 +1,185 @@
+import { isCode, LunarError } from '../base/errors.ts'
+import { alignDown, alignUp } from '../base/units.ts'
+import type { BlockDevice, Extent } from '../block/device.ts'
+import { checkRange } from '../block/range.ts'
+import { fullPolicies } from '../../metadata/records.ts'
+import type { Wod } from '../wod/wods.ts'
+
+/** Blocks remembered as preserved; correctness never depends on it. */
+const KNOWN_MAX = 1_000_000
+
+/** Reads what a source holds now, without doing what an update of it has still to do. */
+export type ReadSource = (offset: number, into: Uint8Array) => Promise<void>
+
+/**
+ * An image that needs nothing but a write-once device (Symantec; features.md E3). Before a block of the source is written it is
+ * copied; whoever comes second is told that it is there already, which is as good. So writers need no lock on it.
+ */
+export class WodImage {
+  /** Readers that have it open. */
+  users = 0
+  isCompleting = false
+  private readonly known = new Set<number>()
+
+  constructor(readonly wod: Wod) {}
+
+  get number(): number {
+    return this.wod.record.relationship
+  }
+  get label(): string {
+    return `DcsSnap${this.number}`
+  }
+  get isActive(): boolean {
+    return this.wod.isEnabled && !this.wod.isInvalid
+  }
+  /** Bytes: the source at the instant. */
+  get size(): number {
+    return this.wod.record.imageSize
+  }
+  get dropsWhenFull(): boolean {
+    return fullPolicies[this.wod.record.onFull] === 'drop'
+  }
+
+  /** A new instant: nothing is preserved. */
+  forget(): void {
+    this.known.clear()
+  }
+
+  /** The whole blocks of the image that a range touches. */
+  widen(offset: number, end: number): { readonly from: number; readonly to: number } {
+    const block = this.wod.blockBytes
+    return { from: Math.min(offset, alignDown(offset, block)), to: Math.max(end, Math.min(alignUp(end, block), this.size)) }
+  }
+
+  /** Copies the blocks of a range that are not copied yet, before the source is written there. Durable when it resolves. */
+  async preserve(offset: number, length: number, read: ReadSource): Promise<void> {
+    const block = this.wod.blockBytes
+    const to = Math.min(alignUp(offset + length, block), this.size)
+    for (let at = alignDown(offset, block); at < to;) {
+      if (this.known.has(at / block)) {
+        at += block
+        continue
+      }
+      let end = at + block
+      while (end < to && !this.known.has(end / block)) end += block
+      await this.copy(at, end - at, read)
+      at = end
+    }
+  }
+
+  /** Copies whole blocks; that one is written already is as good. */
+  async copy(offset: number, length: number, read: ReadSource): Promise<void> {
+    const device = await this.wod.device()
+    const bytes = new Uint8Array(length)
+    await read(offset, bytes)
+    try {
+      await device.write(offset, bytes)
+    } catch (error) {
+      if (!isCode(error, 'ERR_ALREADY_WRITTEN')) throw error
+    }
+    if (this.known.size > KNOWN_MAX) this.known.clear()
+    for (let at = offset; at < offset + length; at += this.wod.blockBytes) this.known.add(at / this.wod.blockBytes)
+  }
+
+  /**
+   * Reads the source first and the device second: whatever a writer changes after the first is on the device before the second. The other
+   * way round a block may be preserved and overwritten in between.
+   */
+  async read(offset: number, into: Uint8Array, source: ReadSource | undefined): Promise<void> {
+    const block = this.wod.blockBytes
+    const from = alignDown(offset, block)
+    const bytes = new Uint8Array(alignUp(offset + into.length, block) - from)
+    await readImage(from, bytes, source, await this.wod.device())
+    into.set(bytes.subarray(offset - from, offset - from + into.length))
+  }
+}
+
+/** The order of the two reads, alone. Without a source every block must be on the device. */
+export async function readImage(
+  offset: number,
+  into: Uint8Array,
+  source: ReadSource | undefined,
+  device: { overlay(offset: number, into: Uint8Array): Promise<void>; read(offset: number, into: Uint8Array): Promise<void> },
+): Promise<void> {
+  if (!source) return device.read(offset, into)
+  await source(offset, into)
+  await device.overlay(offset, into)
+}
+
+/** The image as hosts see it: read only. */
+export class WodVolume implements BlockDevice {
+  readonly blockSize = 512
+  private open = true
+
+  constructor(
+    private readonly image: WodImage,
+    private readonly source: ReadSource | undefined,
+  ) {
+    image.users++
+  }
+
+  get size(): number {
+    return this.image.size
+  }
+
+  async read(offset: number, into: Uint8Array): Promise<void> {
+    this.checkOpen()
+    checkRange(`image "${this.image.wod.name}"`, this.size, this.blockSize, offset, into.length)
+    const piece = Math.max(1024 * 1024, this.image.wod.blockBytes)
+    for (let at = 0; at < into.length;) {
+      const length = Math.min(into.length - at, piece - ((offset + at) % piece))
+      await this.image.read(offset + at, into.subarray(at, at + length), this.source)
+      at += length
+    }
+  }
+
+  async readv(offset: number, parts: readonly Uint8Array[]): Promise<void> {
+    let at = offset
+    for (const part of parts) {
+      await this.read(at, part)
+      at += part.length
+    }
+  }
+
+  write(): Promise<void> {
+    return this.refuse()
+  }
+  writev(): Promise<void> {
+    return this.refuse()
+  }
+  trim(): Promise<void> {
+    return this.refuse()
+  }
+  zero(): Promise<void> {
+    return this.refuse()
+  }
+  flush(): Promise<void> {
+    return Promise.resolve()
+  }
+
+  /** What is a hole in the source is not told: the device may hold other bytes there. */
+  extents(offset: number, length: number): Promise<Extent[]> {
+    checkRange(`image "${this.image.wod.name}"`, this.size, this.blockSize, offset, length)
+    return Promise.resolve(length === 0 ? [] : [{ offset, length, kind: 'data' }])
+  }
+
+  close(): Promise<void> {
+    if (this.open) this.image.users--
+    this.open = false
+    return Promise.resolve()
+  }
+
+  private checkOpen(): void {
+    if (!this.open) throw new LunarError('ERR_BUG', `Invariant broken: image "${this.image.wod.name}" is used after it was closed`)
+  }
+
+  private refuse(): Promise<never> {
+    return Promise.reject(readOnlyImage(this.image.wod))
+  }
+}
+
+export const readOnlyImage = (wod: Wod): LunarError =>
+  new LunarError('ERR_READ_ONLY', `Cannot write to "${wod.name}"`, {
+    why: 'it is an image on a write-once device, which nobody but its source writes',
+    fix: 'lunar lun export copies it',
+  })

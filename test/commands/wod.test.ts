@@ -1,0 +1,170 @@
+/** Write-once devices through the installed program. */
+import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { MIB } from '../../src/core/base/units.ts'
+import type { WodDetail, WodSummary } from '../../src/core/server/api.ts'
+import { expectSoundFiles, useProgram } from '../support/program.ts'
+import { stamped } from '../support/sim.ts'
+
+describe('wod', () => {
+  const lunar = useProgram()
+
+  test('a device on each kind is created, shown and listed, and goes with its file and LUN', { timeout: 60_000 }, async () => {
+    const disks = lunar.makeTank(3)
+    lunar.ok('lun', 'create', 'tank/db', '--size', '8MiB', '--raid', 'raid0')
+    const made = lunar.json<WodDetail>('wod', 'create', 'tank/a', '--on', 'lun', '--for', 'db')
+    expect(made).toMatchObject({ name: 'a', on: 'lun', size: 8 * MIB, blockBytes: 65536, raid: 'raid0', path: null, written: 0, state: 'ready', imageOf: null })
+    expect(lunar.ok('wod', 'create', 'tank/b', '--on', 'store', '--size', '4MiB', '--block-size', '4KiB')).toBe(
+      'Created write-once device "b" on store: 4 MiB, blocks of 4 KiB\n',
+    )
+    lunar.ok('wod', 'create', 'tank/c', '--on', 'file', '--path', 'c.wod', '--size', '1MiB')
+    lunar.ok('wod', 'create', 'tank/d', '--on', 'vdisk', '--path', 'd.wod', '--size', '1MiB')
+    expect(statSync(lunar.path('c.wod')).size).toBe(MIB + 4096)
+    expect(lunar.json<WodSummary[]>('wod', 'list', '--pool', 'tank').map(({ name, on, size }) => [name, on, size])).toEqual([
+      ['a', 'lun', 8 * MIB],
+      ['b', 'store', 4 * MIB],
+      ['c', 'file', MIB],
+      ['d', 'vdisk', MIB],
+    ])
+    expect(lunar.json<WodDetail>('wod', 'show', 'tank/c')).toMatchObject({ path: lunar.path('c.wod'), raid: null, used: null, state: 'ready' })
+    expect(lunar.ok('wod', 'show', 'tank/b')).toMatch(/^raid: +raid1$/m)
+    expect(lunar.ok('wod', 'reallocate', 'tank/b', '--range', '64KiB+128KiB', '--yes')).toBe(
+      'Made 128 KiB of write-once device "b" unwritten, of which 0 B were written\n',
+    )
+    lunar.ok('wod', 'reallocate', 'tank/c', '--yes')
+    await expectSoundFiles(disks)
+    expect(lunar.ok('metadata', 'check', 'tank')).toContain('whole')
+    expect(lunar.ok('metadata', 'dump', 'tank')).toMatch(/^wod 3 0 \{.*"name":"c"/m)
+    for (const name of ['a', 'b', 'c', 'd']) expect(lunar.ok('wod', 'delete', `tank/${name}`, '--yes')).toContain(`Deleted write-once device "${name}"`)
+    await lunar.reopened(service => service.call('lun.list', {}).then(({ data }) => expect(data.map(({ name }) => name)).toEqual(['db'])))
+    expect([existsSync(lunar.path('c.wod')), existsSync(lunar.path('d.wod'))]).toEqual([false, false])
+    expect(lunar.json('wod', 'list', '--pool', 'tank')).toEqual([])
+    await expectSoundFiles(disks)
+  })
+
+  test('what cannot be is refused, and changes nothing', { timeout: 60_000 }, () => {
+    lunar.makeTank(2)
+    lunar.ok('lun', 'create', 'tank/db', '--size', '8MiB', '--raid', 'raid0')
+    const create = (...args: string[]): string[] => ['wod', 'create', ...args]
+    lunar.refused('ERR_USAGE', ...create('tank/a', '--on', 'lun'))
+    lunar.refused('ERR_USAGE', ...create('tank/a', '--on', 'lun', '--size', '8MiB', '--for', 'db'))
+    lunar.refused('ERR_USAGE', ...create('tank/a', '--on', 'file', '--size', '8MiB'))
+    lunar.refused('ERR_USAGE', ...create('tank/a', '--on', 'store', '--size', '8MiB', '--path', 'x'))
+    lunar.refused('ERR_BAD_NAME', ...create('tank/DcsSnap3', '--on', 'lun', '--size', '8MiB'))
+    lunar.refused('ERR_LUN_NOT_FOUND', ...create('tank/a', '--on', 'lun', '--for', 'nope'))
+    lunar.refused('ERR_EXISTS', ...create('tank/db', '--on', 'file', '--path', 'x', '--size', '8MiB'))
+    lunar.refused('ERR_BAD_SIZE', ...create('tank/a', '--on', 'file', '--path', 'x', '--size', '1000KiB'))
+    lunar.refused('ERR_BAD_SIZE', ...create('tank/a', '--on', 'lun', '--size', '8MiB', '--block-size', '2MiB'))
+    lunar.refused('ERR_BAD_SIZE', ...create('tank/a', '--on', 'lun', '--size', '8MiB', '--block-size', '48KiB'))
+    writeFileSync(lunar.path('taken'), 'mine')
+    lunar.refused('ERR_EXISTS', ...create('tank/a', '--on', 'vdisk', '--path', 'taken', '--size', '8MiB'))
+    lunar.refused('ERR_EXISTS', ...create('tank/a', '--on', 'vdisk', '--path', 'taken', '--size', '8MiB', '--dry-run'))
+    lunar.refused('ERR_WOD_NOT_FOUND', 'wod', 'show', 'tank/a')
+    lunar.ok(...create('tank/a', '--on', 'file', '--path', 'x', '--size', '8MiB', '--dry-run'))
+    lunar.ok(...create('tank/a', '--on', 'lun', '--size', '8MiB', '--dry-run'))
+    expect(existsSync(lunar.path('x'))).toBe(false)
+    expect(lunar.json('wod', 'list', '--pool', 'tank')).toEqual([])
+    expect(lunar.json<unknown[]>('lun', 'list', '--pool', 'tank')).toHaveLength(1)
+  })
+
+  test('the LUN below is out of reach, ranges are whole blocks, and names are shared with LUNs', { timeout: 60_000 }, () => {
+    lunar.makeTank(2)
+    lunar.ok('wod', 'create', 'tank/a', '--on', 'lun', '--size', '8MiB')
+    lunar.ok('wod', 'create', 'tank/f', '--on', 'file', '--path', 'f.wod', '--size', '8MiB')
+    const one = lunar.write('one', Buffer.alloc(4096, 1))
+    for (const args of [
+      ['lun', 'write', 'tank/a', one],
+      ['lun', 'read', 'tank/a'],
+      ['lun', 'resize', 'tank/a', '--size', '16MiB'],
+      ['lun', 'rename', 'tank/a', 'b'],
+      ['lun', 'trim', 'tank/a', '--yes'],
+      ['lun', 'zero', 'tank/a', '--yes'],
+      ['lun', 'delete', 'tank/a', '--yes'],
+      ['lun', 'import', 'tank/a', one, '--yes'],
+      ['lun', 'export', 'tank/a', 'out'],
+    ])
+      lunar.refused('ERR_WRITE_ONCE', ...args)
+    lunar.refused('ERR_EXISTS', 'lun', 'create', 'tank/f', '--size', '1MiB', '--raid', 'raid0')
+    lunar.refused('ERR_OUT_OF_RANGE', 'wod', 'reallocate', 'tank/a', '--range', '4KiB+64KiB', '--yes')
+    lunar.refused('ERR_OUT_OF_RANGE', 'wod', 'reallocate', 'tank/a', '--range', '8MiB+64KiB', '--yes')
+    lunar.refused('ERR_USAGE', 'wod', 'reallocate', 'tank/a', '--range', '8MiB', '--yes')
+    lunar.refused('ERR_CONFIRM_NEEDED', 'wod', 'reallocate', 'tank/a')
+    lunar.refused('ERR_CONFIRM_NEEDED', 'wod', 'delete', 'tank/a')
+    expect(lunar.json<{ state: string }[]>('lun', 'list', '--pool', 'tank')[0]!.state).toBe('ready, write-once')
+  })
+
+  test('a file that is away or another is told, and is never deleted', { timeout: 60_000 }, async () => {
+    lunar.makeTank(1)
+    lunar.ok('wod', 'create', 'tank/f', '--on', 'vdisk', '--path', 'f.wod', '--size', '8MiB')
+    lunar.ok('wod', 'create', 'tank/g', '--on', 'file', '--path', 'g.wod', '--size', '8MiB')
+    const state = (): string => lunar.json<WodDetail>('wod', 'show', 'tank/f').state
+    renameSync(lunar.path('f.wod'), lunar.path('kept'))
+    expect(state()).toContain('Cannot open')
+    renameSync(lunar.path('g.wod'), lunar.path('f.wod'))
+    expect(state()).toContain('it belongs to another device')
+    lunar.refused('ERR_NOT_A_DISK', 'wod', 'reallocate', 'tank/f', '--yes')
+    lunar.ok('wod', 'delete', 'tank/f', '--yes')
+    await lunar.reopened(async service => {
+      expect((await service.call('wod.list', {})).data.map(({ name }) => name)).toEqual(['g'])
+      expect((await service.call('metadata.dump', {})).data.text).not.toMatch(/^wod 1 /m)
+    })
+    expect(existsSync(lunar.path('f.wod'))).toBe(true)
+  })
+
+  test('an image on a device: its source is written, the image stays, and nobody takes either away', { timeout: 90_000 }, async () => {
+    const disks = await lunar.tankWithData(3)
+    lunar.ok('wod', 'create', 'tank/w', '--on', 'store', '--for', 'a')
+    lunar.refused('ERR_WRITE_ONCE', 'lun', 'export', 'tank/w', 'none')
+    await lunar.reopened(async service => {
+      expect((await service.call('snap.configure', { source: 'a', image: 'w' })).data).toMatchObject({ number: 1, source: 'a', image: 'w', state: 'disabled' })
+      await expect(service.openLun('w', { readOnly: true })).rejects.toMatchObject({ code: 'ERR_IMAGE_INCOMPLETE' })
+      expect((await service.call('snap.enable', { relationships: ['DcsSnap1'] })).data).toMatchObject([{ state: 'enabled', changed: true, lost: [] }])
+      expect((await service.call('snap.enable', { relationships: ['1'] })).data).toMatchObject([{ changed: false }])
+      await expect(service.openLun('w')).rejects.toMatchObject({ code: 'ERR_READ_ONLY' })
+      for (const kind of ['imageUpdate', 'sourceUpdate'] as const)
+        await expect(service.call('snap.start', { relationship: '1', kind })).rejects.toMatchObject({ code: 'ERR_RELATIONSHIP_STATE' })
+      await expect(service.call('snap.configure', { source: 'a', image: 'w' })).rejects.toMatchObject({ code: 'ERR_IN_RELATIONSHIP' })
+    })
+    const before = lunar.runWith({}, 'lun', 'read', 'tank/a').out
+    expect(before.subarray(0, 2 * MIB).equals(stamped(2 * MIB, 1))).toBe(true)
+    lunar.ok('lun', 'write', 'tank/a', lunar.write('new', stamped(3 * MIB, 2)), '--offset', '512KiB')
+    lunar.ok('lun', 'zero', 'tank/a', '--length', '4KiB', '--yes')
+    lunar.ok('lun', 'trim', 'tank/a', '--yes')
+    expect(lunar.runWith({}, 'lun', 'read', 'tank/w').out.equals(before)).toBe(true)
+    lunar.ok('lun', 'export', 'tank/w', 'image')
+    expect(readFileSync(lunar.path('image')).equals(before)).toBe(true)
+    expect(
+      lunar
+        .runWith({}, 'lun', 'read', 'tank/a')
+        .out.subarray(512 * 1024, 512 * 1024 + 3 * MIB)
+        .equals(stamped(3 * MIB, 2)),
+    ).toBe(true)
+    expect(lunar.json<WodDetail>('wod', 'show', 'tank/w')).toMatchObject({ imageOf: 'a', relationship: 1, written: 3 * MIB + 65536 })
+    lunar.refused('ERR_IN_RELATIONSHIP', 'wod', 'delete', 'tank/w', '--yes')
+    lunar.refused('ERR_IN_RELATIONSHIP', 'wod', 'reallocate', 'tank/w', '--yes')
+    lunar.refused('ERR_IN_RELATIONSHIP', 'lun', 'delete', 'tank/a', '--yes')
+    lunar.refused('ERR_IN_RELATIONSHIP', 'lun', 'resize', 'tank/a', '--size', '4MiB')
+    await expectSoundFiles(disks)
+    await lunar.reopened(async service => {
+      expect((await service.call('snap.list', {})).data).toMatchObject([{ number: 1, cost: 'preserving', completePercent: 38 }])
+      const { data: maps } = await service.call('snap.maps', { relationship: '1' })
+      expect([...Buffer.from(maps.migrated, 'base64')].reduce((sum, byte) => sum + byte.toString(2).replaceAll('0', '').length, 0)).toBe(49)
+      expect((await service.call('snap.status', { relationship: 'w' })).data.chunks).toMatchObject({ total: 128, migrated: 49 })
+      expect((await service.call('snap.start', { relationship: '1', kind: 'completeImage' })).data).toMatchObject({ changed: true, task: null })
+      expect((await service.call('snap.disable', { relationships: ['1'] })).data).toMatchObject([{ complete: true, changed: true }])
+    })
+    await lunar.reopened(async service => {
+      await service.call('lun.create', { name: 'b', size: 8 * MIB, raid: 'raid0' })
+      await service.call('snap.configure', { source: 'a', image: 'b', name: 'w' })
+      await expect(service.call('snap.status', { relationship: 'w' })).rejects.toMatchObject({ code: 'ERR_USAGE' })
+      await expect(service.call('snap.enable', { relationships: ['1', '2'] })).rejects.toMatchObject({ code: 'ERR_RELATIONSHIP_STATE' })
+      await service.call('snap.unconfigure', { relationship: '2' })
+    })
+    expect(lunar.runWith({}, 'lun', 'read', 'tank/w').out.equals(before)).toBe(true)
+    await lunar.reopened(service => service.call('snap.unconfigure', { relationship: '1' }))
+    lunar.ok('wod', 'delete', 'tank/w', '--yes')
+    lunar.ok('lun', 'delete', 'tank/a', '--yes')
+    await lunar.reopened(() => Promise.resolve())
+    await expectSoundFiles(disks)
+  })
+})
