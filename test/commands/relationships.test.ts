@@ -379,7 +379,7 @@ describe('--wait', () => {
 test('what opens a mixed volume says so only with --force=mixed', async () => {
   const opened: unknown[] = []
   const options: Options = {
-    answers: { 'lun.show': () => lunDetail('db', MIB) },
+    answers: { 'lun.show': () => lunDetail('db', MIB), 'volume.show': () => lunDetail('db', MIB) },
     openLun: (name, given) => {
       opened.push([name, given])
       return Promise.reject(new Error('far enough'))
