@@ -773,7 +773,7 @@ export class Relationships {
   /** Where nothing is to be tidied, no task has to run for it. */
   private async noteOldMaps(number: number): Promise<void> {
     const eras = this.byNumber.get(number)?.eras ?? new Set<number>()
-    if (this.gone.has(number) || (await dropEras(this.metadata, number, eras, 1, new Batch())) > 0) this.untidy.add(number)
+    if (this.gone.has(number) || (await dropEras(this.metadata, hiOf('chunks', number), eras, 1, new Batch())) > 0) this.untidy.add(number)
   }
 
   get needsTidying(): boolean {
