@@ -45,8 +45,8 @@ export const mutants = [
   {
     name: 'clean-before-flush',
     file: 'src/core/pool/pool.ts',
-    text: "await disk.flush()\n    const batch = new Batch()\n    for (const segment of segments) if (map.state(segment) === 'freed')",
-    instead: "const batch = new Batch()\n    for (const segment of segments) if (map.state(segment) === 'freed')",
+    text: 'await disk.flush()\n    const batch = new Batch()\n    const cleaned =',
+    instead: 'const batch = new Batch()\n    const cleaned =',
   },
   {
     name: 'open-bit-cleared-before-flush',
