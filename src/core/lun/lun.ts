@@ -397,6 +397,7 @@ export class Lun implements BlockDevice {
   /** Drops a store whose slices are all unbound; its segments are freed. */
   private removeStore(store: number, batch: Batch): void {
     this.pool.freeMembers(this.stores.table.membersOf(store), batch)
+    this.stores.forgetStore(store, batch)
     this.stores.table.remove(store, batch)
     this.record = { ...this.record, storeCount: this.record.storeCount - 1 }
     this.freeStores.push(store)

@@ -458,6 +458,11 @@ export class LunStores {
     if (changed) this.putStale(store, batch)
   }
 
+  /** The store is gone: also what members missed of its unbound slices means nothing any more. */
+  forgetStore(store: number, batch: Batch): void {
+    if (this.stale.delete(store)) batch.delete(staleKey(this.lun, store))
+  }
+
   private setStale(store: number, slice: number, member: number): void {
     let masks = this.stale.get(store)
     if (!masks) this.stale.set(store, (masks = new Uint8Array(this.table.memberCount)))
