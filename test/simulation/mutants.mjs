@@ -165,7 +165,7 @@ export const mutants = [
     file: 'src/core/snapshot/volume.ts',
     text: '        from = Math.min(from, relationship.chunks.offsetOf(run.from))\n',
     instead: '',
-    test: 'test/core/snapshot/relationships-model.test.ts',
+    test: 'test/core/snapshot/datacore-figures.test.ts',
   },
 ]
 

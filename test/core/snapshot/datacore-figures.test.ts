@@ -213,6 +213,20 @@ describe('locks', () => {
     expect([await byte(source, 2), await byte(image, 2), await byte(image, 3)]).toEqual([90, 12, 13])
   })
 
+  test('a write whose image has larger chunks waits for every chunk that it has to read for them', async () => {
+    const wide = (await relationships.configure({ source: 'i', image: 'j', chunkBytes: MIB })).relationship
+    await enable(wide)
+    const held = await relationship.lock({ from: 0, to: 1 }, 'exclusive')
+    let there = false
+    const writing = put(image, 5, 50).then(() => (there = true))
+    for (let turn = 0; turn < 300; turn++) await new Promise(setImmediate)
+    expect(there).toBe(false)
+    held()
+    await writing
+    expect(await bytes(sibling)).toEqual(before)
+    expect(await byte(image, 5)).toBe(50)
+  })
+
   test('decaying locks: whoever meets one moves its chunk to the front, whatever the pace, and only that chunk', async () => {
     for (const chunk of [0, 3, 7]) await put(image, chunk, 70 + chunk)
     await relationships.startUpdate(relationship, 'sourceUpdate')
