@@ -67,3 +67,10 @@ export function* runsOf<T>({ from, to }: ChunkRun, value: (chunk: number) => T):
     start = end
   }
 }
+
+/** The runs of a run whose chunks pass a test, in order. */
+export function runsWhere(run: ChunkRun, test: (chunk: number) => boolean): ChunkRun[] {
+  const runs: ChunkRun[] = []
+  for (const { from, to, value } of runsOf(run, test)) if (value) runs.push({ from, to })
+  return runs
+}

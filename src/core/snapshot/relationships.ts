@@ -575,6 +575,12 @@ export class Relationships {
     if (source.isIncomplete) throw new LunarError('ERR_INCOMPLETE', `Cannot ${what}`, { why: `an import into its source "${source.name}" has not ended` })
   }
 
+  /** @throws LunarError `ERR_RELATIONSHIP_STATE` unless it is enabled and valid */
+  private checkActive(relationship: Relationship, what: string): void {
+    if (!relationship.isEnabled) relationship.refuse(what, 'it is disabled', `lunar EnableSnap ${relationship.number}`)
+    if (relationship.isInvalid) relationship.refuse(what, `it is invalid: ${relationship.record.reason}`, `lunar EnableNewSnap ${relationship.number}`)
+  }
+
   /** One update at a time on a volume; state changes wait for its end. */
   private checkNoUpdate(relationship: Relationship, what: string): void {
     const { source, image } = relationship.record
@@ -603,9 +609,7 @@ export class Relationships {
   /** @returns whether it did not run yet. @throws LunarError `ERR_RELATIONSHIP_STATE` */
   startComplete(relationship: Relationship, options: { readonly dryRun?: boolean } = {}): Promise<boolean> {
     return this.changing.run(async () => {
-      if (!relationship.isEnabled) relationship.refuse('complete the image of', 'it is disabled', `lunar EnableSnap ${relationship.number}`)
-      if (relationship.isInvalid)
-        relationship.refuse('complete the image of', `it is invalid: ${relationship.record.reason}`, `lunar EnableNewSnap ${relationship.number}`)
+      this.checkActive(relationship, 'complete the image of')
       if (relationship.isCompleting) return false
       if (!options.dryRun) await this.setFlags(relationship, { set: RELATIONSHIP_COMPLETING })
       return true
@@ -631,8 +635,7 @@ export class Relationships {
   startUpdate(relationship: Relationship, kind: UpdateKind, options: { readonly dryRun?: boolean } = {}): Promise<boolean> {
     return this.changing.run(async () => {
       const what = kind === 'sourceUpdate' ? 'update the source of' : 'update the image of'
-      if (!relationship.isEnabled) relationship.refuse(what, 'it is disabled', `lunar EnableSnap ${relationship.number}`)
-      if (relationship.isInvalid) relationship.refuse(what, `it is invalid: ${relationship.record.reason}`, `lunar EnableNewSnap ${relationship.number}`)
+      this.checkActive(relationship, what)
       if (relationship.update === kind) return false
       this.checkNoUpdate(relationship, what)
       this.checkWhole(this.source(relationship), `${what} ${relationship.label}`)

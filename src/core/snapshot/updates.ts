@@ -3,7 +3,7 @@ import { Batch } from '../../metadata/batch.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
 import { PACE_ADAPTIVE } from '../../metadata/records.ts'
 import type { ProcessBody, Step } from '../process/runner.ts'
-import type { ChunkRun } from './chunks.ts'
+import { runsWhere, type ChunkRun } from './chunks.ts'
 import type { Relationship } from './relationship.ts'
 import type { Volume } from './volume.ts'
 
@@ -37,13 +37,7 @@ export async function updateRun(host: CopyHost, relationship: Relationship, run:
     if (relationship.record.frozenEra === 0) return 0
     const { frozen } = relationship
     for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
-    const due: ChunkRun[] = []
-    for (let chunk = run.from; chunk < run.to; chunk++) {
-      if (!frozen.has(chunk)) continue
-      const last = due.at(-1)
-      if (last?.to === chunk) due[due.length - 1] = { from: last.from, to: chunk + 1 }
-      else due.push({ from: chunk, to: chunk + 1 })
-    }
+    const due = runsWhere(run, chunk => frozen.has(chunk))
     let moved = 0
     for (const part of due) {
       const at = chunks.offsetOf(part.from)
@@ -75,14 +69,7 @@ export async function completeRun(host: CopyHost, relationship: Relationship, ru
     if (!relationship.isActive) return 0
     const { migrated, chunks } = relationship
     for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
-    const due: ChunkRun[] = []
-    for (let from = run.from; from < run.to; from++) {
-      if (migrated.has(from)) continue
-      let to = from + 1
-      while (to < run.to && !migrated.has(to)) to++
-      due.push({ from, to })
-      from = to
-    }
+    const due = runsWhere(run, chunk => !migrated.has(chunk))
     if (due.length === 0) return 0
     const source = host.volume(relationship.record.source)
     const image = host.volume(relationship.record.image)

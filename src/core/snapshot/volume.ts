@@ -9,7 +9,7 @@ import type { Metadata } from '../../metadata/metadata.ts'
 import { fullPolicies } from '../../metadata/records.ts'
 import type { Lun } from '../lun/lun.ts'
 import { SLICE } from '../raid/geometry.ts'
-import { runsOf, type ChunkRun } from './chunks.ts'
+import { runsOf, runsWhere, type ChunkRun } from './chunks.ts'
 import type { Relationship } from './relationship.ts'
 import type { WodImage } from './wod-image.ts'
 
@@ -356,9 +356,9 @@ export class Volume implements BlockDevice {
     for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
     const mark: Mark = { relationship, migrated: [], delta: [], lost: [] }
     for (const { from, to, value } of [...runsOf(run, chunk => relationship.migrated.has(chunk))]) {
-      if (value) mark.delta.push(...unset(relationship.delta, { from, to }))
+      if (value) mark.delta.push(...runsWhere({ from, to }, chunk => !relationship.delta.has(chunk)))
       else if (relationship.isActive) mark.migrated.push({ from, to })
-      else mark.lost.push(...unset(relationship.lost, { from, to }))
+      else mark.lost.push(...runsWhere({ from, to }, chunk => !relationship.lost.has(chunk)))
     }
     mark.delta.push(...mark.migrated)
     return mark.delta.length + mark.lost.length > 0 ? mark : undefined
@@ -372,7 +372,7 @@ export class Volume implements BlockDevice {
     const before: Mark = { relationship: image, migrated: [], delta: [], lost: [] }
     const mark: Mark = { relationship: image, migrated: [], delta: [], lost: [] }
     for (const { from, to, value } of [...runsOf(run, chunk => image.migrated.has(chunk))]) {
-      if (value) before.delta.push(...unset(image.delta, { from, to }))
+      if (value) before.delta.push(...runsWhere({ from, to }, chunk => !image.delta.has(chunk)))
       else mark.migrated.push({ from, to })
     }
     mark.delta.push(...mark.migrated)
@@ -560,9 +560,4 @@ export class Volume implements BlockDevice {
 function allMigrated(image: Relationship, { from, to }: ChunkRun): boolean {
   for (let chunk = from; chunk < to; chunk++) if (!image.migrated.has(chunk)) return false
   return true
-}
-
-/** The runs of a run that are not set. */
-function unset(map: { has(chunk: number): boolean }, run: ChunkRun): ChunkRun[] {
-  return [...runsOf(run, chunk => map.has(chunk))].filter(({ value }) => !value).map(({ from, to }) => ({ from, to }))
 }
