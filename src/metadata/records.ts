@@ -266,6 +266,9 @@ export const wodFileLabel = struct('wodFileLabel', 4096, {
   size: u64(40, 'bytes'),
 })
 
+/** Bytes of a reason that is recorded: of a disk's state, a process's end, a relationship. */
+export const REASON_MAX = 118
+
 /** Events kept. Key (event, 0, number): u64 milliseconds since 1970, then UTF-8 lines: event, object, message. */
 export const EVENTS_KEPT = 1000
 

@@ -72,6 +72,15 @@ export function text(offset: number, length: number, about: string): Field<strin
   )(offset, about)
 }
 
+/** As much of a text, in whole characters, as fits into `length` bytes. */
+export function fitting(value: string, length: number): string {
+  const bytes = Buffer.from(value, 'utf8')
+  if (bytes.length <= length) return value
+  let end = length
+  while ((bytes[end]! & 0xc0) === 0x80) end--
+  return bytes.toString('utf8', 0, end)
+}
+
 /**
  * Room for `count` structures, one after the other.
  *

@@ -19,10 +19,12 @@ import {
   DISK_WITNESS,
   EVENTS_KEPT,
   poolRecord,
+  REASON_MAX,
   type DiskRecord,
   type DiskStateName,
   type PoolRecord,
 } from '../../metadata/records.ts'
+import { fitting } from '../../metadata/struct.ts'
 import { memberCount, SLICE, SLICES, type Redundancy } from '../raid/geometry.ts'
 import { PoolBarrier } from './barrier.ts'
 import type { LunStores, StoreHost } from './lun-stores.ts'
@@ -565,7 +567,7 @@ export class Pool implements StoreHost, MetadataHost {
       flags,
       stateSinceMs: this.options.clock.wallMs(),
       errors: disk.errors,
-      reason: Buffer.from(reason).subarray(0, 118).toString(),
+      reason: fitting(reason, REASON_MAX),
     }
     batch.put(keyOf('disk', disk.number), diskRecord.encode(disk.record))
   }

@@ -1,7 +1,17 @@
 import { LunarError } from '../base/errors.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { hiOf, keyOf } from '../../metadata/key.ts'
-import { decodeRecord, poolRecord, processKinds, processRecord, processStates, type ProcessKind, type ProcessRecord } from '../../metadata/records.ts'
+import {
+  decodeRecord,
+  poolRecord,
+  processKinds,
+  processRecord,
+  processStates,
+  REASON_MAX,
+  type ProcessKind,
+  type ProcessRecord,
+} from '../../metadata/records.ts'
+import { fitting } from '../../metadata/struct.ts'
 import { Reclaim } from '../lun/reclaim.ts'
 import type { Luns } from '../lun/luns.ts'
 import type { Relationship } from '../snapshot/relationship.ts'
@@ -264,7 +274,7 @@ export class Processes {
         endedMs: progress.endedMs,
         done: progress.done,
         total: progress.total,
-        reason: progress.reason.slice(0, 118),
+        reason: fitting(progress.reason, REASON_MAX),
       }),
     )
     await this.pool.metadata.commit(batch, 'data', true)

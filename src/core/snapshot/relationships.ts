@@ -12,6 +12,7 @@ import {
   fullPolicies,
   PACE_ADAPTIVE,
   poolRecord,
+  REASON_MAX,
   RELATIONSHIP_COMPLETE,
   RELATIONSHIP_COMPLETING,
   RELATIONSHIP_ENABLED,
@@ -23,6 +24,7 @@ import {
   updateKinds,
   type RelationshipRecord,
 } from '../../metadata/records.ts'
+import { fitting } from '../../metadata/struct.ts'
 import type { Lun } from '../lun/lun.ts'
 import type { Luns } from '../lun/luns.ts'
 import type { Pool } from '../pool/pool.ts'
@@ -704,12 +706,13 @@ export class Relationships {
       }
       const batch = new Batch()
       const volume = kind === 'sourceUpdate' ? this.source(relationship) : this.image(relationship)
+      const why = `an update of "${volume.name}" ended before its end: ${reason}`
       const undo = relationship.change(
-        { update: 0, frozenEra: 0, mixed: updateKinds.indexOf(kind), reason: `an update of "${volume.name}" ended before its end: ${reason}`.slice(0, 118) },
+        { update: 0, frozenEra: 0, mixed: updateKinds.indexOf(kind), reason: fitting(why, REASON_MAX) },
         { set: RELATIONSHIP_MIXED },
         batch,
       )
-      this.pool.event(batch, 'relationship.mixed', relationship.label, `an update of "${volume.name}" ended before its end: ${reason}`)
+      this.pool.event(batch, 'relationship.mixed', relationship.label, why)
       await this.commit(batch, undo)
       await this.noteOldMaps(relationship.number)
       return left
@@ -757,7 +760,7 @@ export class Relationships {
     // A source update that ends here leaves its source of two instants.
     const mixed = relationship.update === 'sourceUpdate'
     relationship.change(
-      { reason: Buffer.from(reason).subarray(0, 118).toString(), update: 0, frozenEra: 0, ...(mixed ? { mixed: updateKinds.indexOf('sourceUpdate') } : {}) },
+      { reason: fitting(reason, REASON_MAX), update: 0, frozenEra: 0, ...(mixed ? { mixed: updateKinds.indexOf('sourceUpdate') } : {}) },
       { set: RELATIONSHIP_INVALID | (mixed ? RELATIONSHIP_MIXED : 0), clear: RELATIONSHIP_COMPLETING },
       batch,
     )
