@@ -126,8 +126,8 @@ export class Pool implements StoreHost, MetadataHost {
       this.metadataDisks.delete(label.diskNumber)
       this.warnings.push(`${disk.name} carries the label of this pool but is none of its disks any more`)
     }
+    if (this.options.readOnly) return this.viewStates()
     for await (const { lo } of this.metadata.range(hiOf('event'))) this.nextEvent = lo + 1
-    if (this.options.readOnly) this.viewStates()
   }
 
   /** In a view nothing is recorded: a disk that is away counts as missing for this look. */

@@ -53,12 +53,13 @@ export class Views {
   /** Everything is where it belongs: then no LUN needs to be looked at slice by slice. */
   private get allWell(): boolean {
     for (const disk of this.pool.disks.values()) if (!disk.isWitness && disk.state !== 'normal') return false
-    for (const stores of this.pool.stores.values()) if (stores.staleStores.length > 0) return false
+    for (const stores of this.pool.stores.values()) if (stores.hasStale) return false
     return true
   }
 
-  async lunHealth(lun: Lun): Promise<LunHealth> {
-    if (this.allWell) return { health: 'healthy', lost: 0, stale: 0 }
+  /** @param well what `allWell` says; a list asks once for all its rows */
+  async lunHealth(lun: Lun, well = this.allWell): Promise<LunHealth> {
+    if (well) return { health: 'healthy', lost: 0, stale: 0 }
     let lost = 0
     let stale = 0
     for await (const { place } of lun.map.bound(0, lun.sliceCount)) {
@@ -127,8 +128,9 @@ export class Views {
   async poolStatus(tasks: TaskView[]): Promise<PoolStatus> {
     const luns = []
     let health: Health = [...this.pool.disks.values()].every(disk => disk.state === 'normal') ? 'healthy' : 'degraded'
+    const well = this.allWell
     for (const lun of this.luns.all) {
-      const state = await this.lunHealth(lun)
+      const state = await this.lunHealth(lun, well)
       health = worst(health, state.health)
       if (state.health !== 'healthy') luns.push({ name: lun.name, health: state.health, lost: state.lost, stale: state.stale })
     }
@@ -272,7 +274,8 @@ export class Views {
 
   async lunList(): Promise<LunSummary[]> {
     const rows: LunSummary[] = []
-    for (const lun of this.luns.all) rows.push(this.lunSummary(lun, (await this.lunHealth(lun)).health))
+    const well = this.allWell
+    for (const lun of this.luns.all) rows.push(this.lunSummary(lun, (await this.lunHealth(lun, well)).health))
     return rows
   }
 
