@@ -7,7 +7,17 @@ import { EncodedBlock, PAYLOAD_MAX, StreamRing, type StreamName, type Tail } fro
 import { BLOCK, JOURNAL_AT, journalStreams, ROOT_COUNT, ROOTS_AT } from './layout.ts'
 import type { Key } from './key.ts'
 import { decideAgreed, decideQuorum, type Decision, type DecideOptions } from './quorum.ts'
-import { glanceAtQuorumDisk, hasRoot, inspectQuorumDisk, readTailOf, ringBuffer, rootFor, type Glance, type Inspection, type MetadataDisk } from './quorum-disk.ts'
+import {
+  glanceAtQuorumDisk,
+  hasRoot,
+  inspectQuorumDisk,
+  readTailOf,
+  ringBuffer,
+  rootFor,
+  type Glance,
+  type Inspection,
+  type MetadataDisk,
+} from './quorum-disk.ts'
 import { DEPARTURES_MAX, encodeRoot, rootAddress, type Departure, type Place, type Root } from './root.ts'
 import { MetadataSpace } from './space.ts'
 import { ChangeRoom, Tree, type Entry, type TreeRoot } from './tree.ts'

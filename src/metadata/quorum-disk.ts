@@ -93,7 +93,11 @@ function newestRoot(ring: Uint8Array, poolId: string, diskId: string): Root | un
   const claimed: { readonly at: number; readonly epochNumber: number; readonly number: number }[] = []
   for (let at = 0; at < ring.length; at += BLOCK) {
     if (hasMagic('root', ring.subarray(at, at + BLOCK)))
-      claimed.push({ at, epochNumber: uncheckedU64(view, at + rootFields.fields.epochNumber.offset), number: uncheckedU64(view, at + rootFields.fields.number.offset) })
+      claimed.push({
+        at,
+        epochNumber: uncheckedU64(view, at + rootFields.fields.epochNumber.offset),
+        number: uncheckedU64(view, at + rootFields.fields.number.offset),
+      })
   }
   claimed.sort((a, b) => b.epochNumber - a.epochNumber || b.number - a.number)
   for (const { at } of claimed) {
