@@ -67,6 +67,7 @@ export interface OpenReport {
   readonly decision: Decision
   readonly replayedBlocks: number
   readonly cleanShutdown: boolean
+  /** Milliseconds since 1970: of the last commit before this opening, or of the root where none follows it. */
   readonly lastWriteMs: number
   readonly damagedRoots: readonly { readonly disk: MetadataDisk; readonly slots: readonly number[] }[]
 }
@@ -84,6 +85,7 @@ export class Metadata {
   private running: Promise<void> | undefined
   private fenced: LunarError | undefined
   private lastCheckpointMs: number
+  private lastCommitMs: number
   private closed = false
   private departures: Departure[]
   private readonly admin: StreamRing
@@ -108,6 +110,12 @@ export class Metadata {
     this.data = new StreamRing(streams.data.from, streams.data.to, heads.data)
     this.departures = [...root.departures]
     this.lastCheckpointMs = options.clock.monotonicMs()
+    this.lastCommitMs = report.lastWriteMs
+  }
+
+  /** Milliseconds since 1970: of the last commit, for people. */
+  get lastWriteMs(): number {
+    return this.lastCommitMs
   }
 
   /** Administrative commits so far. */
@@ -415,12 +423,13 @@ export class Metadata {
   }
 
   private encode(batches: readonly Batch[], stream: StreamName, members: readonly MetadataDisk[]): EncodedBlock {
+    this.lastCommitMs = this.options.clock.wallMs()
     return new EncodedBlock({
       epoch: this.root.epoch,
       sequence: this.sequence + 1,
       generation: this.currentGeneration,
       stable: this.sequence,
-      timeMs: this.options.clock.wallMs(),
+      timeMs: this.lastCommitMs,
       stream,
       members: members.map(member => member.id),
       batches,

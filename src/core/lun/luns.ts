@@ -185,7 +185,13 @@ export class Luns {
     const old = lun.name
     this.byName.delete(old)
     this.byName.set(name, lun)
-    await this.update(lun, { name }, `renamed from ${old}`)
+    try {
+      await this.update(lun, { name }, `renamed from ${old}`)
+    } catch (error) {
+      if (this.byName.get(name) === lun) this.byName.delete(name)
+      if (!this.byName.has(old)) this.byName.set(old, lun)
+      throw error
+    }
   }
 
   /**
@@ -293,23 +299,40 @@ export class Luns {
     for (const lun of [a, b]) this.checkOwn(lun, 'swap')
     const now = this.pool.options.clock.wallMs()
     const batch = new Batch()
-    const names = [b.name, a.name] as const
     this.pool.event(batch, 'lun.swapped', a.name, `changed places with ${b.name}`)
-    for (const [i, lun] of [a, b].entries()) {
-      lun.record = { ...lun.record, name: names[i]!, modifiedMs: now }
-      this.byName.set(lun.name, lun)
-      batch.put(keyOf('lun', lun.number), lunRecord.encode(lun.record))
+    const takeNames = (names: readonly [string, string], times: readonly [number, number]): void => {
+      for (const [i, lun] of [a, b].entries()) {
+        lun.record = { ...lun.record, name: names[i]!, modifiedMs: times[i]! }
+        this.byName.set(lun.name, lun)
+      }
     }
-    await this.pool.metadata.commit(batch, 'admin', true)
+    const before = { names: [a.name, b.name], times: [a.record.modifiedMs, b.record.modifiedMs] } as const
+    takeNames([b.name, a.name], [now, now])
+    for (const lun of [a, b]) batch.put(keyOf('lun', lun.number), lunRecord.encode(lun.record))
+    try {
+      await this.pool.metadata.commit(batch, 'admin', true)
+    } catch (error) {
+      takeNames(before.names, before.times)
+      throw error
+    }
   }
 
   private async update(lun: Lun, change: Partial<LunRecord>, message?: string, code = 'lun.changed', together?: (batch: Batch) => void): Promise<void> {
-    lun.record = { ...lun.record, ...change, modifiedMs: this.pool.options.clock.wallMs() }
+    const changed: Partial<LunRecord> = { ...change, modifiedMs: this.pool.options.clock.wallMs() }
+    const before = lun.record
+    lun.record = { ...lun.record, ...changed }
     const batch = new Batch()
     batch.put(keyOf('lun', lun.number), lunRecord.encode(lun.record))
     if (message !== undefined) this.pool.event(batch, code, lun.name, message)
     together?.(batch)
-    await this.pool.metadata.commit(batch, 'admin', true)
+    try {
+      await this.pool.metadata.commit(batch, 'admin', true)
+    } catch (error) {
+      // Only what this changed: meanwhile writes may have bound slices.
+      const undone = Object.fromEntries(Object.keys(changed).map(key => [key, before[key as keyof LunRecord]])) as Partial<LunRecord>
+      lun.record = { ...lun.record, ...undone }
+      throw error
+    }
   }
 
   /** Unbinds what lies behind the end of a LUN that was shrunk. @returns bytes given back */

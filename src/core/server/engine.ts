@@ -67,7 +67,7 @@ export class LocalEngine implements Engine {
     const relationships = await Relationships.load(pool, luns)
     const wods = await Wods.load(pool, luns, hostFiles)
     const processes = new Processes(pool, luns, relationships, wods)
-    const views = new Views(pool, luns, relationships, () => pool.metadata.report.lastWriteMs)
+    const views = new Views(pool, luns, relationships, () => pool.metadata.lastWriteMs)
     const parts: EngineParts = {
       pool,
       luns,

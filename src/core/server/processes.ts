@@ -124,15 +124,21 @@ export class Processes {
       resumed?.record.startedMs ?? now,
     )
     this.running.set(number, process)
-    void process.run().then(
-      () => {
-        this.running.delete(number)
-        // What came up while it was ending is looked for again; a failure waits for the next change of the pool.
-        if (process.progress().state === 'done') return this.look()
-        return this.afterEnd(process)
-      },
-      () => undefined,
-    )
+    void process
+      .run()
+      .then(
+        () => {
+          this.running.delete(number)
+          // What came up while it was ending is looked for again; a failure waits for the next change of the pool.
+          if (process.progress().state === 'done') return this.look()
+          return this.afterEnd(process)
+        },
+        () => undefined,
+      )
+      // Nobody waits for this look: that it failed is told with the next answers.
+      .catch((error: unknown) => {
+        this.pool.warnings.push(String(error))
+      })
   }
 
   /** A process of a relationship that failed is over until somebody starts it again. */
