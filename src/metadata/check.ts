@@ -1,4 +1,5 @@
 import { LunarError } from '../core/base/errors.ts'
+import { ZEROS } from '../core/block/write-once.ts'
 import { kindOf, objectOf } from './key.ts'
 import {
   CHUNKS_VALUE,
@@ -250,6 +251,7 @@ function checkWods(wods: ReadonlyMap<number, WodRecord>, maps: readonly WodMapRe
     for (const { block, slot } of decodeWodBlocks(value, index % eraIndex(1, 0))) {
       const object = `write-once device ${wod}`
       if (block >= record.size / 2 ** record.blockShift) problem('wodBlocks.range', object, `block ${block} is written, behind its end`)
+      if (slot === ZEROS) continue
       const other = taken.get(`${wod}:${slot}`)
       if (other !== undefined) problem('wodBlocks.shared', object, `blocks ${other} and ${block} lie in one slot`)
       taken.set(`${wod}:${slot}`, block)

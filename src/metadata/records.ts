@@ -240,7 +240,7 @@ export type WodRecord = ReturnType<typeof wodRecord.decode>
 
 /**
  * Blocks in a record of the map of a write-once device. Key (wodBlocks, device, era * 2^28 + block / 64), value 64 times u32 slot + 1, 0 when
- * the block is not written, and u32 crc32c of its bytes.
+ * the block is not written and 0xffffffff when it is zeros and lies nowhere, and u32 crc32c of its bytes.
  */
 export const WOD_BLOCKS = 64
 export const WOD_ENTRY = 8

@@ -8,7 +8,7 @@ import type { Pool } from '../pool/pool.ts'
 import type { Wod, Wods } from '../wod/wods.ts'
 import type { FullPolicy, Relationships } from './relationships.ts'
 import type { Volume } from './volume.ts'
-import { readOnlyImage, WodImage, WodVolume, type ReadSource } from './wod-image.ts'
+import { readOnlyImage, WodImage, WodVolume, type CopySource, type ReadSource } from './wod-image.ts'
 
 export interface NewWodImage {
   readonly source: string
@@ -277,11 +277,16 @@ export class WodImages {
     for (let at = 0; at < size; at += step) {
       for (const { offset, length, kind } of await device.extents(at, Math.min(step, size - at))) {
         if (kind !== 'hole') continue
-        await image.copy(offset, length, (from, into) => this.volume(image).readThrough(from, into))
+        await image.copy(offset, length, this.copySource(image))
         copied += length
       }
     }
     return copied
+  }
+
+  private copySource(image: WodImage): CopySource {
+    const volume = this.volume(image)
+    return { read: (offset, into) => volume.readThrough(offset, into), extents: (offset, length) => volume.extents(offset, length) }
   }
 
   /** Everything acknowledged of the source is durable, nothing is in flight. */

@@ -1,7 +1,7 @@
 import { invariant } from '../base/errors.ts'
 import { deferred, type Deferred } from '../base/deferred.ts'
 import { Mutex } from '../base/mutex.ts'
-import type { PlacedBlock, WriteOnceMap, WriteOnceSpace } from '../block/write-once.ts'
+import { inSlots, type PlacedBlock, type WriteOnceMap, type WriteOnceSpace } from '../block/write-once.ts'
 import type { Backing } from './backing.ts'
 
 /** A segment of the log: what a LUN binds and gives back at a time. Bytes. */
@@ -58,7 +58,7 @@ export class LogSpace implements WriteOnceSpace {
   private async load(): Promise<void> {
     if (this.loaded) return
     for (const segment of this.segments) Object.assign(segment, { live: 0, state: 'free' })
-    for await (const { slot } of this.map.written(0, this.blocks)) {
+    for await (const { slot } of inSlots(this.map.written(0, this.blocks))) {
       const segment = this.segmentOf(slot)
       segment.live++
       segment.state = 'full'
@@ -119,7 +119,7 @@ export class LogSpace implements WriteOnceSpace {
 
   private async move(number: number, victim: Segment): Promise<void> {
     const live: PlacedBlock[] = []
-    for await (const placed of this.map.written(0, this.blocks)) if (this.numberOf(placed.slot) === number) live.push(placed)
+    for await (const placed of inSlots(this.map.written(0, this.blocks))) if (this.numberOf(placed.slot) === number) live.push(placed)
     const target = this.firstFree()
     const first = target * this.perSegment
     const bytes = new Uint8Array(live.length * this.slotBytes)

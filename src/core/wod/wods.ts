@@ -3,7 +3,7 @@ import { Mutex } from '../base/mutex.ts'
 import { checkName } from '../base/names.ts'
 import { ResourceStack } from '../base/resources.ts'
 import { KIB, MIB } from '../base/units.ts'
-import { WriteOnce, type PlacedBlock, type WriteOnceDevice, type WriteOnceSpace } from '../block/write-once.ts'
+import { inSlots, WriteOnce, type PlacedBlock, type WriteOnceDevice, type WriteOnceSpace } from '../block/write-once.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { dropEras } from '../../metadata/eras.ts'
 import { hiOf, keyOf } from '../../metadata/key.ts'
@@ -361,7 +361,7 @@ export class Wods {
       throw error
     }
     const backing = new FileBacking(this.open.use(disk))
-    return kind === 'file' ? new IsomorphicSpace(backing, blockBytes, record.size) : new PackedSpace(backing, blockBytes, () => map.written(0, blocks))
+    return kind === 'file' ? new IsomorphicSpace(backing, blockBytes, record.size) : new PackedSpace(backing, blockBytes, () => inSlots(map.written(0, blocks)))
   }
 
   private mapOf(wod: Wod): BlockMap {

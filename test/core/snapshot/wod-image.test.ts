@@ -219,3 +219,27 @@ test('a device without room fails the write, and the source is as it was', async
   expect(into.equals(contents)).toBe(true)
   expect((await readBack(images, pool.open)).equals(contents)).toBe(true)
 })
+
+test('what is unbound in the source, or zeros, is recorded and neither read nor copied', async () => {
+  const pool = await WodPool.make()
+  await pool.create('file', 4 * MIB, BLOCK)
+  const lun = await pool.open.luns.create({ name: 's', size: 4 * MIB, raid: 'raid1', reserve: false })
+  const images = imagesOf(pool.open)
+  const volume = pool.open.relationships.volume(lun.number)
+  const contents = Buffer.alloc(4 * MIB)
+  contents.set(filled(BLOCK, 1), MIB)
+  await volume.write(MIB, contents.subarray(MIB, 2 * MIB))
+  const image = await images.configure({ source: 's', image: 'w' })
+  await images.enable(image, { fresh: true, dryRun: false })
+  const written: number[] = []
+  pool.files.disks.get('/w.wod')!.plan = ({ kind, length }) => {
+    if (kind === 'write') written.push(length)
+    return undefined
+  }
+  await volume.write(MIB - BLOCK, filled(MIB, 2))
+  await volume.write(3 * MIB + 512, filled(512, 3))
+  expect(written).toEqual([BLOCK])
+  expect((await readBack(images, pool.open)).equals(contents)).toBe(true)
+  expect(await pool.open.wods.countWritten(image.wod)).toBe(17)
+  await pool.open.pool.close()
+})

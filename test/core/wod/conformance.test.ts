@@ -45,3 +45,19 @@ test('space that cannot be given back is used again all the same', async () => {
   expect(Buffer.compare(into, stamp(0, device.size, 2))).toBe(0)
   await pool.open.pool.close()
 })
+
+test.each(wodKindsAll)('zeros take no space of a %s', async kind => {
+  const pool = await WodPool.make()
+  const device = await pool.create(kind, 4 * MIB, 64 * KIB)
+  const writes: string[] = []
+  for (const disk of pool.files.disks.values())
+    disk.plan = ({ kind: what }) => {
+      if (what === 'write' || what === 'reserve') writes.push(what)
+      return undefined
+    }
+  await device.write(0, new Uint8Array(2 * MIB))
+  await device.zero(2 * MIB, 2 * MIB)
+  expect(await device.extents(0, 4 * MIB)).toEqual([{ offset: 0, length: 4 * MIB, kind: 'data' }])
+  expect([writes, pool.open.luns.all.map(({ record }) => record.boundSlices)]).toEqual([[], pool.open.luns.all.map(() => 0)])
+  await pool.open.pool.close()
+})
