@@ -1,6 +1,7 @@
 /** Write-once devices: one write a block, whole and durable or not at all (Symantec; features.md E1). */
 import { LunarError } from '../base/errors.ts'
 import { crc32c } from '../base/crc32c.ts'
+import { Mutex } from '../base/mutex.ts'
 import { isZero } from '../base/zeros.ts'
 import type { Extent } from './device.ts'
 import { checkRange } from './range.ts'
@@ -35,6 +36,13 @@ export interface WriteOnceDevice {
   extents(offset: number, length: number): Promise<Extent[]>
   /** The blocks of the range are as if they had never been written, and take no space. */
   reallocate(offset: number, length: number): Promise<void>
+  /**
+   * All blocks become unwritten with what `commit` makes durable, whatever their number; nobody writes meanwhile. `release` gives back the
+   * space that they held, behind it.
+   */
+  renew(commit: () => Promise<void>): Promise<void>
+  /** Gives back a bounded part of the space of blocks that are written no more. @returns whether something is left */
+  release(): Promise<boolean>
 }
 
 /** Where a block's bytes lie, and their crc32c. */
@@ -64,9 +72,14 @@ export interface WriteOnceMap {
   clear(blocks: readonly number[]): Promise<void>
   /** Every block becomes unwritten in one commit. */
   clearAll(): Promise<void>
+  /** Every block has become unwritten in a commit of somebody else. */
+  renewed(): void
   /** Written blocks of [from, to), in order. */
   written(from: number, to: number): AsyncIterable<PlacedBlock>
 }
+
+/** Calls `each` with the runs of blocks of [from, to) that lie in no slot, one after the other; they stay so until it has ended. */
+export type Unwritten = (from: number, to: number, each: (from: number, to: number) => Promise<void>) => Promise<void>
 
 /** Room for blocks, in slots of one block. A slot holds something when it is durable and the map names it, not before. */
 export interface WriteOnceSpace {
@@ -78,7 +91,10 @@ export interface WriteOnceSpace {
   drop(slots: readonly number[]): void
   /** The map named them, and durably does no more; nobody reads them. */
   free(slots: readonly number[]): Promise<void>
-  freeAll(): Promise<void>
+  /** Runs a change after which the map names no slot, while no block is moved. What the slots held is left to `release`. */
+  forgetAll(change: () => Promise<void>): Promise<void>
+  /** Gives back a bounded part of what `forgetAll` left, and nothing that was written since. @returns whether something is left */
+  release(unwritten: Unwritten): Promise<boolean>
   /** `data` is whole slots, one after the other. */
   write(slot: number, data: Uint8Array): Promise<void>
   /** The slot may be moved elsewhere only after reads that were started before. */
@@ -91,6 +107,7 @@ export interface WriteOnceSpace {
 /** A write-once device made of a map and a space: the same rules, whatever lies below. */
 export class WriteOnce implements WriteOnceDevice {
   private readonly lock = new RangeLock()
+  private readonly releasing = new Mutex()
   private zerosCrc: number | undefined
 
   /** @param name for messages */
@@ -257,18 +274,51 @@ export class WriteOnce implements WriteOnceDevice {
   async reallocate(offset: number, length: number): Promise<void> {
     this.check(offset, length)
     if (length === 0) return
+    if (length === this.size) {
+      await this.forgetAll(() => this.map.clearAll())
+      for (let more = true; more;) more = await this.release()
+      return
+    }
     const release = await this.lock.lock(offset, length, 'exclusive')
     try {
-      if (length === this.size) await this.space.alone(() => this.clearAll())
-      else for (let more = true; more;) await this.space.alone(async () => void (more = await this.clearSome(offset, length)))
+      for (let more = true; more;) await this.space.alone(async () => void (more = await this.clearSome(offset, length)))
     } finally {
       release()
     }
   }
 
-  private async clearAll(): Promise<void> {
-    await this.map.clearAll()
-    await this.space.freeAll()
+  renew(commit: () => Promise<void>): Promise<void> {
+    return this.forgetAll(async () => {
+      await commit()
+      this.map.renewed()
+    })
+  }
+
+  private async forgetAll(change: () => Promise<void>): Promise<void> {
+    const release = await this.lock.lock(0, this.size, 'exclusive')
+    try {
+      await this.space.forgetAll(change)
+    } finally {
+      release()
+    }
+  }
+
+  release(): Promise<boolean> {
+    return this.releasing.run(() => this.space.release((from, to, each) => this.eachUnwritten(from, to, each)))
+  }
+
+  private async eachUnwritten(from: number, to: number, each: (from: number, to: number) => Promise<void>): Promise<void> {
+    const release = await this.lock.lock(from * this.blockSize, (to - from) * this.blockSize, 'exclusive')
+    try {
+      let at = from
+      for await (const { block } of inSlots(this.map.written(from, to))) {
+        if (block > at) await each(at, block)
+        at = block + 1
+      }
+      if (to > at) await each(at, to)
+    } finally {
+      release()
+    }
   }
 
   /** @returns whether there may be more */

@@ -66,7 +66,8 @@ export class LocalEngine implements Engine {
     await luns.loadBits()
     const relationships = await Relationships.load(pool, luns)
     const wods = await Wods.load(pool, luns, hostFiles)
-    const processes = new Processes(pool, luns, relationships, wods)
+    const wodImages = new WodImages(pool, luns, relationships, wods)
+    const processes = new Processes(pool, luns, relationships, wods, wodImages)
     const views = new Views(pool, luns, relationships, () => pool.metadata.report.lastWriteMs)
     const parts: EngineParts = {
       pool,
@@ -76,7 +77,7 @@ export class LocalEngine implements Engine {
       snaps: new SnapViews(pool, relationships, processes),
       wods,
       wodViews: new WodViews(luns, wods, views),
-      wodImages: new WodImages(pool, luns, relationships, wods),
+      wodImages,
       views,
       options,
       warnings: openWarnings(pool, options),

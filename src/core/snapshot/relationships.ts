@@ -26,7 +26,7 @@ import {
 } from '../../metadata/records.ts'
 import { fitting } from '../../metadata/struct.ts'
 import type { Lun } from '../lun/lun.ts'
-import type { Luns } from '../lun/luns.ts'
+import { checkUnused, type Luns } from '../lun/luns.ts'
 import type { Pool } from '../pool/pool.ts'
 import { copiesOf } from '../raid/geometry.ts'
 import { checkChunkSize, CHUNK_DEFAULT, type ChunkRun } from './chunks.ts'
@@ -61,6 +61,13 @@ export interface ByteRange {
   readonly length: number
 }
 
+export interface Disabled {
+  readonly relationship: Relationship
+  readonly changed: boolean
+  /** The image owns all of its chunks. */
+  readonly complete: boolean
+}
+
 export interface Enabled {
   readonly relationship: Relationship
   readonly changed: boolean
@@ -68,8 +75,16 @@ export interface Enabled {
   readonly lost: readonly ByteRange[]
 }
 
+/** What else changes at an instant, in its commit. */
+export interface Together {
+  /** Volumes that are quiet for it, by number of their LUN. */
+  readonly luns: readonly number[]
+  /** @param commit makes a batch durable, with what the relationships change; called once */
+  change(now: number, commit: (fill: (batch: Batch) => void) => Promise<void>): Promise<void>
+}
+
 /** Pauses between steps that a new relationship starts with (DataCore Fig. 8; tables.md). Milliseconds. */
-const COMPLETE_DELAY_MS = 20
+export const COMPLETE_DELAY_MS = 20
 /** Writes acknowledged ahead of what must be durable before them, with what they preserve, of all volumes. Bytes. */
 const HOLD_BYTES = 64 * MIB
 /** Records deleted in one step, and bits set in one batch. */
@@ -367,62 +382,62 @@ export class Relationships {
    * @throws LunarError `ERR_LOST_PART` with the ranges, `ERR_MIXED`, `ERR_BUSY`, `ERR_RELATIONSHIP_STATE`
    */
   enable(relationships: readonly Relationship[], options: EnableOptions): Promise<Enabled[]> {
-    return this.changing.run(async () => {
-      const plans = []
-      for (const relationship of new Set(relationships)) plans.push(await this.planEnable(relationship, options))
-      const due = plans.filter(({ changed }) => changed)
-      for (const { relationship, fresh, lost } of due) {
-        const made = due.find(other => other.relationship.record.source === relationship.record.image)
-        if (made && (fresh || lost.length > 0))
-          made.relationship.refuse(
-            'enable',
-            `its source is the image of ${relationship.label}, which changes at the same instant`,
-            'enable one after the other',
-          )
-      }
-      if (due.length > 0 && !options.dryRun) {
-        for (const plan of due) if (plan.fresh || plan.lost.length > 0) await this.markImagesOf(plan.relationship)
-        const now = this.pool.options.clock.wallMs()
-        await this.atOneInstant(
-          due.map(({ relationship }) => relationship),
-          batch =>
-            due.map(plan => {
-              const { record } = plan.relationship
-              const era = record.nextEra
-              this.pool.event(batch, plan.fresh ? 'relationship.enabledNew' : 'relationship.enabled', plan.relationship.label, this.describe(plan.relationship))
-              if (plan.fresh) {
-                return plan.relationship.change(
-                  {
-                    size: this.source(plan.relationship).size,
-                    migratedEra: era,
-                    deltaEra: era + 1,
-                    lostEra: era + 2,
-                    frozenEra: 0,
-                    nextEra: era + 3,
-                    asOfMs: now,
-                    enabledMs: now,
-                    update: 0,
-                    mixed: 0,
-                    reason: '',
-                  },
-                  {
-                    set: RELATIONSHIP_ENABLED | RELATIONSHIP_USED,
-                    clear: RELATIONSHIP_INVALID | RELATIONSHIP_MIXED | RELATIONSHIP_COMPLETE | RELATIONSHIP_COMPLETING,
-                  },
-                  batch,
-                )
-              }
-              const forgotten = plan.lost.length > 0 ? { lostEra: era, nextEra: era + 1 } : {}
+    return this.changing.run(() => this.enableNow(relationships, options))
+  }
+
+  /** The same in the turn of the caller, with what else is to happen at that instant. */
+  async enableNow(relationships: readonly Relationship[], options: EnableOptions, together?: Together): Promise<Enabled[]> {
+    const plans = []
+    for (const relationship of new Set(relationships)) plans.push(await this.planEnable(relationship, options))
+    const due = plans.filter(({ changed }) => changed)
+    for (const { relationship, fresh, lost } of due) {
+      const made = due.find(other => other.relationship.record.source === relationship.record.image)
+      if (made && (fresh || lost.length > 0))
+        made.relationship.refuse('enable', `its source is the image of ${relationship.label}, which changes at the same instant`, 'enable one after the other')
+    }
+    if ((due.length > 0 || together) && !options.dryRun) {
+      for (const plan of due) if (plan.fresh || plan.lost.length > 0) await this.markImagesOf(plan.relationship)
+      const now = this.pool.options.clock.wallMs()
+      await this.atOneInstant(
+        due.map(({ relationship }) => relationship),
+        batch =>
+          due.map(plan => {
+            const { record } = plan.relationship
+            const era = record.nextEra
+            this.pool.event(batch, plan.fresh ? 'relationship.enabledNew' : 'relationship.enabled', plan.relationship.label, this.describe(plan.relationship))
+            if (plan.fresh) {
               return plan.relationship.change(
-                { enabledMs: now, ...forgotten },
-                { set: RELATIONSHIP_ENABLED, clear: RELATIONSHIP_COMPLETE | RELATIONSHIP_MIXED },
+                {
+                  size: this.source(plan.relationship).size,
+                  migratedEra: era,
+                  deltaEra: era + 1,
+                  lostEra: era + 2,
+                  frozenEra: 0,
+                  nextEra: era + 3,
+                  asOfMs: now,
+                  enabledMs: now,
+                  update: 0,
+                  mixed: 0,
+                  reason: '',
+                },
+                {
+                  set: RELATIONSHIP_ENABLED | RELATIONSHIP_USED,
+                  clear: RELATIONSHIP_INVALID | RELATIONSHIP_MIXED | RELATIONSHIP_COMPLETE | RELATIONSHIP_COMPLETING,
+                },
                 batch,
               )
-            }),
-        )
-      }
-      return plans
-    })
+            }
+            const forgotten = plan.lost.length > 0 ? { lostEra: era, nextEra: era + 1 } : {}
+            return plan.relationship.change(
+              { enabledMs: now, ...forgotten },
+              { set: RELATIONSHIP_ENABLED, clear: RELATIONSHIP_COMPLETE | RELATIONSHIP_MIXED },
+              batch,
+            )
+          }),
+        together && { luns: together.luns, change: commit => together.change(now, commit) },
+      )
+    }
+    return plans
   }
 
   private async planEnable(relationship: Relationship, options: EnableOptions): Promise<Enabled & { readonly fresh: boolean }> {
@@ -432,7 +447,7 @@ export class Relationships {
     if (relationship.isEnabled && !fresh) return { relationship, changed: false, lost: [], fresh }
     this.checkNoUpdate(relationship, 'enable')
     if (relationship.isCompleting) relationship.refuse('enable', 'complete image is running', `lunar StopCompleteImage ${relationship.number}`)
-    this.checkQuiet(this.image(relationship), `enable ${relationship.label}`)
+    checkUnused(this.image(relationship), `enable ${relationship.label}`)
     const source = this.source(relationship)
     const image = this.image(relationship)
     this.checkWhole(source, `enable ${relationship.label}`)
@@ -468,19 +483,23 @@ export class Relationships {
   }
 
   /** Takes relationships out of all I/O at one instant; maps and data stay. @throws LunarError `ERR_BUSY`, `ERR_RELATIONSHIP_STATE` */
-  disable(
-    relationships: readonly Relationship[],
-    options: { readonly dryRun?: boolean } = {},
-  ): Promise<{ relationship: Relationship; changed: boolean; complete: boolean }[]> {
-    return this.changing.run(async () => {
-      const due = [...new Set(relationships)].filter(({ isEnabled }) => isEnabled)
-      for (const relationship of due) {
-        this.checkNoUpdate(relationship, 'disable')
-        this.checkQuiet(this.image(relationship), `disable ${relationship.label}`)
-        if (!(await this.isWhole(relationship))) this.checkNoDependants(relationship, 'disable')
-      }
-      if (due.length > 0 && !options.dryRun) {
-        await this.atOneInstant(due, async batch => {
+  disable(relationships: readonly Relationship[], options: { readonly dryRun?: boolean } = {}): Promise<Disabled[]> {
+    return this.changing.run(() => this.disableNow(relationships, options))
+  }
+
+  /** The same in the turn of the caller, with what else is to happen at that instant. */
+  async disableNow(relationships: readonly Relationship[], options: { readonly dryRun?: boolean }, together?: Together): Promise<Disabled[]> {
+    const due = [...new Set(relationships)].filter(({ isEnabled }) => isEnabled)
+    for (const relationship of due) {
+      this.checkNoUpdate(relationship, 'disable')
+      checkUnused(this.image(relationship), `disable ${relationship.label}`)
+      if (!(await this.isWhole(relationship))) this.checkNoDependants(relationship, 'disable')
+    }
+    if ((due.length > 0 || together) && !options.dryRun) {
+      const now = this.pool.options.clock.wallMs()
+      await this.atOneInstant(
+        due,
+        async batch => {
           const whole = new Map<Relationship, boolean>()
           for (const relationship of due) whole.set(relationship, await this.isWhole(relationship))
           return due.map(relationship => {
@@ -491,17 +510,18 @@ export class Relationships {
               batch,
             )
           })
-        })
-      }
-      const results = []
-      for (const relationship of new Set(relationships))
-        results.push({
-          relationship,
-          changed: due.includes(relationship),
-          complete: relationship.isUsed && !relationship.isInvalid && (await this.isWhole(relationship)),
-        })
-      return results
-    })
+        },
+        together && { luns: together.luns, change: commit => together.change(now, commit) },
+      )
+    }
+    const results = []
+    for (const relationship of new Set(relationships))
+      results.push({
+        relationship,
+        changed: due.includes(relationship),
+        complete: relationship.isUsed && !relationship.isInvalid && (await this.isWhole(relationship)),
+      })
+    return results
   }
 
   /** The image owns every chunk. */
@@ -510,8 +530,12 @@ export class Relationships {
   }
 
   /** Everything acknowledged of the volumes is durable, nothing is in flight, and then one commit (features.md C1; hazard 8). */
-  private async atOneInstant(relationships: readonly Relationship[], change: (batch: Batch) => (() => void)[] | Promise<(() => void)[]>): Promise<void> {
-    const numbers = [...new Set(relationships.flatMap(({ record }) => [record.source, record.image]))].sort((a, b) => a - b)
+  private async atOneInstant(
+    relationships: readonly Relationship[],
+    change: (batch: Batch) => (() => void)[] | Promise<(() => void)[]>,
+    together?: { readonly luns: readonly number[]; change(commit: (fill: (batch: Batch) => void) => Promise<void>): Promise<void> },
+  ): Promise<void> {
+    const numbers = [...new Set(relationships.flatMap(({ record }) => [record.source, record.image]).concat(together?.luns ?? []))].sort((a, b) => a - b)
     const volumes = numbers.map(number => this.volume(number))
     for (const volume of volumes) await volume.flush()
     const paused: Volume[] = []
@@ -521,11 +545,15 @@ export class Relationships {
         await volume.quiesce.pause()
       }
       for (const volume of volumes) await volume.flush()
-      const batch = new Batch()
-      const undo = await change(batch)
-      await this.commit(batch, () => {
-        for (const one of undo) one()
-      })
+      const commit = async (fill?: (batch: Batch) => void): Promise<void> => {
+        const batch = new Batch()
+        const undo = await change(batch)
+        fill?.(batch)
+        await this.commit(batch, () => {
+          for (const one of undo) one()
+        })
+      }
+      await (together ? together.change(commit) : commit())
       for (const { number } of relationships) await this.noteOldMaps(number)
     } finally {
       for (const volume of paused) volume.quiesce.resume()
@@ -560,16 +588,6 @@ export class Relationships {
   }
 
   // ---- checks
-
-  /** @throws LunarError `ERR_BUSY` naming who uses the LUN */
-  private checkQuiet(lun: Lun, what: string): void {
-    const users = [...new Set(lun.users)]
-    if (users.length > 0)
-      throw new LunarError('ERR_BUSY', `Cannot ${what}`, {
-        why: `${users.join(', ')} ${users.length === 1 ? 'has' : 'have'} LUN "${lun.name}" open`,
-        blockers: users,
-      })
-  }
 
   /** What a source holds must mean something. @throws LunarError `ERR_INCOMPLETE`, `ERR_IMAGE_INCOMPLETE`, `ERR_IMAGE_INVALID` */
   private checkWhole(source: Lun, what: string): void {
@@ -642,7 +660,7 @@ export class Relationships {
       this.checkNoUpdate(relationship, what)
       this.checkWhole(this.source(relationship), `${what} ${relationship.label}`)
       const target = kind === 'sourceUpdate' ? this.source(relationship) : this.image(relationship)
-      this.checkQuiet(target, `${what} ${relationship.label}`)
+      checkUnused(target, `${what} ${relationship.label}`)
       if (target.isProtected)
         throw new LunarError('ERR_PROTECTED', `Cannot ${what} ${relationship.label}`, {
           why: `LUN "${target.name}" is protected`,
@@ -733,8 +751,7 @@ export class Relationships {
   /** @returns what it was */
   setDelay(relationship: Relationship, kind: ProcessName, delay: number, options: { readonly dryRun?: boolean } = {}): Promise<number> {
     return this.changing.run(async () => {
-      if (delay !== PACE_ADAPTIVE && !(Number.isInteger(delay) && delay >= 0 && delay <= DELAY_MAX_MS))
-        throw new LunarError('ERR_USAGE', `Cannot set a delay of ${delay}`, { why: `it is a whole number of milliseconds up to ${DELAY_MAX_MS}, or adaptive` })
+      checkDelay(delay)
       const field = delayFields[kind]
       const was = relationship.record[field]
       if (was !== delay && !options.dryRun) await this.setFlags(relationship, {}, { [field]: delay })
@@ -801,6 +818,12 @@ export class Relationships {
     }
     return this.untidy.size > 0
   }
+}
+
+/** @throws LunarError `ERR_USAGE` unless it is a pause between steps, in milliseconds, or `PACE_ADAPTIVE` */
+export function checkDelay(delay: number): void {
+  if (delay === PACE_ADAPTIVE || (Number.isInteger(delay) && delay >= 0 && delay <= DELAY_MAX_MS)) return
+  throw new LunarError('ERR_USAGE', `Cannot set a delay of ${delay}`, { why: `it is a whole number of milliseconds up to ${DELAY_MAX_MS}, or adaptive` })
 }
 
 /** Runs in groups whose bits fit into one batch. */

@@ -25,7 +25,6 @@ export interface CopySource {
 export class WodImage {
   /** Readers that have it open. */
   users = 0
-  isCompleting = false
   private readonly known = new Set<number>()
 
   constructor(readonly wod: Wod) {}
@@ -35,6 +34,9 @@ export class WodImage {
   }
   get label(): string {
     return `DcsSnap${this.number}`
+  }
+  get isCompleting(): boolean {
+    return this.wod.isCompleting
   }
   get isActive(): boolean {
     return this.wod.isEnabled && !this.wod.isInvalid
