@@ -133,7 +133,7 @@ export class Processes {
       resumed?.record.startedMs ?? now,
     )
     this.running.set(number, process)
-    void process.run().then(
+    void process.run(resumed?.record).then(
       () => {
         this.running.delete(number)
         // What came up while it was ending is looked for again; a failure waits for the next change of the pool.
