@@ -13,8 +13,9 @@ import {
   poolRecord,
   processRecord,
   raidTypes,
+  RELATIONSHIP_ENABLED,
   RELATIONSHIP_GONE,
-  RELATIONSHIP_USED,
+  RELATIONSHIP_INVALID,
   relationshipRecord,
   RSD_STORES,
   rsdFields,
@@ -197,7 +198,7 @@ function checkRelationships(
     for (const lun of [record.source, record.image]) {
       const found = luns.get(lun)
       if (!found || (found.flags & LUN_DELETED) !== 0) problem('relationship.lun', object, `it names LUN ${lun}, which does not exist`)
-      else if (found.size < record.size && (record.flags & RELATIONSHIP_USED) !== 0)
+      else if (found.size < record.size && (record.flags & (RELATIONSHIP_ENABLED | RELATIONSHIP_INVALID)) === RELATIONSHIP_ENABLED)
         problem('relationship.size', object, `LUN ${lun} has ${found.size} bytes, less than the ${record.size} of its instant`)
     }
     const other = images.get(record.image)

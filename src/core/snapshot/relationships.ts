@@ -26,10 +26,11 @@ import {
 } from '../../metadata/records.ts'
 import { fitting } from '../../metadata/struct.ts'
 import type { Lun } from '../lun/lun.ts'
-import { checkUnused, type Luns } from '../lun/luns.ts'
+import { checkUnused, type Luns, type ResizeOptions } from '../lun/luns.ts'
 import type { Pool } from '../pool/pool.ts'
 import { copiesOf } from '../raid/geometry.ts'
-import { checkChunkSize, CHUNK_DEFAULT, type ChunkRun } from './chunks.ts'
+import type { ChunkMap } from './chunk-map.ts'
+import { checkChunkSize, CHUNK_DEFAULT, runsWhere, type ChunkRun } from './chunks.ts'
 import { Relationship, type UpdateKind } from './relationship.ts'
 import { CompleteImage, Update, updateRun } from './updates.ts'
 import { Volume } from './volume.ts'
@@ -235,16 +236,44 @@ export class Relationships {
     })
   }
 
-  /** @throws LunarError `ERR_IN_RELATIONSHIP` when an image would not keep the size of its instant */
-  checkResize(lun: Lun, size: number): void {
-    if (size >= lun.size) return
-    const users = this.of(lun).filter(({ record, isUsed }) => isUsed && size < record.size)
-    if (users.length === 0) return
-    throw new LunarError('ERR_IN_RELATIONSHIP', `Cannot shrink LUN "${lun.name}" to ${size} bytes`, {
-      why: users.map(relationship => `${this.describe(relationship)}, of ${relationship.record.size} bytes`).join('; '),
-      fix: users.map(({ number }) => `lunar snap unconfigure ${number}`).join(', '),
-      blockers: users.map(({ label }) => label),
-    })
+  /**
+   * Shrinks a LUN, in the turn of the caller. A relationship that is enabled keeps both of its volumes at the size of its instant (features.md
+   * A8); one that is disabled takes what is cut off as written.
+   * @throws LunarError `ERR_IN_RELATIONSHIP`, and as `Luns.resize`
+   */
+  async shrinkNow(lun: Lun, size: number, options: Omit<ResizeOptions, 'cutting'>): Promise<void> {
+    for (const relationship of this.of(lun)) this.checkShrink(relationship, lun, size)
+    await this.luns.resize(lun, size, { ...options, cutting: () => this.noteCut(lun, size) })
+  }
+
+  private checkShrink(relationship: Relationship, lun: Lun, size: number): void {
+    const { number, label, record } = relationship
+    if (!relationship.isUsed || relationship.isInvalid || size >= record.size) return
+    const refuse = (why: string, fix: string): never => {
+      throw new LunarError('ERR_IN_RELATIONSHIP', `Cannot shrink LUN "${lun.name}" to ${size} bytes`, { why, fix, blockers: [label] })
+    }
+    if (relationship.isEnabled)
+      refuse(
+        `${this.describe(relationship)}, which is enabled with the ${record.size} bytes of its instant`,
+        `lunar DisableSnap ${number}; before that lunar StartCompleteImage ${number} --wait, to keep what the image lacks`,
+      )
+    if (record.image === lun.number && !relationship.isComplete)
+      refuse(`${this.describe(relationship)}, which is disabled and of which the image does not own all chunks`, `lunar snap unconfigure ${number}`)
+  }
+
+  /** What is cut off a volume counts as written in relationships that are disabled, also when it grows again. */
+  private async noteCut(lun: Lun, size: number): Promise<void> {
+    for (const relationship of this.of(lun)) {
+      const { chunks, record, migrated } = relationship
+      if (!relationship.isRecording) continue
+      for (const runs of inBatches([chunks.touched(size, Math.max(0, record.size - size))])) {
+        for (const run of runs) for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
+        const owned = runs.flatMap(run => runsWhere(run, chunk => migrated.has(chunk)))
+        const lacking = runs.flatMap(run => runsWhere(run, chunk => !migrated.has(chunk)))
+        await this.setBits(relationship.delta, owned)
+        await this.setBits(relationship.lost, lacking)
+      }
+    }
   }
 
   private describe(relationship: Relationship): string {
@@ -458,6 +487,13 @@ export class Relationships {
         `the source has grown to ${source.size} bytes, the image has ${image.size}`,
         `lunar lun resize ${image.name} --size ${source.size}`,
       )
+    const cut = fresh ? undefined : [source, image].find(({ size }) => size < relationship.record.size)
+    if (cut)
+      relationship.refuse(
+        'enable',
+        `LUN "${cut.name}" was shrunk to ${cut.size} bytes while it was disabled, its instant has ${relationship.record.size}`,
+        `lunar EnableNewSnap ${relationship.number}`,
+      )
     const mixed = [source, ...(fresh ? [] : [image])].map(lun => this.mixedBy(lun)).find(found => found !== undefined)
     if (mixed && !options.forceMixed)
       throw new LunarError('ERR_MIXED', `Cannot enable ${relationship.label}`, { why: `${mixed.record.reason} (${mixed.label})` })
@@ -573,12 +609,12 @@ export class Relationships {
   private async markImagesOf(relationship: Relationship): Promise<void> {
     for (const dependant of this.volume(relationship.record.image).asSource) {
       if (!dependant.isUsed || dependant.isInvalid) continue
-      for (const runs of inBatches([{ from: 0, to: dependant.chunks.count }])) await this.setDelta(dependant, runs)
+      for (const runs of inBatches([{ from: 0, to: dependant.chunks.count }])) await this.setBits(dependant.delta, runs)
     }
   }
 
-  private async setDelta(relationship: Relationship, runs: readonly ChunkRun[]): Promise<void> {
-    const bits = relationship.delta
+  private async setBits(bits: ChunkMap, runs: readonly ChunkRun[]): Promise<void> {
+    if (runs.length === 0) return
     for (const run of runs) for (let loading = bits.load(run); loading; loading = bits.load(run)) await loading
     const batch = new Batch()
     bits.put(runs, true, batch)
@@ -714,10 +750,10 @@ export class Relationships {
         left += relationship.chunks.lengthOf(run)
         runs.push(run)
         if (runs.length < MERGE_STEP) continue
-        for (const some of inBatches(runs)) await this.setDelta(relationship, some)
+        for (const some of inBatches(runs)) await this.setBits(relationship.delta, some)
         runs = []
       }
-      for (const some of inBatches(runs)) await this.setDelta(relationship, some)
+      for (const some of inBatches(runs)) await this.setBits(relationship.delta, some)
       if (left === 0) {
         await this.finishUpdate(relationship)
         return 0

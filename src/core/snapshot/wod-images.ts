@@ -4,7 +4,7 @@ import { keyOf } from '../../metadata/key.ts'
 import type { Batch } from '../../metadata/batch.ts'
 import { fullPolicies, poolRecord, WOD_COMPLETING, WOD_CONFIGURED, WOD_ENABLED, WOD_INVALID, WOD_STALE } from '../../metadata/records.ts'
 import type { Lun } from '../lun/lun.ts'
-import type { Luns } from '../lun/luns.ts'
+import type { Luns, ResizeOptions } from '../lun/luns.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { Wod, Wods } from '../wod/wods.ts'
 import type { ProcessBody } from '../process/runner.ts'
@@ -101,12 +101,27 @@ export class WodImages {
     this.checkUsers(`delete LUN "${lun.name}"`, this.of(lun))
   }
 
-  /** @throws LunarError `ERR_IN_RELATIONSHIP` when an image reads what would be cut off */
-  checkResize(lun: Lun, size: number): void {
-    this.checkUsers(
-      `shrink LUN "${lun.name}" to ${size} bytes`,
-      this.of(lun).filter(image => image.isActive && size < image.size),
-    )
+  /**
+   * Resizes a LUN that may be in relationships. Those that are enabled keep the size of their instant.
+   * @throws LunarError `ERR_IN_RELATIONSHIP`, and as `Luns.resize`
+   */
+  resize(lun: Lun, size: number, options: Omit<ResizeOptions, 'cutting'>): Promise<void> {
+    const grown = (): Promise<void> =>
+      Promise.reject(new LunarError('ERR_BUSY', `Cannot shrink LUN "${lun.name}" to ${size} bytes`, { why: 'it has just been grown', fix: 'try again' }))
+    if (size >= lun.size) return this.luns.resize(lun, size, { ...options, cutting: grown })
+    return this.exclusively(() => {
+      for (const image of this.of(lun)) this.checkShrink(image, lun, size)
+      return this.relationships.shrinkNow(lun, size, options)
+    })
+  }
+
+  private checkShrink(image: WodImage, lun: Lun, size: number): void {
+    if (!image.isActive || size >= image.size) return
+    throw new LunarError('ERR_IN_RELATIONSHIP', `Cannot shrink LUN "${lun.name}" to ${size} bytes`, {
+      why: `${this.describe(image)}, which is enabled with the ${image.size} bytes of its instant`,
+      fix: `lunar DisableSnap ${image.number}; before that lunar StartCompleteImage ${image.number} --wait, to keep what the image lacks`,
+      blockers: [image.label],
+    })
   }
 
   private checkUsers(what: string, users: readonly WodImage[]): void {
