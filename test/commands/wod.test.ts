@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { KIB, MIB } from '../../src/core/base/units.ts'
-import type { RelationshipStatus, TaskView, WodDetail, WodSummary } from '../../src/core/server/api.ts'
+import type { PoolStatus, RelationshipStatus, TaskView, WodDetail, WodSummary } from '../../src/core/server/api.ts'
 import { expectSoundFiles, useProgram } from '../support/program.ts'
 import { stamped } from '../support/sim.ts'
 
@@ -238,5 +238,54 @@ describe('wod', () => {
     expect(lunar.json<{ complete: boolean }[]>('DisableSnap', 'tank/2')).toMatchObject([{ complete: true }])
     expect(read('w').equals(before)).toBe(true)
     await expectSoundFiles(disks)
+  })
+
+  test('the status of a pool names images that are given up, mixed or lost, and devices whose file is away', { timeout: 120_000 }, async () => {
+    await imagesOfBothKinds()
+    lunar.ok('EnableSnap', 'tank/1', '2')
+    const status = (): PoolStatus => lunar.json('pool', 'status', 'tank')
+    expect(status()).toMatchObject({ health: 'healthy', relationships: [], devices: [] })
+    // What is lost by choice is named, and is no alarm.
+    lunar.ok('DisableSnap', 'tank/1')
+    lunar.ok('lun', 'write', 'tank/a', lunar.write('new', stamped(64 * KIB, 2)))
+    expect(status()).toMatchObject({
+      health: 'healthy',
+      relationships: [{ number: 1, source: 'a', image: 'i', trouble: 'lost', lost: 64 * KIB, reason: null }],
+    })
+    expect(lunar.run('pool', 'status', 'tank', '--check').status).toBe(0)
+    expect(lunar.ok('pool', 'status', 'tank')).toContain('DcsSnap1 (a to i) has lost 64 KiB, written in its source while it was disabled')
+    renameSync(lunar.path('w.wod'), lunar.path('kept'))
+    expect(status()).toMatchObject({ health: 'degraded', devices: [{ name: 'w', problem: expect.stringContaining('w.wod') as string }] })
+    expect(lunar.run('pool', 'status', 'tank', '--check').status).toBe(9)
+    expect(lunar.json<{ name: string; health: string }[]>('pool', 'list')).toMatchObject([{ health: 'degraded' }])
+    // Its source is never stopped by it: the image is given up.
+    lunar.ok('lun', 'write', 'tank/a', lunar.write('new', stamped(64 * KIB, 3)), '--offset', '4MiB')
+    expect(status().relationships.map(({ number, trouble, reason }) => [number, trouble, reason === null])).toEqual([
+      [1, 'lost', true],
+      [2, 'invalid', false],
+    ])
+    renameSync(lunar.path('kept'), lunar.path('w.wod'))
+    expect(status()).toMatchObject({ health: 'degraded', devices: [] })
+    lunar.ok('EnableNewSnap', 'tank/1', '2')
+    expect(status()).toMatchObject({ health: 'healthy', relationships: [] })
+    lunar.ok('lun', 'write', 'tank/a', lunar.write('new', stamped(2 * MIB, 4)))
+    lunar.ok('SetSourceUpdateDelay', '3600000', 'tank/1')
+    lunar.ok('StartSourceUpdate', 'tank/1')
+    lunar.ok('StopSourceUpdate', 'tank/1')
+    expect(status()).toMatchObject({ health: 'degraded', relationships: [{ number: 1, trouble: 'mixed', reason: expect.any(String) as string }] })
+    expect(lunar.run('pool', 'status', 'tank', '--check').status).toBe(9)
+  })
+
+  test('a pool that is destroyed takes the files of its devices along, and no other', { timeout: 60_000 }, () => {
+    lunar.makeTank(2)
+    for (const name of ['f', 'g', 'h']) lunar.ok('wod', 'create', `tank/${name}`, '--on', 'file', '--path', `${name}.wod`, '--size', '1MiB')
+    writeFileSync(lunar.path('g.wod'), Buffer.alloc(2 * MIB, 7))
+    renameSync(lunar.path('h.wod'), lunar.path('kept'))
+    const would = lunar.json<{ files: string[] }>('pool', 'destroy', 'tank', '--dry-run')
+    expect(would.files).toEqual([lunar.path('f.wod')])
+    expect(lunar.ok('pool', 'destroy', 'tank', '--dry-run')).toContain(`files of write-once devices: ${lunar.path('f.wod')}`)
+    expect(existsSync(lunar.path('f.wod'))).toBe(true)
+    lunar.ok('pool', 'destroy', 'tank', '--yes')
+    expect(['f.wod', 'g.wod', 'kept'].map(name => existsSync(lunar.path(name)))).toEqual([false, true, true])
   })
 })

@@ -493,18 +493,39 @@ export class Wods {
 
   /** Only the file that is the device's own: what lies at the path now may be somebody else's. */
   private async removeFile(record: WodRecord): Promise<void> {
+    if (await this.hasFile(record)) await this.files.remove(record.path)
+  }
+
+  private async hasFile(record: WodRecord): Promise<boolean> {
     try {
-      const disk = await this.files.open(record.path, true)
-      try {
-        await checkFileLabel(disk, this.ownerOf(record), record.name)
-      } finally {
-        await disk.close()
-      }
+      await this.checkFileOf(record)
+      return true
     } catch (error) {
-      if (isCode(error, 'ERR_FILE_NOT_FOUND') || isCode(error, 'ERR_NOT_A_DISK') || isCode(error, 'ERR_TRUNCATED')) return
+      if (isCode(error, 'ERR_FILE_NOT_FOUND') || isCode(error, 'ERR_NOT_A_DISK') || isCode(error, 'ERR_TRUNCATED')) return false
       throw error
     }
-    await this.files.remove(record.path)
+  }
+
+  private async checkFileOf(record: WodRecord): Promise<void> {
+    const disk = await this.files.open(record.path, true)
+    try {
+      await checkFileLabel(disk, this.ownerOf(record), record.name)
+    } finally {
+      await disk.close()
+    }
+  }
+
+  /** @throws LunarError `ERR_FILE_NOT_FOUND`, `ERR_NOT_A_DISK`, `ERR_TRUNCATED` unless a device that lies in a file has it at its path */
+  async checkFile({ record }: Wod): Promise<void> {
+    if (record.path !== '') await this.checkFileOf(record)
+  }
+
+  /** Paths of the files that are there of the pool's devices, also of deleted ones. */
+  async ownFiles(): Promise<string[]> {
+    const paths: string[] = []
+    for (const record of [...this.all.map(wod => wod.record), ...this.gone.values()])
+      if (record.path !== '' && (await this.hasFile(record))) paths.push(record.path)
+    return paths
   }
 }
 
