@@ -39,6 +39,13 @@ export interface NewLun {
   readonly dryRun?: boolean
 }
 
+export interface ResizeOptions {
+  readonly force: boolean
+  readonly dryRun?: boolean
+  /** What must be durable before a part is cut off; called when nothing else refuses it. */
+  readonly cutting?: () => Promise<void>
+}
+
 /** The LUNs of a pool: the directory, and what creates, changes and deletes them. */
 export class Luns {
   private readonly byNumber = new Map<number, Lun>()
@@ -196,15 +203,15 @@ export class Luns {
 
   /**
    * Changes the size in steps of 1 MiB. What a shrink cuts off is gone at once; its space is given back behind it.
-   * @throws LunarError `ERR_WOULD_LOSE_DATA` when the part to be cut off is written, unless `force`
+   * @throws LunarError `ERR_WOULD_LOSE_DATA` when the part to be cut off is written, unless `force`; `ERR_BUSY` when a part is cut off while it is open
    */
-  resize(lun: Lun, size: number, options: { force: boolean; dryRun?: boolean }): Promise<void> {
+  resize(lun: Lun, size: number, options: ResizeOptions): Promise<void> {
     checkLunSize(size)
     this.checkUnprotected(lun, 'resize')
     return lun.sizing.run(() => this.resizeNow(lun, size, options))
   }
 
-  private async resizeNow(lun: Lun, size: number, options: { force: boolean; dryRun?: boolean }): Promise<void> {
+  private async resizeNow(lun: Lun, size: number, options: ResizeOptions): Promise<void> {
     const slices = size / SLICE
     if (size < lun.size) {
       let written = 0
@@ -215,8 +222,9 @@ export class Luns {
           fix: `lunar lun resize ${lun.name} --size ${size} --force=lost-data`,
         })
       }
+      checkUnused(lun, `shrink LUN "${lun.name}"`)
       if (options.dryRun) return
-      requireUnused(lun, 'shrink')
+      await options.cutting?.()
       // What an earlier shrink cut off may still wait to be given back.
       const waits = written > 0 || lun.record.reclaimFrom > 0
       await this.update(lun, { size, reclaimFrom: waits ? slices : 0 }, `shrunk to ${size} bytes`)
@@ -258,7 +266,7 @@ export class Luns {
   }
 
   private async drop(lun: Lun, together?: (batch: Batch) => void): Promise<void> {
-    requireUnused(lun, 'delete')
+    checkUnused(lun, `delete LUN "${lun.name}"`)
     this.byName.delete(lun.name)
     await this.update(lun, { flags: lun.record.flags | LUN_DELETED }, 'deleted', 'lun.deleted', together)
   }
@@ -381,11 +389,11 @@ export class Luns {
 }
 
 /** @throws LunarError `ERR_BUSY`, naming who has the LUN open */
-function requireUnused(lun: Lun, verb: string): void {
+export function checkUnused(lun: Lun, what: string): void {
   const users = [...new Set(lun.users)]
   if (users.length === 0) return
-  throw new LunarError('ERR_BUSY', `Cannot ${verb} LUN "${lun.name}"`, {
-    why: `${users.join(', ')} ${users.length === 1 ? 'has' : 'have'} it open`,
+  throw new LunarError('ERR_BUSY', `Cannot ${what}`, {
+    why: `${users.join(', ')} ${users.length === 1 ? 'has' : 'have'} LUN "${lun.name}" open`,
     blockers: users,
   })
 }

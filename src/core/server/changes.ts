@@ -160,14 +160,12 @@ export const changes = {
   },
 
   'lun.resize': async (
-    { luns, views, processes, relationships, wodImages }: EngineParts,
+    { luns, views, processes, wodImages }: EngineParts,
     { lun: name, size, force, dryRun }: Params<'lun.resize'>,
   ): Promise<Result<'lun.resize'>> => {
     const lun = luns.find(name)
-    relationships.checkResize(lun, size)
-    wodImages.checkResize(lun, size)
     const was = lun.size
-    await luns.resize(lun, size, { force: force === true, dryRun: dryRun === true })
+    await wodImages.resize(lun, size, { force: force === true, dryRun: dryRun === true })
     if (!dryRun) await processes.look()
     return { ...(await views.lunDetail(lun)), size, was }
   },

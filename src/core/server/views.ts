@@ -29,6 +29,7 @@ import type {
   Setting,
   TaskView,
 } from './api.ts'
+import { areDegraded, troubleMessages, type Troubles } from './troubles.ts'
 
 const time = (ms: number): string => new Date(ms).toISOString()
 const worst = (a: Health, b: Health): Health =>
@@ -47,6 +48,7 @@ export class Views {
     private readonly pool: Pool,
     private readonly luns: Luns,
     private readonly relationships: Relationships,
+    private readonly troubles: Troubles,
     private readonly lastWriteMs: () => number,
   ) {}
 
@@ -72,6 +74,11 @@ export class Views {
   }
 
   private async health(): Promise<Health> {
+    const other: Health = areDegraded(await this.troubles.find()) ? 'degraded' : 'healthy'
+    return worst(other, await this.healthOfLuns())
+  }
+
+  private async healthOfLuns(): Promise<Health> {
     if (this.allWell) return 'healthy'
     let health: Health = [...this.pool.disks.values()].every(disk => disk.state === 'normal') ? 'healthy' : 'degraded'
     for (const lun of this.luns.all) health = worst(health, (await this.lunHealth(lun)).health)
@@ -135,6 +142,8 @@ export class Views {
       if (state.health !== 'healthy') luns.push({ name: lun.name, health: state.health, lost: state.lost, stale: state.stale })
     }
     const disks = [...this.pool.disks.values()].map(disk => this.diskSummary(disk))
+    const troubles = await this.troubles.find()
+    if (areDegraded(troubles)) health = worst(health, 'degraded')
     return {
       name: this.pool.record.name,
       health,
@@ -143,8 +152,9 @@ export class Views {
       owner: null,
       disks,
       luns,
+      ...troubles,
       tasks: tasks.filter(task => task.state === 'running' || task.state === 'waiting' || task.state === 'paused'),
-      messages: await this.messages(disks, luns),
+      messages: [...(await this.messages(disks, luns)), ...troubleMessages(troubles)],
     }
   }
 
