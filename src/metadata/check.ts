@@ -294,6 +294,8 @@ function checkStores(
       for (let column = 0; column < 4; column++)
         if (members[column]?.disk === members[column + 4]?.disk) problem('store.redundancy', object, `both copies of column ${column} are on one disk`)
     }
+    if (rsd.raid === raidTypes.raid5 && new Set(members.map(({ disk }) => disk)).size < members.length)
+      problem('store.redundancy', object, 'two members of a parity store are on one disk')
     for (let slice = 0; slice < SLICES; slice++) {
       const isBound = (rsd.bound & (1 << slice)) !== 0
       const named = places.has(`${lun}:${store * SLICES + slice}`)

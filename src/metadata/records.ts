@@ -71,7 +71,7 @@ export const lunRecord = struct('lunRecord', 512, {
   size: u64(80, 'bytes'),
   createdMs: u64(88, 'milliseconds since 1970'),
   modifiedMs: u64(96, 'milliseconds since 1970, of the last administrative change'),
-  raid: u8(104, '1 raid0, 2 raid1'),
+  raid: u8(104, '1 raid0, 2 raid1, 3 raid5'),
   stripe: u8(105, 'interleaved stores, 1'),
   flags: u16(
     106,
@@ -81,6 +81,7 @@ export const lunRecord = struct('lunRecord', 512, {
   nextStore: u32(112, 'number for the next redundant store'),
   boundSlices: u32(116, 'slices bound'),
   storeCount: u32(120, 'redundant stores'),
+  nextGeneration: u32(140, 'allocation generation for the next redundant store, 0 is 1; never reused'),
   reclaimFrom: u32(124, 'slices from this one on are being given back after a shrink; 0 when none'),
   epoch: u32(128, 'reserved: epoch of the sharing tree'),
   tree: u32(132, 'reserved: sharing tree the LUN is a source of'),
@@ -89,11 +90,12 @@ export const lunRecord = struct('lunRecord', 512, {
 })
 export type LunRecord = ReturnType<typeof lunRecord.decode>
 
-export const raidTypes = { raid0: 1, raid1: 2 } as const
+export const raidTypes = { raid0: 1, raid1: 2, raid5: 3 } as const
 export type RaidName = keyof typeof raidTypes
 export const raidName = (number: number): RaidName => {
   if (number === raidTypes.raid0) return 'raid0'
   if (number === raidTypes.raid1) return 'raid1'
+  if (number === raidTypes.raid5) return 'raid5'
   throw new LunarError('ERR_METADATA_DAMAGED', 'Cannot use a metadata record', { why: `redundancy type ${number} is not known` })
 }
 
@@ -112,7 +114,7 @@ export const rsdFields = struct('rsd', 128, {
   home: u32(4, 'the 8 MiB of the LUN it was made for'),
   generation: u32(8, 'allocation generation, for the owner records'),
   checksums: u64(16, 'reserved: where checksums of its blocks lie'),
-  members: list(24, RSD_MEMBERS_MAX, rsdMember, 'segments: copy times 4 plus column'),
+  members: list(24, RSD_MEMBERS_MAX, rsdMember, 'segments: copy times 4 plus column; parity after the columns'),
 })
 /** Redundant stores in an RSD record. Key (rsd, LUN, store / 4). */
 export const RSD_STORES = 4

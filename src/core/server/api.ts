@@ -4,7 +4,7 @@
  */
 import type { BlockDevice } from '../block/device.ts'
 
-export type RaidType = 'raid0' | 'raid1'
+export type RaidType = 'raid0' | 'raid1' | 'raid5'
 /** The states of a disk, in the words that are used everywhere (features.md A10). */
 export type DiskState = 'normal' | 'missing' | 'merging' | 'replacing' | 'regenerating' | 'failed'
 export type Health = 'healthy' | 'degraded' | 'critical'

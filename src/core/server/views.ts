@@ -4,7 +4,7 @@ import { formatSize } from '../base/units.ts'
 import { FileDisk } from '../block/file.ts'
 import { hiOf } from '../../metadata/key.ts'
 import { BLOCK, FORMAT_VERSION, JOURNAL_AT, ROOTS_AT, SEGMENT } from '../../metadata/layout.ts'
-import { COLUMNS, copiesOf, ROW, SLICE, SLICE_ON_MEMBER, SLICES, UNIT } from '../raid/geometry.ts'
+import { memberCount, ROW, SLICE, SLICE_ON_MEMBER, SLICES, UNIT } from '../raid/geometry.ts'
 import type { Lun } from '../lun/lun.ts'
 import { sliceOf, storeOf } from '../lun/slice-map.ts'
 import type { Luns } from '../lun/luns.ts'
@@ -238,7 +238,7 @@ export class Views {
       size: lun.size,
       raid: lun.raid,
       bound: lun.record.boundSlices * SLICE,
-      used: lun.record.storeCount * SEGMENT * COLUMNS * copiesOf[lun.raid],
+      used: lun.record.storeCount * SEGMENT * memberCount(lun.raid),
       thin: !lun.isReserved,
       state: words.join(', '),
       created: time(lun.record.createdMs),

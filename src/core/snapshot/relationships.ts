@@ -28,7 +28,7 @@ import { fitting } from '../../metadata/struct.ts'
 import type { Lun } from '../lun/lun.ts'
 import type { Luns } from '../lun/luns.ts'
 import type { Pool } from '../pool/pool.ts'
-import { copiesOf } from '../raid/geometry.ts'
+import { survivesOf } from '../raid/geometry.ts'
 import { checkChunkSize, CHUNK_DEFAULT, type ChunkRun } from './chunks.ts'
 import { Relationship, type UpdateKind } from './relationship.ts'
 import { CompleteImage, Update, updateRun } from './updates.ts'
@@ -276,7 +276,7 @@ export class Relationships {
       }
       const relationship = new Relationship(number, record, this.metadata)
       const warnings =
-        copiesOf[image.raid] < copiesOf[source.raid]
+        survivesOf[image.raid] < survivesOf[source.raid]
           ? [`The image "${image.name}" (${image.raid}) has less redundancy than its source "${source.name}" (${source.raid})`]
           : []
       if (spec.dryRun) return { relationship, warnings }
