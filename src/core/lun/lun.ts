@@ -482,7 +482,7 @@ export class Lun implements BlockDevice {
     }
     let members: Member[]
     try {
-      members = await this.pool.takeMembers(this.raid)
+      members = await this.pool.takeMembers(this.raid, this.number + this.record.nextGeneration)
     } catch (error) {
       if (!isCode(error, 'ERR_POOL_FULL')) throw error
       const spare = await this.anyFreeSlice()

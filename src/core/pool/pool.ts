@@ -274,7 +274,14 @@ export class Pool implements StoreHost, MetadataHost {
     for (const disk of this.disks.values()) {
       const map = this.segments.get(disk.number)
       if (disk.allocatable && map && map.total > 0)
-        candidates.push({ disk: disk.number, free: Math.max(0, map.available - METADATA_KEPT), total: map.total, domain: disk.domain })
+        candidates.push({
+          disk: disk.number,
+          free: Math.max(0, map.available - METADATA_KEPT),
+          total: map.total,
+          domain: disk.domain,
+          set: disk.record.redundancySet,
+          index: disk.record.redundancyIndex,
+        })
     }
     return candidates
   }
@@ -285,13 +292,12 @@ export class Pool implements StoreHost, MetadataHost {
   }
 
   largest(raid: Redundancy): number {
-    const candidates = this.hopefulCandidates()
-    return domainCount(candidates) < fewestDisks(raid) ? 0 : largestStoreCount(raid, candidates) * SLICES * SLICE
+    return largestStoreCount(raid, this.hopefulCandidates()) * SLICES * SLICE
   }
 
   /** @throws LunarError `ERR_TOO_FEW_DISKS` with the number when the rules of the type cannot be met */
   checkRedundancy(raid: Redundancy): void {
-    const eligible = [...this.disks.values()].filter(disk => disk.allocatable).map(disk => ({ disk: disk.number, free: 1, total: 1, domain: disk.domain }))
+    const eligible = [...this.disks.values()].filter(disk => disk.allocatable).map(disk => ({ disk: disk.number, domain: disk.domain }))
     const needed = fewestDisks(raid)
     if (domainCount(eligible) < needed) {
       throw new LunarError('ERR_TOO_FEW_DISKS', `Cannot make a ${raid} LUN in pool "${this.record.name}"`, {
@@ -302,11 +308,12 @@ export class Pool implements StoreHost, MetadataHost {
 
   /**
    * Takes clean segments for a redundant store; they are only marked as taken until `bindMembers` puts them into a batch.
+   * @param turn a number that grows with each store of a LUN, so that parity goes round
    * @throws LunarError `ERR_POOL_FULL`
    */
-  async takeMembers(raid: Redundancy): Promise<Member[]> {
+  async takeMembers(raid: Redundancy, turn: number): Promise<Member[]> {
     for (let tried = 0; ; tried++) {
-      const disks = placeStore(raid, this.candidates())
+      const disks = placeStore(raid, this.candidates(), turn)
       if (disks) {
         const members: Member[] = []
         for (const disk of disks) {
@@ -318,11 +325,11 @@ export class Pool implements StoreHost, MetadataHost {
       }
       // Freed segments only need cleaning before they can be taken.
       if (tried > 0 && (await this.cleanFreed()) === 0) break
-      if (tried === 0 && placeStore(raid, this.hopefulCandidates()) === undefined) break
+      if (tried === 0 && largestStoreCount(raid, this.hopefulCandidates()) === 0) break
       if (tried === 0) await this.cleanFreed()
     }
     throw new LunarError('ERR_POOL_FULL', `Cannot allocate a ${raid} store in pool "${this.record.name}"`, {
-      why: `${memberCount(raid)} free segments of ${SEGMENT / 1024 / 1024} MiB are needed${raid === 'raid1' ? ' in pairs on different disks' : ''}`,
+      why: `${memberCount(raid)} free segments of ${SEGMENT / 1024 / 1024} MiB are needed${raid === 'raid0' ? '' : raid === 'raid1' ? ' in pairs on different disks' : ' on different disks'}`,
     })
   }
 
