@@ -17,6 +17,7 @@ export const poolRecord = struct('poolRecord', 256, {
   metadataCopies: u8(104, 'copies of metadata blocks wanted'),
   quorumWanted: u8(105, 'quorum disks wanted, 0: by the number of disks'),
   spare: u8(106, 'reserved: spare space policy'),
+  astride: u8(107, '1: redundant stores may have members in several redundancy sets; 0: none has'),
   comment: text(128, 128, 'free text of the operator'),
 })
 export type PoolRecord = ReturnType<typeof poolRecord.decode>
@@ -38,8 +39,8 @@ export const diskRecord = struct('diskRecord', 256, {
   state: u8(40, '0 normal, 1 missing, 2 merging, 3 replacing, 4 regenerating, 5 failed'),
   flags: u8(41, 'bit 0: witness; bit 1: offline by the operator'),
   ldad: u16(42, 'disk group'),
-  redundancySet: u16(44, 'set in the group'),
-  redundancyIndex: u16(46, 'index in the set'),
+  redundancySet: u16(44, 'redundancy set in the group; 0 for a witness, which has none'),
+  redundancyIndex: u16(46, 'index in the set; adjacent even and odd are a pair'),
   domain: text(48, 32, 'failure domain, empty when none'),
   addedMs: u64(80, 'milliseconds since 1970'),
   stateSinceMs: u64(88, 'milliseconds since 1970'),

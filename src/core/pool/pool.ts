@@ -30,8 +30,10 @@ import { PoolBarrier } from './barrier.ts'
 import type { LunStores, StoreHost } from './lun-stores.ts'
 import { domainCount, fewestDisks, largestStoreCount, placeStore, type Candidate } from './placement.ts'
 import { PoolDisk } from './pool-disk.ts'
+import { changedPlaces, countAstride, isAstride, placesIn } from './grouping.ts'
 import { chooseQuorum, quorumWanted } from './quorum-choice.ts'
 import { SegmentMap } from './segments.ts'
+import type { SetPlace } from './sets.ts'
 import { DiskSlots, type Member } from './store-table.ts'
 
 /** Segments of each disk that LUNs do not get, so that metadata can always grow. */
@@ -171,7 +173,9 @@ export class Pool implements StoreHost, MetadataHost {
       this.event(batch, 'quorum.stale', this.diskName(id), 'its copy of the metadata was behind and was brought up to date')
     for (const id of absent) this.event(batch, 'quorum.absent', this.diskName(id), 'left the quorum because it was not there')
     this.reconcileMetadataSegments(batch)
+    const moved = this.moveDisks(changedPlaces(placesIn(0, this.disks.values()), []), batch)
     if (!batch.isEmpty) await this.metadata.commit(batch, 'data', true)
+    await this.relabelAll(moved)
     for (const disk of this.disks.values()) if (!disk.inService && !disk.isWitness) await this.markStale(disk)
     await this.flushLateEvents()
   }
@@ -339,6 +343,19 @@ export class Pool implements StoreHost, MetadataHost {
 
   bindMembers(members: readonly Member[], batch: Batch): void {
     for (const { disk, segment } of members) this.segments.get(disk)!.set(segment, 'used', batch)
+    if (isAstride(members, this.disks)) this.noteAstride(batch)
+  }
+
+  /** From now on it takes a look at every store to say how many lie in several redundancy sets. */
+  private noteAstride(batch: Batch): void {
+    if (this.record.astride !== 0) return
+    this.record = { ...this.record, astride: 1 }
+    batch.patch(keyOf('pool'), poolRecord.fields.astride.offset, Uint8Array.of(1), poolRecord.size)
+  }
+
+  /** Redundant stores with members in several redundancy sets. */
+  async astride(): Promise<number> {
+    return this.record.astride === 0 ? 0 : countAstride(this.metadata, this.disks)
   }
 
   freeMembers(members: readonly Member[], batch: Batch): void {
@@ -669,10 +686,42 @@ export class Pool implements StoreHost, MetadataHost {
       domain: disk.domain,
       poolName: this.record.name,
       flags: (disk.isWitness ? LABEL_WITNESS : 0) | (quorum ? LABEL_QUORUM : 0),
+      redundancySet: disk.record.redundancySet,
+      redundancyIndex: disk.record.redundancyIndex,
       state: disk.record.state,
     }
     await writeLabel(disk.device, label)
     this.labels.set(disk.number, label)
+  }
+
+  /** Puts new places of disks of the pool into their records and the batch. @returns the disks that moved */
+  private moveDisks(places: ReadonlyMap<number, SetPlace>, batch: Batch): PoolDisk[] {
+    const moved: PoolDisk[] = []
+    for (const [number, { set, index }] of places) {
+      const disk = this.disks.get(number)
+      if (!disk) continue
+      if (disk.record.redundancySet !== set) this.noteAstride(batch)
+      disk.record = { ...disk.record, redundancySet: set, redundancyIndex: index }
+      batch.put(keyOf('disk', number), diskRecord.encode(disk.record))
+      moved.push(disk)
+    }
+    if (moved.length > 0) {
+      const names = moved.map(({ number, record }) => `${number} to ${record.redundancySet}.${record.redundancyIndex}`)
+      this.event(batch, 'pool.regrouped', this.record.name, `disks moved to another redundancy set or index: ${names.join(', ')}`)
+    }
+    return moved
+  }
+
+  /** Labels follow the records; one that cannot be written is the disk's failure. */
+  private async relabelAll(disks: readonly PoolDisk[]): Promise<void> {
+    for (const disk of disks) {
+      try {
+        await this.relabel(disk)
+      } catch (error) {
+        if (!isCode(error, 'ERR_IO') && !isCode(error, 'ERR_SUSPENDED')) throw error
+        await this.failDisk(disk, error)
+      }
+    }
   }
 
   /**
@@ -688,11 +737,21 @@ export class Pool implements StoreHost, MetadataHost {
     }
   }
 
+  /** Where disks that join the pool would be, and those that move for it. */
+  placesWith(disks: readonly { disk: Disk; witness: boolean; domain: string }[]): Map<number, SetPlace> {
+    const joining = disks.map(({ disk, domain, witness }, i) => ({ disk: this.record.nextDisk + i, size: disk.size, domain, witness }))
+    return changedPlaces(
+      placesIn(0, this.disks.values()),
+      joining.filter(({ witness }) => !witness),
+    )
+  }
+
   /** Adds disks that are open, blank or not, and locked: labels first, then one commit that makes them the pool's. */
   async addDisks(disks: readonly { disk: Disk; blank: boolean; witness: boolean; domain: string }[]): Promise<PoolDisk[]> {
     const batch = new Batch()
     const added: { disk: PoolDisk; device: Disk; label: Label; map: SegmentMap }[] = []
     let next = this.record.nextDisk
+    const places = this.placesWith(disks)
     for (const spec of disks) {
       const number = next++
       const { record, label } = describeDisk(spec, {
@@ -701,6 +760,7 @@ export class Pool implements StoreHost, MetadataHost {
         number,
         diskId: this.options.uuids(),
         nowMs: this.options.clock.wallMs(),
+        place: places.get(number),
       })
       const disk = new PoolDisk(number, record, 'normal', spec.disk)
       disk.onFlushFailed = (failed, error) => {
@@ -716,6 +776,7 @@ export class Pool implements StoreHost, MetadataHost {
     await Promise.all(added.map(({ device, label }) => writeFirstLabel(device, label)))
     this.record = { ...this.record, nextDisk: next }
     batch.put(keyOf('pool'), poolRecord.encode(this.record))
+    const moved = this.moveDisks(places, batch)
     await this.metadata.commit(batch, 'admin', true)
     for (const { disk, device, label, map } of added) {
       this.disks.set(disk.number, disk)
@@ -724,6 +785,7 @@ export class Pool implements StoreHost, MetadataHost {
       this.labels.set(disk.number, label)
       this.metadataDisks.set(disk.number, { number: disk.number, id: disk.id, disk: device, segmentsAt: disk.record.segmentsAt, quorumHint: false })
     }
+    await this.relabelAll(moved)
     await this.maintain()
     this.onChange()
     return added.map(({ disk }) => disk)
@@ -806,7 +868,7 @@ const unique = <T>(items: T[]): T | undefined => (items.length === 1 ? items[0] 
 /** The record and label of a disk that joins a pool. */
 export function describeDisk(
   spec: { disk: Disk; witness: boolean; domain: string },
-  of: { poolId: string; poolName: string; number: number; diskId: string; nowMs: number },
+  of: { poolId: string; poolName: string; number: number; diskId: string; nowMs: number; place: SetPlace | undefined },
 ): { record: DiskRecord; label: Label } {
   const layout = diskLayout(spec.disk.size, spec.witness)
   return {
@@ -819,8 +881,8 @@ export function describeDisk(
       state: 0,
       flags: spec.witness ? DISK_WITNESS : 0,
       ldad: 0,
-      redundancySet: 0,
-      redundancyIndex: of.number,
+      redundancySet: of.place?.set ?? 0,
+      redundancyIndex: of.place?.index ?? 0,
       domain: spec.domain,
       addedMs: of.nowMs,
       stateSinceMs: of.nowMs,
@@ -839,8 +901,8 @@ export function describeDisk(
       domain: spec.domain,
       diskNumber: of.number,
       ldad: 0,
-      redundancySet: 0,
-      redundancyIndex: of.number,
+      redundancySet: of.place?.set ?? 0,
+      redundancyIndex: of.place?.index ?? 0,
       flags: spec.witness ? LABEL_WITNESS : 0,
       state: 0,
       size: spec.disk.size,
