@@ -2,7 +2,7 @@
 import { isCode } from '../../src/core/base/errors.ts'
 import { KIB, SECTOR } from '../../src/core/base/units.ts'
 import type { BlockDevice } from '../../src/core/block/device.ts'
-import { columnParts, COLUMNS, SLICE, SLICE_ON_MEMBER, SLICES } from '../../src/core/raid/geometry.ts'
+import { columnParts, COLUMNS, SLICE, SLICE_ON_MEMBER, SLICES, type Redundancy } from '../../src/core/raid/geometry.ts'
 import { storeOf, sliceOf } from '../../src/core/lun/slice-map.ts'
 import type { Lun } from '../../src/core/lun/lun.ts'
 import { kindOf, type Kind } from '../../src/metadata/key.ts'
@@ -15,7 +15,7 @@ export interface LunImage {
   readonly number: number
   readonly name: string
   readonly size: number
-  readonly raid: 'raid0' | 'raid1'
+  readonly raid: Redundancy
   /** Being reserved or imported when the pool was opened. */
   readonly incomplete: boolean
   readonly versions: Uint32Array
@@ -133,7 +133,7 @@ export async function checkClean({ parts }: Running, when: string): Promise<void
   for (const lun of [...luns.all, ...luns.toReclaim]) {
     for await (const store of storesOf(lun)) {
       const { table } = lun.stores
-      for (let member = 0; member < table.memberCount; member++) {
+      for (let member = 0; member < table.memberCount(store); member++) {
         const disk = pool.disk(table.diskOf(store, member))
         if (!disk.device || (lun.stores.mirrored && !disk.inService)) continue
         for (let slice = 0; slice < SLICES; slice++) {
@@ -213,7 +213,7 @@ export async function describeSector({ parts: { pool } }: Running, lun: Lun, sec
   await table.load(store)
   const [part] = columnParts(sliceOf(place) * SLICE + ((sector * SECTOR) % SLICE), SECTOR)
   const lines = [`slice ${slice} of LUN ${lun.number} is slice ${sliceOf(place)} of store ${store}${lun.stores.isOpen(store, sliceOf(place)) ? ', open' : ''}`]
-  for (let member = part!.column; member < table.memberCount; member += COLUMNS) {
+  for (let member = part!.column; member < table.memberCount(store); member += COLUMNS) {
     const disk = pool.disk(table.diskOf(store, member))
     const words = new Uint32Array(SECTOR / 4)
     if (disk.device) await disk.device.read(disk.offsetOf(table.segmentOf(store, member), part!.at), new Uint8Array(words.buffer))

@@ -1,4 +1,5 @@
 /** What a pool must contain: a list of what was asked of it and answered, and the rule which of it may be found when. */
+import type { Redundancy } from '../../src/core/raid/geometry.ts'
 import { SECTOR } from '../../src/core/base/units.ts'
 import { LOST, ZERO } from './stamps.ts'
 
@@ -109,7 +110,7 @@ export class LunModel {
   constructor(
     /** In the stamps; never the same for two LUNs. */
     readonly uid: number,
-    readonly raid: 'raid0' | 'raid1',
+    readonly raid: Redundancy,
     entry: LunEntry,
     start: Moment,
     /** The version of each sector when the record began. */

@@ -417,7 +417,7 @@ export class Lun implements BlockDevice {
     const touched = new Set<PoolDisk>()
     // A column nobody can clean now stays dirty, and what is dirty is not bound.
     if (!this.stores.hasEveryColumn(store)) return
-    for (let member = 0; member < table.memberCount; member++) {
+    for (let member = 0; member < table.memberCount(store); member++) {
       const disk = this.pool.disk(table.diskOf(store, member))
       if (!disk.device || (this.stores.mirrored && !disk.inService)) continue
       for (let slice = 0; slice < SLICES; slice++) {
@@ -482,7 +482,7 @@ export class Lun implements BlockDevice {
     }
     let members: Member[]
     try {
-      members = await this.pool.takeMembers(this.raid)
+      members = await this.pool.takeMembers(this.raid, this.number + this.record.nextGeneration)
     } catch (error) {
       if (!isCode(error, 'ERR_POOL_FULL')) throw error
       const spare = await this.anyFreeSlice()
@@ -551,7 +551,9 @@ export class Lun implements BlockDevice {
     const batch = new Batch()
     if (fresh) {
       this.pool.bindMembers(fresh.members, batch)
-      table.add(store, fresh.group, fresh.members, bits, batch)
+      const generation = this.record.nextGeneration || 1
+      this.record = { ...this.record, nextGeneration: generation + 1 }
+      table.add(store, { raid: this.raid, home: fresh.group, generation, members: fresh.members }, bits, batch)
     } else table.setMasks(store, table.boundMask(store) | bits, table.dirtyMask(store), batch)
     slices.forEach((slice, i) => {
       this.map.set(slice, store * SLICES + inStore[i]!, batch)
@@ -642,6 +644,9 @@ export class Lun implements BlockDevice {
     view.setUint32(4, this.record.boundSlices, true)
     view.setUint32(8, this.record.storeCount, true)
     batch.patch(keyOf('lun', this.number), lunRecord.fields.nextStore.offset, bytes, lunRecord.size)
+    const generation = new Uint8Array(4)
+    new DataView(generation.buffer).setUint32(0, this.record.nextGeneration, true)
+    batch.patch(keyOf('lun', this.number), lunRecord.fields.nextGeneration.offset, generation, lunRecord.size)
   }
 
   // ---- looking

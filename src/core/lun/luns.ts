@@ -143,6 +143,7 @@ export class Luns {
       flags: (spec.reserve ? LUN_RESERVED | LUN_RESERVING : 0) | (spec.writeOnce ? LUN_WRITE_ONCE : 0),
       ldad: 0,
       nextStore: 0,
+      nextGeneration: 0,
       boundSlices: 0,
       storeCount: 0,
       reclaimFrom: 0,

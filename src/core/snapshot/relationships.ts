@@ -28,7 +28,7 @@ import { fitting } from '../../metadata/struct.ts'
 import type { Lun } from '../lun/lun.ts'
 import { checkUnused, type Luns, type ResizeOptions } from '../lun/luns.ts'
 import type { Pool } from '../pool/pool.ts'
-import { copiesOf } from '../raid/geometry.ts'
+import { survivesOf } from '../raid/geometry.ts'
 import type { ChunkMap } from './chunk-map.ts'
 import { checkChunkSize, CHUNK_DEFAULT, runsWhere, type ChunkRun } from './chunks.ts'
 import { Relationship, type UpdateKind } from './relationship.ts'
@@ -320,7 +320,7 @@ export class Relationships {
       }
       const relationship = new Relationship(number, record, this.metadata)
       const warnings =
-        copiesOf[image.raid] < copiesOf[source.raid]
+        survivesOf[image.raid] < survivesOf[source.raid]
           ? [`The image "${image.name}" (${image.raid}) has less redundancy than its source "${source.name}" (${source.raid})`]
           : []
       if (spec.dryRun) return { relationship, warnings }
