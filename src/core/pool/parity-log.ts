@@ -164,8 +164,12 @@ export class ParityLog {
     this.written(await this.enqueue({ entry: { key, slice: 0, pieces: [], voids: { from, to } }, disks: [], turn: deferred() }))
   }
 
-  /** Waits until all that was logged before is in place, flushes it and empties the log, durably. @throws as `append` */
+  /**
+   * Waits until all that was logged before is in place, flushes it and empties the log, durably. What an earlier owner left stays.
+   * @throws as `append`
+   */
   async drain(): Promise<void> {
+    if (this.left.length > 0) return
     const last = this.groups.at(-1)?.header.sequence
     if (last === undefined || (this.groups.length === 1 && this.groups[0]!.header.entryCount === 0)) return
     while (this.passed <= last) await this.advance()

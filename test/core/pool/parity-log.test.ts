@@ -249,6 +249,14 @@ describe('a parity log', () => {
     expect(await afterCrash(device)).toEqual([])
   })
 
+  test('draining does not drop what an earlier owner left', async () => {
+    const device = newDisk()
+    const pieces = piecesAt(0, 512, 1)
+    await (await openLog(device)).append(key, 0, pieces, [])
+    await (await openLog(device)).drain()
+    expect(await afterCrash(device)).toEqual([textOf({ ...key, slice: 0, pieces })])
+  })
+
   test('a durable write that fails ends it: who waits is refused, and what was durable stays', async () => {
     const device = newDisk()
     const log = await openLog(device)
