@@ -160,6 +160,11 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
       for (let i = 0; i < store.segments; i++) own(owners, `${place.disk}:${place.segment + i}`, `metadata store ${store.id}`, problem)
     }
   }
+  for (const [number, { logSegment, logSegments, segmentCount }] of disks) {
+    if (logSegments > 0 && logSegment + logSegments > segmentCount)
+      problem('disk.log', `disk ${number}`, `its parity log is to lie in segments ${logSegment} to ${logSegment + logSegments - 1} of ${segmentCount}`)
+    for (let i = 0; i < logSegments; i++) own(owners, `${number}:${logSegment + i}`, `parity log of disk ${number}`, problem)
+  }
   checkSegments(states, owners, disks, problem)
   checkRelationships(relationships, mapped, luns, problem)
   checkWods(wods, wodMaps, luns, problem)

@@ -46,6 +46,8 @@ export const diskRecord = struct('diskRecord', 256, {
   stateSinceMs: u64(88, 'milliseconds since 1970'),
   errors: u64(96, 'I/O errors seen'),
   reason: text(104, 120, 'why it is not normal'),
+  logSegment: u32(224, 'first segment of its parity log'),
+  logSegments: u16(228, 'segments of its parity log, 0: it has none'),
 })
 export type DiskRecord = ReturnType<typeof diskRecord.decode>
 

@@ -29,6 +29,8 @@ import { memberCount, SLICE, SLICES, type Redundancy } from '../raid/geometry.ts
 import { PoolBarrier } from './barrier.ts'
 import type { LunStores, StoreHost } from './lun-stores.ts'
 import { domainCount, fewestDisks, largestStoreCount, placeStore, type Candidate } from './placement.ts'
+import type { ParityLog } from './parity-log.ts'
+import { ParityLogs } from './parity-logs.ts'
 import { PoolDisk } from './pool-disk.ts'
 import { changedPlaces, countAstride, isAstride, placesIn } from './grouping.ts'
 import { chooseQuorum, quorumWanted } from './quorum-choice.ts'
@@ -65,6 +67,9 @@ export class Pool implements StoreHost, MetadataHost {
   readonly slots = new DiskSlots()
   /** Stores of the LUNs that are loaded, by LUN number. */
   readonly stores = new Map<number, LunStores>()
+  private readonly parityLogs = new ParityLogs(this)
+  /** The parity logs of disks, by disk number. One of a disk that left service is of no use until the disk is back. */
+  readonly logs: ReadonlyMap<number, ParityLog> = this.parityLogs.open
   record!: PoolRecord
   metadata!: Metadata
   barrier!: PoolBarrier
@@ -181,6 +186,7 @@ export class Pool implements StoreHost, MetadataHost {
     if (!batch.isEmpty) await this.metadata.commit(batch, 'data', true)
     await this.relabelAll(moved)
     for (const disk of this.disks.values()) if (!disk.inService && !disk.isWitness) await this.markStale(disk)
+    for (const disk of this.disks.values()) if (disk.inService) await this.parityLogs.load(disk)
     await this.flushLateEvents()
   }
 
@@ -393,7 +399,7 @@ export class Pool implements StoreHost, MetadataHost {
   }
 
   /** One at a time on a disk: a second one would punch segments that the first has given out. */
-  private cleanDisk(disk: PoolDisk): Promise<number> {
+  cleanDisk(disk: PoolDisk): Promise<number> {
     const cleaning = this.cleaning.get(disk.number) ?? this.cleanNow(disk).finally(() => this.cleaning.delete(disk.number))
     this.cleaning.set(disk.number, cleaning)
     return cleaning
@@ -462,6 +468,14 @@ export class Pool implements StoreHost, MetadataHost {
       for (const place of places) for (let i = 0; i < segments; i++) this.segments.get(place.disk)!.untake(place.segment + i)
       if (full.size === fullBefore) return undefined
     }
+  }
+
+  /**
+   * The parity log of a disk in service; made, durably, when it has none yet.
+   * @throws LunarError `ERR_POOL_FULL` when the disk has no run of clean segments for it, `ERR_HOST_FULL`
+   */
+  ensureLog(number: number): Promise<ParityLog> {
+    return this.parityLogs.ensure(this.disk(number))
   }
 
   // ---- disks that fail, leave and come back
@@ -628,6 +642,7 @@ export class Pool implements StoreHost, MetadataHost {
     this.setState(disk, 'merging', 'back, being brought up to date', batch, disk.record.flags & ~DISK_OFFLINE)
     this.event(batch, 'disk.returned', `disk ${disk.number}`, 'back, being brought up to date')
     await this.metadata.commit(batch, 'admin', true)
+    await this.parityLogs.load(disk)
     this.onChange()
   }
 
@@ -842,6 +857,11 @@ export class Pool implements StoreHost, MetadataHost {
     await this.flushLateEvents()
   }
 
+  /** Tells of something later, where no commit can be made. */
+  noteLater(code: string, object: string, message: string): void {
+    this.lateEvents.push({ code, object, message })
+  }
+
   private noteUnflushed(disk: PoolDisk): void {
     this.late('disk.flushFailed', `disk ${disk.number}`, disk.fault ?? 'flush failed')
   }
@@ -849,7 +869,10 @@ export class Pool implements StoreHost, MetadataHost {
   async close(): Promise<void> {
     this.closing = true
     await this.maintenance.run(() => undefined)
-    if (!this.options.readOnly && !this.metadata.failure) await this.quiesce()
+    if (!this.options.readOnly && !this.metadata.failure) {
+      await this.quiesce()
+      await this.parityLogs.drain()
+    }
     await this.metadata.close()
   }
 }
@@ -894,6 +917,8 @@ export function describeDisk(
       stateSinceMs: of.nowMs,
       errors: 0,
       reason: '',
+      logSegment: 0,
+      logSegments: 0,
     },
     label: {
       version: FORMAT_VERSION,
