@@ -2,6 +2,7 @@ import { LunarError } from '../base/errors.ts'
 import { Batch } from '../../metadata/batch.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
 import { PACE_ADAPTIVE } from '../../metadata/records.ts'
+import { alignedBuffers } from '../block/aligned.ts'
 import type { ProcessBody, Step } from '../process/runner.ts'
 import { runsWhere, type ChunkRun } from './chunks.ts'
 import type { Relationship } from './relationship.ts'
@@ -16,6 +17,28 @@ const RUNS = 3
 const BUSY_PAUSE_MS = 20
 const IDLE_AFTER_MS = 50
 
+/**
+ * Buffers of a copying process, used again. The long ones are page memory: what is written from them passes the host's page
+ * cache, where nobody would look for it (aligned.ts).
+ */
+export class CopyBuffers {
+  private readonly free: Uint8Array[] = []
+
+  /** @param lasting for many runs; else every buffer is an allocation of its own */
+  constructor(private readonly lasting = true) {}
+
+  /** Lends `use` a buffer of so many bytes, whatever is in it. */
+  async lend<T>(length: number, use: (bytes: Uint8Array) => Promise<T>): Promise<T> {
+    if (!this.lasting || length < RUN_BYTES_USED || length > RUN_BYTES_IDLE) return use(new Uint8Array(length))
+    const buffer = this.free.pop() ?? alignedBuffers(1, RUN_BYTES_IDLE)[0]!
+    try {
+      return await use(buffer.subarray(0, length))
+    } finally {
+      this.free.push(buffer)
+    }
+  }
+}
+
 export interface CopyHost {
   readonly metadata: Metadata
   volume(lun: number): Volume
@@ -26,7 +49,7 @@ export interface CopyHost {
  * written, and only then commits that they are done. What others preserve of that volume is preserved first.
  * @returns bytes copied
  */
-export async function updateRun(host: CopyHost, relationship: Relationship, run: ChunkRun): Promise<number> {
+export async function updateRun(host: CopyHost, relationship: Relationship, run: ChunkRun, buffers = new CopyBuffers(false)): Promise<number> {
   const toSource = relationship.update === 'sourceUpdate'
   const source = host.volume(relationship.record.source)
   const image = host.volume(relationship.record.image)
@@ -46,9 +69,12 @@ export async function updateRun(host: CopyHost, relationship: Relationship, run:
       // The image owns every chunk that differs; the source may be an image itself.
       const from = toSource ? image.lun : source
       const hole = (await from.extents(at, length)).every(({ kind }) => kind === 'hole')
-      const bytes = new Uint8Array(hole ? 0 : length)
-      if (!hole) await (toSource ? image.lun.read(at, bytes) : source.readThrough(at, bytes))
-      await target.changeLocked(at, length, () => (hole ? target.lun.zero(at, length) : target.lun.write(at, bytes)), relationship)
+      if (hole) await target.changeLocked(at, length, () => target.lun.zero(at, length), relationship)
+      else
+        await buffers.lend(length, async bytes => {
+          await (toSource ? image.lun.read(at, bytes) : source.readThrough(at, bytes))
+          await target.changeLocked(at, length, () => target.lun.write(at, bytes), relationship)
+        })
     }
     if (due.length === 0) return 0
     await target.lun.flush()
@@ -63,7 +89,7 @@ export async function updateRun(host: CopyHost, relationship: Relationship, run:
 }
 
 /** Copies what an image lacks of a run from its source (DataCore Fig. 8). @returns bytes copied */
-export async function completeRun(host: CopyHost, relationship: Relationship, run: ChunkRun): Promise<number> {
+export async function completeRun(host: CopyHost, relationship: Relationship, run: ChunkRun, buffers = new CopyBuffers(false)): Promise<number> {
   const release = await relationship.lock(run, 'exclusive')
   try {
     if (!relationship.isActive) return 0
@@ -78,9 +104,12 @@ export async function completeRun(host: CopyHost, relationship: Relationship, ru
       const from = chunks.offsetOf(part.from)
       const length = chunks.lengthOf(part)
       const hole = (await source.extents(from, length)).every(({ kind }) => kind === 'hole')
-      const bytes = hole ? undefined : new Uint8Array(length)
-      if (bytes) await source.readThrough(from, bytes)
-      await image.put(relationship, [part], bytes && { from, bytes })
+      if (hole) await image.put(relationship, [part], undefined)
+      else
+        await buffers.lend(length, async bytes => {
+          await source.readThrough(from, bytes)
+          await image.put(relationship, [part], { from, bytes })
+        })
       moved += length
     }
     await image.lun.flush()
@@ -100,6 +129,7 @@ abstract class Copying implements ProcessBody {
   private left = 0
   private cursor = 0
   private readonly running: Promise<number>[] = []
+  protected readonly buffers = new CopyBuffers(false)
 
   constructor(
     protected readonly host: CopyHost,
@@ -179,7 +209,7 @@ export class CompleteImage extends Copying {
     return this.relationship.migrated.nextClear(from, this.relationship.chunks.count, most)
   }
   protected copy(run: ChunkRun): Promise<number> {
-    return completeRun(this.host, this.relationship, run)
+    return completeRun(this.host, this.relationship, run, this.buffers)
   }
 }
 
@@ -201,6 +231,6 @@ export class Update extends Copying {
     return undefined
   }
   protected copy(run: ChunkRun): Promise<number> {
-    return updateRun(this.host, this.relationship, run)
+    return updateRun(this.host, this.relationship, run, this.buffers)
   }
 }
