@@ -12,6 +12,7 @@ import { cpus, release, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { table } from '../bench/harness.mjs'
+import { relationshipSuites } from '../bench/relationships.mjs'
 import { startUpRows } from '../bench/start-up.mjs'
 import { transferRows } from '../bench/transfer.mjs'
 import { buildWhenStale, root } from './setup.mjs'
@@ -29,10 +30,9 @@ const rounds = Number(values.rounds)
 const mebibytes = Number(values['size-mib'])
 if (!(rounds > 0 && mebibytes > 0)) throw new Error('--rounds and --size-mib are numbers above 0')
 
-const suites = [
-  { name: 'start-up', rows: startUpRows },
-  { name: 'import export', rows: transferRows },
-].filter(({ name }) => name.includes(values.only))
+const suites = [{ name: 'start-up', rows: startUpRows }, { name: 'import export', rows: transferRows }, ...relationshipSuites].filter(({ name }) =>
+  name.includes(values.only),
+)
 
 buildWhenStale()
 const folder = mkdtempSync(join(values.dir, 'lunar-bench-'))
