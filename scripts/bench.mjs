@@ -13,6 +13,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { table } from '../bench/harness.mjs'
 import { parityRows } from '../bench/parity.mjs'
+import { relationshipSuites } from '../bench/relationships.mjs'
 import { startUpRows } from '../bench/start-up.mjs'
 import { transferRows } from '../bench/transfer.mjs'
 import { buildWhenStale, root } from './setup.mjs'
@@ -34,6 +35,7 @@ const suites = [
   { name: 'start-up', rows: startUpRows },
   { name: 'import export', rows: transferRows },
   { name: 'parity', rows: parityRows },
+  ...relationshipSuites,
 ].filter(({ name }) => name.includes(values.only))
 
 buildWhenStale()

@@ -18,7 +18,7 @@ const KIB = 1024
 
 function poolDisk(device: SimulatedDisk, number = 0): PoolDisk {
   const diskId = `00000000-0000-4000-8000-00000000000${number}`
-  const { record } = describeDisk({ disk: device, witness: false, domain: '' }, { poolId, poolName: 'tank', number, diskId, nowMs: 0 })
+  const { record } = describeDisk({ disk: device, witness: false, domain: '' }, { poolId, poolName: 'tank', number, diskId, nowMs: 0, place: undefined })
   return new PoolDisk(number, record, 'normal', device)
 }
 
