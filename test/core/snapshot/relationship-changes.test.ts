@@ -28,6 +28,43 @@ const volume = ({ relationships, luns }: OpenPool, name: string): ReturnType<typ
 const write = (pool: OpenPool, name: string, offset: number, length: number, value: number): Promise<void> =>
   volume(pool, name).write(offset, Buffer.alloc(length, value))
 
+test('a write to the source while its relationship is being enabled is lost of the image, and is said', async () => {
+  const { disks, pool, relationship } = await disabled()
+  // The write comes when enabling has looked at what is lost, and waits for flushes.
+  let written: Promise<void> | undefined
+  for (const disk of disks)
+    disk.plan = ({ kind }) => {
+      if (kind === 'flush') written ??= write(pool, 'a', 512 * KIB, 4 * KIB, 3)
+      return undefined
+    }
+  await write(pool, 'a', 0, 4 * KIB, 4)
+  await expect(pool.relationships.enable([relationship], EVERY)).rejects.toMatchObject({ code: 'ERR_LOST_PART', blockers: [`${512 * KIB}+${64 * KIB}`] })
+  await written
+  expect(relationship.state).toBe('disabled')
+  const [enabled] = await pool.relationships.enable([relationship], { ...EVERY, forceLostPart: true })
+  expect(enabled!.lost).toEqual([{ offset: 512 * KIB, length: 64 * KIB }])
+})
+
+test('forced, a write that comes while a relationship is being enabled is among what is lost', async () => {
+  const { disks, pool, relationship } = await disabled()
+  let written: Promise<void> | undefined
+  for (const disk of disks)
+    disk.plan = ({ kind }) => {
+      if (kind === 'flush') written ??= write(pool, 'a', 512 * KIB, 4 * KIB, 3)
+      return undefined
+    }
+  await write(pool, 'a', 0, 4 * KIB, 4)
+  const [enabled] = await pool.relationships.enable([relationship], { ...EVERY, forceLostPart: true })
+  await written
+  expect(enabled!.lost).toEqual([{ offset: 512 * KIB, length: 64 * KIB }])
+  const found = Buffer.alloc(4 * KIB)
+  await volume(pool, 'b').read(512 * KIB, found)
+  expect(found.every(byte => byte === 3)).toBe(true)
+  await write(pool, 'a', 512 * KIB, 4 * KIB, 5)
+  await volume(pool, 'b').read(512 * KIB, found)
+  expect(found.every(byte => byte === 3)).toBe(true)
+})
+
 test('an image that was let go half way says so from the moment it is a LUN of its own, after every crash', async () => {
   const { disks, pool, relationship } = await disabled()
   const tape = new Tape(disks)
