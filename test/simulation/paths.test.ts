@@ -13,8 +13,8 @@ test('simulations go through every part of the engine that a crash may meet', { 
     paths.close()
   }
   expect(paths.missing).toEqual([])
-  // Relationships and write-once devices have crash tests of their own: test/core/snapshot, test/core/wod.
-  const others = ['relationship', 'chunks', 'wod', 'wodBlocks']
+  // Write-once devices have crash tests of their own: test/core/wod.
+  const others = ['wod', 'wodBlocks']
   const expected = Object.keys(kinds).filter(kind => !others.includes(kind))
   expect([...report.kinds].sort()).toEqual(expected.sort())
 })
