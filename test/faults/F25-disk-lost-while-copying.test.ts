@@ -55,8 +55,8 @@ describe('F25 a disk fails while a relationship is copied', () => {
       const { disks, contents } = await prepare({ disks: 4, seed: SEED, raid: ['raid1', 'raid0'] })
       const open = await openSim(disks)
       const { stores } = open.lun('b')
-    await stores.table.load(0)
-    const [victim] = stores.disksOf(0)
+      await stores.table.load(0)
+      const [victim] = stores.disksOf(0)
       disks[victim!.number]!.plan = ({ kind }) => (kind === 'flush' ? ioError('it broke') : undefined)
       await start(open, 'imageUpdate').catch((error: unknown) => {
         expect(error).toMatchObject({ code: 'ERR_SUSPENDED' })

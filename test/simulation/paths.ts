@@ -19,10 +19,7 @@ const watched: readonly (readonly [{ readonly name: string; readonly prototype: 
   [Pool, ['cleanFreed', 'failDisk', 'diskFailed', 'offline', 'online', 'merged', 'addDisks', 'setDomain', 'relabel', 'quiesce']],
   [Resync, ['copy']],
   [Volume, ['readAsHost', 'readThrough', 'writeSmall', 'changeLocked', 'perform', 'preserve', 'oldBytes', 'put', 'cannotPreserve', 'fillEdges']],
-  [
-    Relationships,
-    ['configure', 'unconfigure', 'enable', 'disable', 'startComplete', 'stopComplete', 'startUpdate', 'finishUpdate', 'stopUpdate', 'tidy', 'settle'],
-  ],
+  [Relationships, ['configure', 'unconfigure', 'enable', 'disable', 'startComplete', 'stopComplete', 'startUpdate', 'finishUpdate', 'tidy', 'settle']],
   [CompleteImage, ['copy']],
   [Update, ['copy']],
   [Metadata, ['commitGroup', 'tryCheckpoint', 'voteOut', 'writeVote', 'addMember', 'removeMember', 'refreshCopies']],
