@@ -420,18 +420,37 @@ export class Lun implements BlockDevice {
     for (let member = 0; member < table.memberCount(store); member++) {
       const disk = this.pool.disk(table.diskOf(store, member))
       if (!disk.device || (this.stores.mirrored && !disk.inService)) continue
-      for (let slice = 0; slice < SLICES; slice++) {
-        if ((dirty & (1 << slice)) !== 0) await disk.punch(table.segmentOf(store, member), slice * SLICE_ON_MEMBER, SLICE_ON_MEMBER)
+      try {
+        for (let slice = 0; slice < SLICES; slice++) {
+          if ((dirty & (1 << slice)) !== 0) await disk.punch(table.segmentOf(store, member), slice * SLICE_ON_MEMBER, SLICE_ON_MEMBER)
+        }
+      } catch (error) {
+        return this.cannotClean(disk, error)
       }
       touched.add(disk)
     }
-    await this.pool.barrier.durable({ flush: [...touched] })
+    const flushed = await Promise.all(
+      [...touched].map(disk =>
+        disk.flush().then(
+          () => undefined,
+          (error: unknown) => ({ disk, error }),
+        ),
+      ),
+    )
+    const failed = flushed.find(failure => failure !== undefined)
+    if (failed) return this.cannotClean(failed.disk, failed.error)
     // Its last slice may have been unbound meanwhile: then it is gone, or another store has its number.
     if (!table.exists(store) || placesOf(table.membersOf(store)) !== members) return
     const batch = new Batch()
     this.stores.markMissed(store, dirty, batch)
     table.setMasks(store, table.boundMask(store), table.dirtyMask(store) & ~dirty, batch)
     await this.pool.metadata.commit(batch, 'data', true)
+  }
+
+  /** A mirror goes on without the disk, and what is dirty stays so: other space is bound. */
+  private async cannotClean(disk: PoolDisk, error: unknown): Promise<void> {
+    if (!this.stores.mirrored || !(isCode(error, 'ERR_IO') || isCode(error, 'ERR_SUSPENDED'))) throw error
+    await this.pool.failDisk(disk, error)
   }
 
   // ---- binding

@@ -281,6 +281,20 @@ export class Luns {
     )
   }
 
+  /**
+   * Adds to a batch that what the LUN holds is of no use any more.
+   * @returns what takes it back when the batch was refused
+   */
+  markIncomplete(lun: Lun, batch: Batch): () => void {
+    const before = lun.record
+    const after = { ...before, flags: before.flags | LUN_INCOMPLETE, modifiedMs: this.pool.options.clock.wallMs() }
+    lun.record = after
+    batch.put(keyOf('lun', lun.number), lunRecord.encode(after))
+    return () => {
+      if (lun.record === after) lun.record = before
+    }
+  }
+
   async setProtected(lun: Lun, isProtected: boolean): Promise<void> {
     if (lun.isProtected === isProtected) return
     const flags = isProtected ? lun.record.flags | LUN_PROTECTED : lun.record.flags & ~LUN_PROTECTED
