@@ -85,6 +85,9 @@ class SteppedLun {
   isBound(): Promise<boolean> {
     return Promise.resolve(true)
   }
+  isHole(): Promise<boolean> {
+    return Promise.resolve(false)
+  }
 }
 
 const OLD = 1
@@ -267,11 +270,11 @@ const cases: readonly Case[] = [
     orders: 700,
   },
   {
-    name: 'a write to each of two chunks, and a read of both',
+    name: 'a write to each of two chunks, and two reads of both',
     chunks: 2,
     unit: CHUNK,
     chain: false,
-    actors: [writer(0, HALF, 2), reader(2), writer(CHUNK, CHUNK + HALF, 3)],
+    actors: [writer(0, HALF, 2), reader(2), writer(CHUNK, CHUNK + HALF, 3), reader(2)],
     orders: 5000,
   },
 ]
