@@ -6,7 +6,7 @@ import type { SimulatedDisk } from '../../src/core/block/simulated.ts'
 import { checkClean, checkCopies, checkMetadata, describeSector, readPool, recordKinds, sameImage, type PoolImage } from './image.ts'
 import type { Life } from './life.ts'
 import { activity, finish, openPool, type Running, type Sources } from './machine.ts'
-import { atCut, WrongSector, type PoolModel } from './model.ts'
+import { atCut, isRedundant, WrongSector, type PoolModel } from './model.ts'
 import { textOf } from './text.ts'
 import { stampedData } from './stamps.ts'
 
@@ -127,7 +127,11 @@ function hold(image: PoolImage, running: Running, { model, cut, whole }: Expecta
     if (there.raid !== lun.raid) throw new Error(`LUN ${number} is ${there.raid}, it must be ${lun.raid}`)
     if (!allowed.some(entry => entry?.name === there.name && entry.size === there.size))
       throw new Error(`LUN ${number} is "${there.name}" of ${there.size} bytes, it must be ${describe(allowed)}`)
-    lun.check(there.versions, 0, view, { lost: lost && (lun.raid === 'raid0' || !whole), before: lost })
+    lun.check(there.versions, 0, view, {
+      lost: lost && (!isRedundant(lun.raid) || !whole),
+      before: lost,
+      garbled: lun.raid === 'raid5' && (lost || !whole),
+    })
   }
   const names = new Set(image.luns.map(({ name }) => name))
   if (names.size < image.luns.length) throw new Error('two LUNs have the same name')
@@ -156,7 +160,9 @@ export async function inspectView(disks: readonly SimulatedDisk[], sources: Sour
   const view = await quick(disks, openPool(disks, sources, { view: true }), 'opening a view')
   const seen = await quick(disks, readPool(view, uidIn(model)), 'reading a view')
   // What was being reserved in the crash is not there any more once an owner has opened the pool.
-  sameImage(image, { ...seen, luns: seen.luns.filter(lun => !lun.incomplete) }, 'in a view')
+  // Nor does a view do again what the parity log has.
+  const told = (luns: PoolImage['luns']): PoolImage['luns'] => luns.filter(lun => !lun.incomplete && lun.raid !== 'raid5')
+  sameImage({ ...image, luns: told(image.luns) }, { ...seen, luns: told(seen.luns) }, 'in a view')
   await view.engine.close()
   for (const { name, counters } of disks) {
     if (counters.writes + counters.durables + counters.flushes + counters.punches + counters.zeros + counters.reserves > 0)
@@ -189,21 +195,21 @@ export async function inspectReturn(
     await quick(disks, running.engine.close(), 'closing without a disk')
     running = await quick(disks, openPool(disks, sources), 'opening with the disk that was lost')
   }
-  const raid1 = ({ luns, ...image }: PoolImage): PoolImage => ({ ...image, luns: luns.filter(({ raid }) => raid === 'raid1') })
-  sameImage(raid1(before), raid1(await quick(disks, readPool(running, uidOf), 'reading')), 'with the disk that was lost')
+  const redundant = ({ luns, ...image }: PoolImage): PoolImage => ({ ...image, luns: luns.filter(({ raid }) => isRedundant(raid)) })
+  sameImage(redundant(before), redundant(await quick(disks, readPool(running, uidOf), 'reading')), 'with the disk that was lost')
   await quick(disks, engineSettled(running), 'settling with the disk that was lost')
   await checkSettled(running, 'with the disk that was lost', true)
-  sameImage(raid1(before), raid1(await quick(disks, readPool(running, uidOf), 'reading')), 'with the disk that was lost, resynced')
+  sameImage(redundant(before), redundant(await quick(disks, readPool(running, uidOf), 'reading')), 'with the disk that was lost, resynced')
   await quick(disks, running.engine.close(), 'closing')
 }
 
 const engineSettled = ({ engine }: Running): Promise<void> => engine.settled()
 
-/** Overwrites parts of every mirror. */
+/** Overwrites parts of every LUN that bears the loss of a disk. */
 async function writeSome(running: Running, model: PoolModel, random: Random, counters: { version: number }): Promise<void> {
   for (const lun of running.parts.luns.all) {
     const known = model.luns.get(lun.number)
-    if (lun.raid !== 'raid1' || !known) continue
+    if (!isRedundant(lun.raid) || !known) continue
     const device = await running.engine.openLun(lun.name, { incomplete: true })
     const sectors = lun.size / SECTOR
     for (let i = 0; i < 3; i++) {

@@ -6,7 +6,7 @@ import { Scheduler, type Fault, type SimulatedDisk } from '../../src/core/block/
 import type { SparsePages } from '../../src/core/block/sparse-pages.ts'
 import { Tape, type TapeEvent } from '../../src/core/block/tape.ts'
 import { activity, disksFrom, finish, openPool, pass, type Running, type Sources } from './machine.ts'
-import { between, type Change, type LunModel, type Moment, type PoolModel } from './model.ts'
+import { between, isRedundant, type Change, type LunModel, type Moment, type PoolModel } from './model.ts'
 import { versionsIn } from './stamps.ts'
 import { textOf } from './text.ts'
 
@@ -219,7 +219,7 @@ export class Life {
       const device = await this.running.engine.openLun(lun.name)
       const data = new Uint8Array((to - from) * SECTOR)
       await device.read(from * SECTOR, data).finally(() => device.close())
-      lun.check(versionsIn(data, lun.uid, from), from, between(begun, this.now()), { before: this.faulted })
+      lun.check(versionsIn(data, lun.uid, from, lun.raid === 'raid5'), from, between(begun, this.now()), { before: this.faulted })
     } catch (error) {
       this.refused(error, lun)
     } finally {
@@ -233,7 +233,7 @@ export class Life {
     if (isCode(error, 'ERR_POOL_FULL') || isCode(error, 'ERR_METADATA_FULL')) return
     if (isCode(error, 'ERR_HOST_FULL') && this.faultsOfHost) return
     const disksFault = isCode(error, 'ERR_DATA_LOST') || isCode(error, 'ERR_SUSPENDED') || isCode(error, 'ERR_IO')
-    if (disksFault && this.faulted && lun?.raid !== 'raid1') return
+    if (disksFault && this.faulted && !(lun && isRedundant(lun.raid))) return
     throw error as LunarError
   }
 

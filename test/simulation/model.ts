@@ -1,5 +1,5 @@
 /** What a pool must contain: a list of what was asked of it and answered, and the rule which of it may be found when. */
-import type { Redundancy } from '../../src/core/raid/geometry.ts'
+import { ROW, survivesOf, type Redundancy } from '../../src/core/raid/geometry.ts'
 import { SECTOR } from '../../src/core/base/units.ts'
 import { LOST, ZERO } from './stamps.ts'
 
@@ -99,6 +99,8 @@ export class WrongSector extends Error {
   }
 }
 
+const ROW_SECTORS = ROW / SECTOR
+
 export class LunModel {
   readonly changes: Change[] = []
   readonly entry: History<LunEntry>
@@ -159,19 +161,27 @@ export class LunModel {
   /**
    * Holds what was found in sectors `at` and on to what is allowed there.
    * @param lost sectors that cannot be read are allowed
+   * @param garbled sectors of rows that were being written as a whole may be anything
    * @param before what copies held before the last crash is allowed where the base is
    */
-  check(found: Uint32Array, at: number, view: View, options: { lost?: boolean; before?: boolean } = {}): void {
+  check(found: Uint32Array, at: number, view: View, options: { lost?: boolean; before?: boolean; garbled?: boolean } = {}): void {
     for (const { from, to, versions, base } of this.allowed(at, at + found.length, view)) {
       for (let sector = from; sector < to; sector++) {
         const version = found[sector - at]!
         if (base && version === (this.base[sector] ?? ZERO)) continue
         if (versions.includes(version)) continue
         if (version === LOST && options.lost) continue
+        if (options.garbled && this.isWithinWholeRow(sector, view)) continue
         if (base && options.before && this.before.some(old => old.from <= sector && sector < old.to && old.versions.includes(version))) continue
         throw new WrongSector(this.explain(sector, version, { from, to, versions, base }, view), this.uid, sector)
       }
     }
+  }
+
+  /** Whether a write that has not settled writes all of the row of a sector. */
+  private isWithinWholeRow(sector: number, view: View): boolean {
+    const row = sector - (sector % ROW_SECTORS)
+    return this.changes.some(change => change.from <= row && row + ROW_SECTORS <= change.to && view.begun(change) && !view.settled(change))
   }
 
   private explain(sector: number, version: number, allowed: Allowed, view: View): string {
@@ -186,6 +196,9 @@ export class LunModel {
     return [`sector ${sector} of LUN ${this.uid} "${this.name}" (${this.raid}) ${value}, allowed: ${wanted.join(', ')}`, ...lines].join('\n')
   }
 }
+
+/** Whether a LUN bears the loss of a disk. */
+export const isRedundant = (raid: Redundancy): boolean => survivesOf[raid] > 0
 
 /** What a whole pool must contain. */
 export class PoolModel {
@@ -205,6 +218,6 @@ export class PoolModel {
 
   /** Everything that returned well is durable: the pool was closed. Where a disk failed, a flush of its own says so for a LUN without redundancy. */
   closed(begun: Moment, now: Moment, faulted: boolean): void {
-    for (const lun of this.luns.values()) if (lun.raid === 'raid1' || !faulted) lun.flushed(begun, now)
+    for (const lun of this.luns.values()) if (isRedundant(lun.raid) || !faulted) lun.flushed(begun, now)
   }
 }

@@ -6,6 +6,8 @@ const WORDS = SECTOR / 4
 
 /** The version of a sector that could not be read. */
 export const LOST = 0xffff_ffff
+/** The version of a sector of a parity LUN that is no stamp: a disk was lost in the crash that cut off a write of its whole row. */
+export const GARBLED = 0xffff_fffe
 /** The version of zeros: never written, or given back. */
 export const ZERO = 0
 
@@ -28,9 +30,10 @@ export function stampedData(lun: number, from: number, to: number, version: numb
 
 /**
  * The version in each sector of `data`, which was read from sector `from` of a LUN on.
+ * @param mayBeGarbled such sectors are `GARBLED`
  * @throws Error for a sector that is neither zeros nor a whole stamp of this LUN and place
  */
-export function versionsIn(data: Uint8Array, lun: number, from: number): Uint32Array {
+export function versionsIn(data: Uint8Array, lun: number, from: number, mayBeGarbled = false): Uint32Array {
   const words = new Uint32Array(data.buffer, data.byteOffset, data.byteLength / 4)
   const versions = new Uint32Array(data.byteLength / SECTOR)
   for (let i = 0, at = 0; i < versions.length; i++, at += WORDS) {
@@ -39,6 +42,10 @@ export function versionsIn(data: Uint8Array, lun: number, from: number): Uint32A
       if (words[at] === 0 && words[at + 1] === 0 && words[at + 3] === 0 && words[at + WORDS - 1] === 0) continue
     } else if (words[at] === lun && words[at + 1] === from + i && words[at + 3] === MAGIC && words[at + WORDS - 1] === tailOf(lun, from + i, version)) {
       versions[i] = version
+      continue
+    }
+    if (mayBeGarbled) {
+      versions[i] = GARBLED
       continue
     }
     throw new Error(`sector ${from + i} of LUN ${lun} holds ${describeStamp(words.subarray(at, at + WORDS))}`)

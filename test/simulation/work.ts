@@ -191,7 +191,8 @@ export function createLun(life: Life): boolean {
   const name = freeName(life)
   if (!name || most < 1 || life.model.live.length >= LUNS_MAX) return false
   const size = random.between(1, most) * MIB
-  const raid = random.chance(0.6) ? 'raid1' : 'raid0'
+  const parity = [...running.parts.pool.disks.values()].filter(disk => !disk.isWitness).length >= 5 && random.chance(0.5)
+  const raid = parity ? 'raid5' : random.chance(0.6) ? 'raid1' : 'raid0'
   const reserve = random.chance(0.08)
   const lun = new LunModel(++life.counters.lun, raid, undefined, { tick: 0, position: 0 }, new Uint32Array(0))
   life.start(`create ${name} ${raid} ${size / MIB} MiB${reserve ? ', reserved' : ''}`, async () => {

@@ -1,4 +1,4 @@
-import { COLUMNS, copiesOf, type Redundancy } from '../raid/geometry.ts'
+import { COLUMNS, copiesOf, memberCount, parityCount, type Redundancy } from '../raid/geometry.ts'
 
 /** A disk as placement sees it. */
 export interface Candidate {
@@ -23,6 +23,7 @@ const domainOf = (candidate: Candidate): string => (candidate.domain === '' ? `d
  * @returns undefined when the rules cannot be met with what is free
  */
 export function placeStore(raid: Redundancy, candidates: readonly Candidate[]): number[] | undefined {
+  if (parityCount[raid] > 0) return placeApart(memberCount(raid), candidates)
   const copies = copiesOf[raid]
   const free = new Map(candidates.map(candidate => [candidate.disk, candidate.free]))
   const uses = new Map<number, number>()
@@ -41,6 +42,21 @@ export function placeStore(raid: Redundancy, candidates: readonly Candidate[]): 
     }
   }
   return members
+}
+
+/** Members in as many domains, the emptiest first; the parity, which is last, on the one with the most free segments in its turn. */
+function placeApart(count: number, candidates: readonly Candidate[]): number[] | undefined {
+  const taken = new Set<string>()
+  const disks: number[] = []
+  for (const candidate of [...candidates].sort((a, b) => b.free / b.total - a.free / a.total || a.disk - b.disk)) {
+    if (candidate.free === 0 || taken.has(domainOf(candidate)) || disks.length === count) continue
+    taken.add(domainOf(candidate))
+    disks.push(candidate.disk)
+  }
+  if (disks.length < count) return undefined
+  const turn = disks.reduce((sum, disk) => sum + candidates.find(candidate => candidate.disk === disk)!.free, 0) % count
+  const ordered = disks.sort((a, b) => a - b)
+  return [...ordered.slice(turn), ...ordered.slice(0, turn)]
 }
 
 /** The domain with at least as much free space as all others together, if there is one. */
@@ -74,12 +90,20 @@ function best(candidates: readonly Candidate[], free: ReadonlyMap<number, number
 }
 
 /** Fewest disks, or failure domains, that a redundancy type needs. */
-export const fewestDisks = (raid: Redundancy): number => copiesOf[raid]
+export const fewestDisks = (raid: Redundancy): number => (parityCount[raid] > 0 ? memberCount(raid) : copiesOf[raid])
 
 export const domainCount = (candidates: readonly Candidate[]): number => new Set(candidates.map(domainOf)).size
 
 /** How many stores of a type fit into what is free. */
 export function largestStoreCount(raid: Redundancy, candidates: readonly Candidate[]): number {
+  if (parityCount[raid] > 0) {
+    const rooms = new Map<string, number>()
+    for (const candidate of candidates) rooms.set(domainOf(candidate), (rooms.get(domainOf(candidate)) ?? 0) + candidate.free)
+    const most = (stores: number): boolean => [...rooms.values()].reduce((sum, room) => sum + Math.min(room, stores), 0) >= stores * memberCount(raid)
+    let count = 0
+    for (let step = 2 ** 31; step >= 1; step /= 2) if (most(count + step)) count += step
+    return count
+  }
   const copies = copiesOf[raid]
   const sums = new Map<string, number>()
   let total = 0

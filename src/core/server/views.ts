@@ -110,7 +110,7 @@ export class Views {
       quorum: [...this.pool.disks.values()]
         .filter(disk => metadata.memberIds.includes(disk.id))
         .map(disk => ({ disk: disk.number, name: disk.label, state: disk.state, witness: disk.isWitness })),
-      largest: (['raid0', 'raid1'] as const).map(raid => ({ raid, size: this.pool.largest(raid) })),
+      largest: (['raid0', 'raid1', 'raid5'] as const).map(raid => ({ raid, size: this.pool.largest(raid) })),
       settings: this.settings(),
       metadata: { used: blocks.used * BLOCK, size: blocks.total * BLOCK, copies: blocks.copies },
     }
@@ -169,7 +169,7 @@ export class Views {
     const map = this.pool.segments.get(disk.number)
     let stale = 0
     for (const stores of this.pool.stores.values())
-      for (const store of stores.staleStores) if (stores.table.exists(store)) stale += stores.staleBytes(store, disk.number)
+      for (const store of stores.staleStores) if (stores.table.exists(store)) stale += stores.bits.staleBytes(store, disk.number)
     return {
       number: disk.number,
       id: disk.id,
@@ -293,7 +293,7 @@ export class Views {
         ...(this.relationships.of(lun).length > 0 ? ['snapshot (copy on first write)'] : []),
         'write-back hold (64 MiB)',
         'thin map (1 MiB slices)',
-        lun.stores.mirrored ? 'mirror (2 copies)' : 'no redundancy',
+        { raid0: 'no redundancy', raid1: 'mirror (2 copies)', raid5: 'parity (4 columns and 1 parity)' }[lun.raid],
         'stripe (4 columns, 64 KiB units)',
         'segments (2 MiB)',
       ],
@@ -388,7 +388,7 @@ export class Views {
       segment,
       offset: this.pool.disk(disk).offsetOf(segment, 0),
       state: this.pool.disk(disk).state,
-      staleSlices: Array.from({ length: SLICES }, (_, slice) => slice).filter(slice => lun.stores.isStale(store, slice, member)).length,
+      staleSlices: Array.from({ length: SLICES }, (_, slice) => slice).filter(slice => lun.stores.bits.isStale(store, slice, member)).length,
     }))
     const slices = Array.from({ length: SLICES }, (_, slice) => ({ slice, address: addresses.get(slice) ?? null, open: lun.stores.isOpen(store, slice) }))
     return { ...this.rstoreSummary(lun, store), members, slices }
