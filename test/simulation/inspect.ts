@@ -215,7 +215,12 @@ async function writeSome(running: Running, model: PoolModel, random: Random, cou
     for (let i = 0; i < 3; i++) {
       const from = random.below(sectors)
       const to = Math.min(sectors, from + random.between(1, 700))
-      await device.write(from * SECTOR, stampedData(known.uid, from, to, ++counters.version))
+      try {
+        await device.write(from * SECTOR, stampedData(known.uid, from, to, ++counters.version))
+      } catch (error) {
+        // Too few disks are left to bind what was unbound.
+        if (!isCode(error, 'ERR_POOL_FULL')) throw error
+      }
     }
     if (random.chance(0.7)) await device.flush()
     await device.close()
@@ -224,8 +229,14 @@ async function writeSome(running: Running, model: PoolModel, random: Random, cou
 
 /** The pool may refuse to open when a lost disk leaves half of a small quorum, or less, or when the metadata had lost copies before. */
 export function mayRefuse(life: Life, { cut, whole }: Expectation, error: unknown, lostId: string): boolean {
-  if (isCode(error, 'ERR_METADATA_DAMAGED')) return !whole
+  if (hasCode(error, 'ERR_METADATA_DAMAGED')) return !whole
   if (!isCode(error, 'ERR_QUORUM_LOST')) return false
   const memberships = life.membersAt(cut)
   return memberships.length === 0 || memberships.some(members => members.includes(lostId) && (members.length - 1) * 2 <= members.length)
+}
+
+/** Whether an error, or what it came from, has a code. */
+function hasCode(error: unknown, code: 'ERR_METADATA_DAMAGED'): boolean {
+  for (let at = error; at instanceof Error; at = at.cause) if (isCode(at, code)) return true
+  return false
 }

@@ -119,6 +119,8 @@ export class LunModel {
     public base: Uint32Array,
     /** What each copy may still hold from before the last crash, until a resync has made them equal. */
     readonly before: readonly Allowed[] = [],
+    /** Rows that were being written as a whole in an earlier crash: without a disk they may be anything as long as nothing has verified their parity. */
+    readonly torn: readonly { from: number; to: number }[] = [],
   ) {
     this.entry = new History(entry, start)
   }
@@ -171,11 +173,18 @@ export class LunModel {
         if (base && version === (this.base[sector] ?? ZERO)) continue
         if (versions.includes(version)) continue
         if (version === LOST && options.lost) continue
-        if (options.garbled && this.isWithinWholeRow(sector, view)) continue
+        if (options.garbled && (this.isWithinWholeRow(sector, view) || (base && this.torn.some(rows => rows.from <= sector && sector < rows.to)))) continue
         if (base && options.before && this.before.some(old => old.from <= sector && sector < old.to && old.versions.includes(version))) continue
         throw new WrongSector(this.explain(sector, version, { from, to, versions, base }, view), this.uid, sector)
       }
     }
+  }
+
+  /** Rows that are being written as a whole, and those that were in earlier crashes. */
+  tornAt(view: View): { from: number; to: number }[] {
+    const now = this.changes.filter(change => view.begun(change) && !view.settled(change))
+    const rows = now.map(({ from, to }) => ({ from: Math.ceil(from / ROW_SECTORS) * ROW_SECTORS, to: to - (to % ROW_SECTORS) }))
+    return [...rows.filter(({ from, to }) => from < to), ...this.torn]
   }
 
   /** Whether a write that has not settled writes all of the row of a sector. */

@@ -241,7 +241,7 @@ function modelAfter(life: Life, cut: number, image: PoolImage): PoolModel {
   for (const { number, name, size, raid, versions } of image.luns) {
     const old = life.model.luns.get(number)!
     const before: Allowed[] = old.allowed(0, size / SECTOR, atCut(cut)).flatMap(range => (range.base ? [range, ...baseRanges(old, range)] : [range]))
-    model.luns.set(number, new LunModel(old.uid, raid, { name, size }, START, versions, [...before, ...old.before]))
+    model.luns.set(number, new LunModel(old.uid, raid, { name, size }, START, versions, [...before, ...old.before], old.tornAt(atCut(cut))))
   }
   return model
 }

@@ -44,7 +44,7 @@ export class LunStores implements StoreSet {
   ) {
     this.table = new StoreTable(lun, [raid], host.metadata, host.slots, onLoad)
     this.bits = new StoreBits(lun, this.table)
-    this.members = new StoreMembers(this.table, this.bits, number => host.disk(number))
+    this.members = new StoreMembers(this.table, this.bits, number => host.disk(number), raid)
     this.mirrors = new MirrorStore(this)
     this.parities = new ParityStore(this)
   }
@@ -303,10 +303,12 @@ export class LunStores implements StoreSet {
       const slice = key % SLICES
       if (!this.table.exists(store)) continue
       for (let m = 0; m < this.table.memberCount(store); m++) {
-        if (this.table.diskOf(store, m) !== disk || bits.isStale(store, slice, m)) continue
-        if (members.isCovered(store, slice, m)) {
+        if (this.table.diskOf(store, m) !== disk) continue
+        if (bits.isStale(store, slice, m) || members.isCovered(store, slice, m)) {
+          if (!bits.isStale(store, slice, m)) changed.add(store)
           bits.setStale(store, slice, m)
-          changed.add(store)
+          // What it held is what the others say: there is nothing to verify.
+          if (members.hasParity(store)) bits.unsynced.delete(key)
           continue
         }
         // Where nothing else has its bytes this one stays the best there is. When it comes back its parity may not fit.
@@ -378,6 +380,7 @@ export class LunStores implements StoreSet {
   /** Slices of a store whose members can be made to fit now: stale on a disk in service beside what it takes to make it, or unsynced. */
   resyncSlices(store: number): number[] {
     const slices: number[] = []
+    if (!this.table.exists(store)) return slices
     for (let slice = 0; slice < SLICES; slice++) if (this.isDue(store, slice)) slices.push(slice)
     return slices
   }
@@ -396,6 +399,7 @@ export class LunStores implements StoreSet {
    * failure may be the reason of an error. @returns bytes written
    */
   async resync(store: number, slices: readonly number[], buffer: Uint8Array, written: Set<PoolDisk>): Promise<number> {
+    if (!this.table.exists(store)) return 0
     if (this.members.hasParity(store)) return this.resyncParity(store, slices, written)
     const done = new Map<SliceKey, ReadonlySet<number>>()
     let moved = 0
@@ -423,6 +427,7 @@ export class LunStores implements StoreSet {
     try {
       for (const slice of slices) {
         releases.push(await this.lockSlice(store, slice, 'exclusive'))
+        // Its last slice may have been unbound meanwhile; one that was is due no more.
         if (!this.table.exists(store)) continue
         const { copied, equal } = await this.parities.resync(store, slice, written)
         moved += copied

@@ -272,8 +272,11 @@ export class ParityStore {
       // Also when it failed: nobody waits for room in the log while this one holds an entry.
       log.written(ticket)
     }
+    const from = plan.segments[0]!.at
     const last = plan.segments.at(-1)!
-    await this.voidLog(store, plan.segments[0]!.at, last.at + last.length)
+    await this.voidLog(store, from, last.at + last.length)
+    // Some columns may be new: before another is lost their parity is made to fit.
+    if (away === undefined && !members.notCurrent(store, slice).length) await this.verifyRange(store, from, last.at + last.length - from)
     return this.refuse(store, slice, data.length, failures)
   }
 

@@ -1,4 +1,4 @@
-import { COLUMNS, copiesOf, parityCount, PARITY_MEMBER, SLICES, survivesOf } from '../raid/geometry.ts'
+import { COLUMNS, copiesOf, parityCount, PARITY_MEMBER, SLICES, survivesOf, type Redundancy } from '../raid/geometry.ts'
 import type { PoolDisk } from './pool-disk.ts'
 import type { StoreBits } from './store-bits.ts'
 import type { StoreTable } from './store-table.ts'
@@ -12,18 +12,24 @@ export class StoreMembers {
     readonly table: StoreTable,
     readonly bits: StoreBits,
     private readonly diskNumbered: (number: number) => PoolDisk,
+    /** Type of stores that are gone by the time somebody asks, who then finds that they are. */
+    private readonly usual: Redundancy,
   ) {}
+
+  private raid(store: number): Redundancy {
+    return this.table.exists(store) ? this.table.raid(store) : this.usual
+  }
 
   disk(store: number, member: number): PoolDisk {
     return this.diskNumbered(this.table.diskOf(store, member))
   }
 
   isRedundant(store: number): boolean {
-    return survivesOf[this.table.raid(store)] > 0
+    return survivesOf[this.raid(store)] > 0
   }
 
   hasParity(store: number): boolean {
-    return parityCount[this.table.raid(store)] > 0
+    return parityCount[this.raid(store)] > 0
   }
 
   isCurrent(store: number, slice: number, member: number): boolean {
@@ -33,13 +39,13 @@ export class StoreMembers {
 
   /** Members that hold a column. */
   copiesOf(store: number, column: number): number[] {
-    return Array.from({ length: copiesOf[this.table.raid(store)] }, (_, copy) => copy * COLUMNS + column)
+    return Array.from({ length: copiesOf[this.raid(store)] }, (_, copy) => copy * COLUMNS + column)
   }
 
   /** Members from which a column can be read as it is, best first. */
   readable(store: number, slice: number, column: number): number[] {
     const members: number[] = []
-    for (let copy = 0; copy < copiesOf[this.table.raid(store)]; copy++) {
+    for (let copy = 0; copy < copiesOf[this.raid(store)]; copy++) {
       if (this.isCurrent(store, slice, copy * COLUMNS + column)) members.push(copy * COLUMNS + column)
     }
     // Without a crash both copies are equal: take turns, so that one stream reads from both disks.
