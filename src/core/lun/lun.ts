@@ -8,15 +8,18 @@ import type { Release } from '../block/range-lock.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { keyOf } from '../../metadata/key.ts'
 import { LMAP_SLICES, LUN_INCOMPLETE, LUN_PROTECTED, LUN_RESERVED, LUN_WRITE_ONCE, lunRecord, raidName, type LunRecord } from '../../metadata/records.ts'
-import { COLUMNS, copiesOf, SLICE, SLICE_ON_MEMBER, SLICES, STORE, type Redundancy } from '../raid/geometry.ts'
+import { COLUMNS, SLICE, SLICE_ON_MEMBER, SLICES, STORE, survivesOf, type Redundancy } from '../raid/geometry.ts'
 import { LunStores } from '../pool/lun-stores.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
+import type { BadRange } from '../pool/store-io.ts'
 import type { Member } from '../pool/store-table.ts'
 import { sliceOf, SliceMap, storeOf } from './slice-map.ts'
 
 /** A write up to this size may be acknowledged while its barrier round is under way. Bytes. */
 const HOLD_WRITE_MAX = 256 * 1024
+/** Held writes of a LUN that only wait for the parity log: more would not make its groups larger. */
+const HOLD_LOGGED = 256
 /** Slices given back in one commit. */
 const UNBIND_BATCH = 64
 
@@ -149,13 +152,17 @@ export class Lun implements BlockDevice {
     const store = storeOf(place)
     if (!this.stores.table.isLoaded(store)) await this.stores.table.load(store)
     const at = sliceOf(place) * SLICE + (offset % SLICE)
-    const release = await this.lockRun(slice, run, place, store * STORE + at, into.length, 'shared')
+    const unsettled = this.stores.settleParity(store, at, into.length)
+    if (unsettled) await unsettled
+    const release = await this.lockRun(slice, run, place, store, at, into.length, 'shared')
     if (!release) return this.readGroup(offset, into)
+    let bad: readonly BadRange[] | undefined
     try {
-      await this.stores.read(store, at, into)
+      bad = await this.stores.read(store, at, into)
     } finally {
       release()
     }
+    if (bad) await this.stores.repair(bad)
   }
 
   async readv(offset: number, parts: readonly Uint8Array[]): Promise<void> {
@@ -216,15 +223,24 @@ export class Lun implements BlockDevice {
     const store = storeOf(place)
     if (!this.stores.table.isLoaded(store)) await this.stores.table.load(store)
     const at = sliceOf(place) * SLICE + (offset % SLICE)
-    const release = await this.lockRun(first, run, place, store * STORE + at, data.length, this.stores.mirrored || isPageMemory(data) ? 'exclusive' : 'shared')
+    const unsettled = this.stores.settleParity(store, at, data.length)
+    if (unsettled) await unsettled
+    const mode = this.stores.members.isRedundant(store) || isPageMemory(data) ? 'exclusive' : 'shared'
+    const release = await this.lockRun(first, run, place, store, at, data.length, mode)
     if (!release) return this.writeGroup(offset, data)
     if (this.binding.has(group)) {
       release()
       return this.writeGroup(offset, data)
     }
+    const refused = this.stores.refusal(store, at, data.length)
+    if (refused) {
+      release()
+      throw refused
+    }
     const durable = this.stores.prepareWrite(store, at, data.length)
     this.stores.beginWrite(store, at, data.length)
-    if (durable && data.length <= HOLD_WRITE_MAX && this.hold.budget.tryAdmit(data.length)) {
+    const waits = durable !== undefined || (this.stores.isLogged(store, at, data.length) && this.hold.count < HOLD_LOGGED)
+    if (waits && data.length <= HOLD_WRITE_MAX && this.hold.budget.tryAdmit(data.length)) {
       // Acknowledged now; reads and overlapping writes wait for the lock that the held write keeps.
       const copy = new Uint8Array(data)
       this.hold.hold(offset, copy.length, this.putAfter(durable, store, at, copy, release))
@@ -236,7 +252,7 @@ export class Lun implements BlockDevice {
   private async putAfter(durable: Promise<void> | undefined, store: number, at: number, data: Uint8Array, release: Release): Promise<void> {
     try {
       if (durable) await durable
-      for (const disk of this.stores.disksOf(store)) this.writtenDisks.add(disk)
+      for (const disk of this.stores.members.disksOf(store)) this.writtenDisks.add(disk)
       await this.stores.write(store, at, data)
     } finally {
       this.stores.endWrite(store, at, data.length)
@@ -249,11 +265,13 @@ export class Lun implements BlockDevice {
     slice: number,
     run: number,
     place: number,
-    address: number,
+    store: number,
+    at: number,
     length: number,
     mode: 'shared' | 'exclusive',
   ): Promise<Release | undefined> {
-    const release = this.stores.lock.tryLock(address, length, mode) ?? (await this.stores.lock.lock(address, length, mode))
+    const locked = this.stores.lockRange(store, at, length, mode)
+    const release = locked instanceof Promise ? await locked : locked
     for (let i = 0; i < run; i++) {
       if (this.map.place(slice + i) !== place + i) {
         release()
@@ -283,10 +301,11 @@ export class Lun implements BlockDevice {
   /** Everything acknowledged is on stable storage on every member in service. */
   async flush(): Promise<void> {
     await this.hold.drain()
+    const round = this.stores.beginFlush()
     const failed: { disk: PoolDisk; error: unknown }[] = []
     await Promise.all(
       [...this.writtenDisks].map(async disk => {
-        if (this.stores.mirrored && !disk.inService) return this.pool.leaving(disk)
+        if (this.stores.redundant && !disk.inService) return this.pool.leaving(disk)
         try {
           await disk.flush()
         } catch (error) {
@@ -294,17 +313,28 @@ export class Lun implements BlockDevice {
         }
       }),
     )
-    if (failed.length === 0) return
+    if (failed.length === 0) return this.flushed(round)
     const noDisksFault = failed.find(({ error }) => !isCode(error, 'ERR_IO') && !isCode(error, 'ERR_SUSPENDED'))
     if (noDisksFault) throw noDisksFault.error
     // One member lost: the others have everything. More than one, or no redundancy: what was written may be gone.
-    if (!this.stores.mirrored || failed.length > 1) {
+    if (!this.stores.redundant || failed.length > 1) {
       throw new LunarError('ERR_SUSPENDED', `Cannot flush LUN "${this.name}"`, {
         why: `a flush of ${failed.map(({ disk }) => disk.label).join(', ')} failed`,
         cause: failed[0]?.error,
       })
     }
     await this.pool.failDisk(failed[0]!.disk, failed[0]!.error)
+    this.flushed(round)
+  }
+
+  /** A disk that left takes nothing with it that its flush would have covered, unless no other member has it (hazard 11). */
+  private flushed(round: number): void {
+    if (this.stores.lostSinceFlush !== undefined) {
+      throw new LunarError('ERR_SUSPENDED', `Cannot flush LUN "${this.name}"`, {
+        why: `disks went with writes that no flush had covered: ${String(this.stores.lostSinceFlush)}`,
+      })
+    }
+    this.stores.endFlush(round)
   }
 
   // ---- giving space back
@@ -366,7 +396,7 @@ export class Lun implements BlockDevice {
     try {
       for (const { place } of placed) {
         await this.stores.table.load(storeOf(place))
-        releases.push(await this.stores.lock.lock(place * SLICE, SLICE, 'exclusive'))
+        releases.push(await this.stores.lockSlice(storeOf(place), sliceOf(place), 'exclusive'))
       }
       const batch = new Batch()
       const byStore = new Map<number, number[]>()
@@ -416,14 +446,14 @@ export class Lun implements BlockDevice {
     const members = placesOf(table.membersOf(store))
     const touched = new Set<PoolDisk>()
     // A column nobody can clean now stays dirty, and what is dirty is not bound.
-    if (!this.stores.hasEveryColumn(store)) return
+    if (!this.stores.members.canWriteAll(store)) return
+    const slices = Array.from({ length: SLICES }, (_, slice) => slice).filter(slice => (dirty & (1 << slice)) !== 0)
+    await this.stores.voidLogged(store, slices)
     for (let member = 0; member < table.memberCount(store); member++) {
       const disk = this.pool.disk(table.diskOf(store, member))
-      if (!disk.device || (this.stores.mirrored && !disk.inService)) continue
+      if (!disk.device || (this.stores.members.isRedundant(store) && !disk.inService)) continue
       try {
-        for (let slice = 0; slice < SLICES; slice++) {
-          if ((dirty & (1 << slice)) !== 0) await disk.punch(table.segmentOf(store, member), slice * SLICE_ON_MEMBER, SLICE_ON_MEMBER)
-        }
+        for (const slice of slices) await disk.punch(table.segmentOf(store, member), slice * SLICE_ON_MEMBER, SLICE_ON_MEMBER)
       } catch (error) {
         return this.cannotClean(disk, error)
       }
@@ -447,9 +477,9 @@ export class Lun implements BlockDevice {
     await this.pool.metadata.commit(batch, 'data', true)
   }
 
-  /** A mirror goes on without the disk, and what is dirty stays so: other space is bound. */
+  /** A redundant store goes on without the disk, and what is dirty stays so: other space is bound. */
   private async cannotClean(disk: PoolDisk, error: unknown): Promise<void> {
-    if (!this.stores.mirrored || !(isCode(error, 'ERR_IO') || isCode(error, 'ERR_SUSPENDED'))) throw error
+    if (!this.stores.redundant || !(isCode(error, 'ERR_IO') || isCode(error, 'ERR_SUSPENDED'))) throw error
     await this.pool.failDisk(disk, error)
   }
 
@@ -560,7 +590,7 @@ export class Lun implements BlockDevice {
         this.pool.releaseMembers(fresh.members)
         this.freeStores.push(store)
       }
-      if (!this.stores.mirrored || !isCode(failed.error, 'ERR_IO')) throw failed.error
+      if (survivesOf[this.raid] === 0 || !isCode(failed.error, 'ERR_IO')) throw failed.error
       // The disk's fault, not the writer's: without it the binding is tried anew.
       return this.pool.failDisk(failed.disk, failed.error)
     }
@@ -615,7 +645,7 @@ export class Lun implements BlockDevice {
     const calls: Promise<void>[] = []
     for (const { disk: number, segment } of members) {
       const disk = this.pool.disk(number)
-      if (this.stores.mirrored ? !disk.inService : !disk.device) continue
+      if (survivesOf[this.raid] > 0 ? !disk.inService : !disk.device) continue
       for (const { from, count } of runs) {
         calls.push(
           disk.reserve(segment, from * SLICE_ON_MEMBER, count * SLICE_ON_MEMBER).catch((error: unknown) => {
@@ -703,20 +733,15 @@ export class Lun implements BlockDevice {
     return extents
   }
 
-  /** Columns of a slice that no copy can serve. The store's page is loaded. */
+  /** Columns of a slice that nothing can serve. The store's page is loaded. */
   lostColumns(place: number): number[] {
-    return Array.from({ length: COLUMNS }, (_, column) => column).filter(column => this.stores.readable(storeOf(place), sliceOf(place), column).length === 0)
+    return Array.from({ length: COLUMNS }, (_, column) => column).filter(column => !this.stores.members.isServable(storeOf(place), sliceOf(place), column))
   }
 
-  /** `lost` when some column has no readable copy, `degraded` when some copy is missing or stale. The store's page is loaded. */
+  /** `lost` when some column cannot be read, `degraded` when some member is missing or stale. The store's page is loaded. */
   sliceHealth(place: number): 'bound' | 'degraded' | 'lost' {
-    let degraded = false
-    for (let column = 0; column < COLUMNS; column++) {
-      const readable = this.stores.readable(storeOf(place), sliceOf(place), column).length
-      if (readable === 0) return 'lost'
-      if (readable < copiesOf[this.raid]) degraded = true
-    }
-    return degraded ? 'degraded' : 'bound'
+    if (!this.stores.members.isWhole(storeOf(place), sliceOf(place))) return 'lost'
+    return this.stores.members.notCurrent(storeOf(place), sliceOf(place)).length > 0 ? 'degraded' : 'bound'
   }
 
   close(): Promise<void> {

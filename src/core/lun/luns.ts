@@ -95,7 +95,7 @@ export class Luns {
     for (const number of numbers) {
       const stores = this.byNumber.get(number)?.stores
       if (!stores) continue
-      await stores.loadBits()
+      await stores.bits.load(this.pool.metadata)
       for (const key of stores.unsyncedSlices) await stores.table.load(Math.floor(key / 8))
       for (const store of stores.staleStores) await stores.table.load(store)
     }

@@ -5,7 +5,7 @@ import { checkRange } from '../block/range.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { keyOf } from '../../metadata/key.ts'
 import { poolRecord, type PoolRecord } from '../../metadata/records.ts'
-import { COLUMNS, SLICE } from '../raid/geometry.ts'
+import { SLICE } from '../raid/geometry.ts'
 import { storeOf, sliceOf } from '../lun/slice-map.ts'
 import { checkDiskSize } from '../pool/format.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
@@ -31,16 +31,13 @@ function applySetting(record: PoolRecord, key: string, value: string): PoolRecor
   }
 }
 
-/** LUNs that would lose data without this disk: a slice whose only readable copy is on it. */
+/** LUNs that would lose data without this disk: a slice that cannot be read without it. */
 async function dependents({ luns }: EngineParts, disk: PoolDisk): Promise<string[]> {
   const names: string[] = []
   for (const lun of luns.all) {
     for await (const { place } of lun.map.bound(0, lun.sliceCount)) {
       await lun.stores.table.load(storeOf(place))
-      const only = Array.from({ length: COLUMNS }, (_, column) => lun.stores.readable(storeOf(place), sliceOf(place), column)).some(
-        members => members.length > 0 && members.every(member => lun.stores.table.diskOf(storeOf(place), member) === disk.number),
-      )
-      if (only) {
+      if (lun.stores.members.isNeeded(storeOf(place), sliceOf(place), disk.number)) {
         names.push(lun.name)
         break
       }

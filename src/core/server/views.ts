@@ -56,7 +56,7 @@ export class Views {
   /** Everything is where it belongs: then no LUN needs to be looked at slice by slice. */
   private get allWell(): boolean {
     for (const disk of this.pool.disks.values()) if (!disk.isWitness && disk.state !== 'normal') return false
-    for (const stores of this.pool.stores.values()) if (stores.hasStale) return false
+    for (const stores of this.pool.stores.values()) if (stores.anyStale) return false
     return true
   }
 
@@ -208,7 +208,7 @@ export class Views {
     const map = this.pool.segments.get(disk.number)
     let stale = 0
     for (const stores of this.pool.stores.values())
-      for (const store of stores.staleStores) if (stores.table.exists(store)) stale += stores.staleBytes(store, disk.number)
+      for (const store of stores.staleStores) if (stores.table.exists(store)) stale += stores.bits.staleBytes(store, disk.number)
     return {
       number: disk.number,
       id: disk.id,
@@ -333,7 +333,7 @@ export class Views {
         ...(this.relationships.of(lun).length > 0 ? ['snapshot (copy on first write)'] : []),
         'write-back hold (64 MiB)',
         'thin map (1 MiB slices)',
-        lun.stores.mirrored ? 'mirror (2 copies)' : 'no redundancy',
+        { raid0: 'no redundancy', raid1: 'mirror (2 copies)', raid5: 'parity (4 columns and 1 parity)' }[lun.raid],
         'stripe (4 columns, 64 KiB units)',
         'segments (2 MiB)',
       ],
@@ -428,7 +428,7 @@ export class Views {
       segment,
       offset: this.pool.disk(disk).offsetOf(segment, 0),
       state: this.pool.disk(disk).state,
-      staleSlices: Array.from({ length: SLICES }, (_, slice) => slice).filter(slice => lun.stores.isStale(store, slice, member)).length,
+      staleSlices: Array.from({ length: SLICES }, (_, slice) => slice).filter(slice => lun.stores.bits.isStale(store, slice, member)).length,
     }))
     const slices = Array.from({ length: SLICES }, (_, slice) => ({ slice, address: addresses.get(slice) ?? null, open: lun.stores.isOpen(store, slice) }))
     return { ...this.rstoreSummary(lun, store), members, slices }
