@@ -105,11 +105,11 @@ export async function readPool({ engine, parts }: Running, isKnown: (number: num
       number: lun.number,
       name: lun.name,
       size: lun.size,
-      raid: lun.raid,
+      raid: lun.types[0]!,
       reserving: (lun.record.flags & LUN_RESERVING) !== 0,
       useless: lun.isIncomplete,
       refused,
-      versions: typeof device === 'string' ? new Uint32Array(0) : await reader.versions(device, lun.size, lun.raid === 'raid5'),
+      versions: typeof device === 'string' ? new Uint32Array(0) : await reader.versions(device, lun.size, lun.types[0] === 'raid5'),
     })
     if (typeof device !== 'string') await device.close()
   }

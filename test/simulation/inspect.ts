@@ -148,7 +148,7 @@ function holdRelations(image: PoolImage, { model, cut, whole, troubled, full }: 
 
 /** @throws Error where what was found is not what the model allows at the cut */
 function hold(image: PoolImage, running: Running, expectation: Expectation, lost: boolean): void {
-  const { model, cut } = expectation
+  const { model, cut, whole } = expectation
   const view = atCut(cut)
   const found = new Map(image.luns.map(lun => [lun.number, lun]))
   for (const [number, lun] of model.luns) {
@@ -168,10 +168,10 @@ function hold(image: PoolImage, running: Running, expectation: Expectation, lost
     const sectors = there.versions.length
     const range = left.length > 0 ? lun.allowed(0, sectors, view, left) : lun.allowedAt(cut, sectors)
     lun.check(there.versions, 0, range, view, {
-        lost: mayBeLost(lun, image, expectation, lost),
-        before: lost,
-        garbled: lun.raid === 'raid5' && (lost || !whole),
-      })
+      lost: mayBeLost(lun, image, expectation, lost),
+      before: lost,
+      garbled: lun.raid === 'raid5' && (lost || !whole),
+    })
   }
   holdRelations(image, expectation, lost)
   const names = new Set(image.luns.map(({ name }) => name))

@@ -250,13 +250,7 @@ export class LunModel {
    * @param garbled sectors of rows that were being written as a whole may be anything
    * @param before what copies held before the last crash is allowed where the base is
    */
-  check(
-    found: Uint32Array,
-    at: number,
-    allowed: readonly Allowed[],
-    view: View,
-    options: { lost?: boolean; before?: boolean; garbled?: boolean } = {},
-  ): void {
+  check(found: Uint32Array, at: number, allowed: readonly Allowed[], view: View, options: { lost?: boolean; before?: boolean; garbled?: boolean } = {}): void {
     for (const range of allowed) {
       const first = range.starts[0]?.versions
       for (let sector = range.from; sector < range.to; sector++) {

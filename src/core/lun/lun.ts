@@ -7,13 +7,24 @@ import { checkRange } from '../block/range.ts'
 import type { Release } from '../block/range-lock.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { keyOf } from '../../metadata/key.ts'
-import { LMAP_SLICES, LUN_INCOMPLETE, LUN_PROTECTED, LUN_RESERVED, LUN_WRITE_ONCE, lunRecord, raidName, type LunRecord } from '../../metadata/records.ts'
+import {
+  LMAP_SLICES,
+  LUN_INCOMPLETE,
+  LUN_PROTECTED,
+  LUN_RESERVED,
+  LUN_WRITE_ONCE,
+  lunRecord,
+  raidName,
+  typeAt,
+  type LunRecord,
+} from '../../metadata/records.ts'
 import { COLUMNS, SLICE, SLICE_ON_MEMBER, SLICES, STORE, survivesOf, type Redundancy } from '../raid/geometry.ts'
 import { LunStores } from '../pool/lun-stores.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
 import type { BadRange } from '../pool/store-io.ts'
 import type { Member } from '../pool/store-table.ts'
+import { raidText, rangesOf, typesOf, type RaidText, type TypeRange } from './ranges.ts'
 import { sliceOf, SliceMap, storeOf } from './slice-map.ts'
 
 /** A write up to this size may be acknowledged while its barrier round is under way. Bytes. */
@@ -31,6 +42,8 @@ export class Lun implements BlockDevice {
   readonly blockSize = 512
   readonly stores: LunStores
   readonly map: SliceMap
+  /** Its redundancy types by address. */
+  readonly ranges: readonly TypeRange[]
   /** Who has it open, each as often as it is open: what makes it busy. */
   readonly users: string[] = []
   /** Changes of the size and giving back what lies behind the end take turns. */
@@ -58,7 +71,8 @@ export class Lun implements BlockDevice {
     const loaded = (): void => {
       onLoad(this)
     }
-    this.stores = new LunStores(number, raidName(record.raid), pool, loaded, () => `LUN "${this.name}"`)
+    this.ranges = rangesOf(record)
+    this.stores = new LunStores(number, typesOf(this.ranges), pool, loaded, () => `LUN "${this.name}"`)
     this.map = new SliceMap(number, pool.metadata, loaded)
     this.hold = new WriteBackHold(budget)
   }
@@ -69,8 +83,12 @@ export class Lun implements BlockDevice {
   get size(): number {
     return this.record.size
   }
-  get raid(): Redundancy {
-    return this.stores.raid
+  /** Its redundancy types, each once, in the order of addresses. */
+  get types(): readonly Redundancy[] {
+    return this.stores.raids
+  }
+  get raid(): RaidText {
+    return raidText(this.types)
   }
   get isReserved(): boolean {
     return (this.record.flags & LUN_RESERVED) !== 0
@@ -254,6 +272,7 @@ export class Lun implements BlockDevice {
       if (durable) await durable
       for (const disk of this.stores.members.disksOf(store)) this.writtenDisks.add(disk)
       await this.stores.write(store, at, data)
+      this.stores.noteWritten(store)
     } finally {
       this.stores.endWrite(store, at, data.length)
       release()
@@ -305,19 +324,21 @@ export class Lun implements BlockDevice {
     const failed: { disk: PoolDisk; error: unknown }[] = []
     await Promise.all(
       [...this.writtenDisks].map(async disk => {
-        if (this.stores.redundant && !disk.inService) return this.pool.leaving(disk)
+        if (!this.stores.isSingle(disk) && !disk.inService) return this.pool.leaving(disk)
         try {
           await disk.flush()
         } catch (error) {
           failed.push({ disk, error })
         }
+        // What other ranges have on it is on other disks; where it holds the only copy its flush is what counts.
+        if (this.stores.redundant && !disk.inService) return this.pool.leaving(disk)
       }),
     )
     if (failed.length === 0) return this.flushed(round)
     const noDisksFault = failed.find(({ error }) => !isCode(error, 'ERR_IO') && !isCode(error, 'ERR_SUSPENDED'))
     if (noDisksFault) throw noDisksFault.error
     // One member lost: the others have everything. More than one, or no redundancy: what was written may be gone.
-    if (!this.stores.redundant || failed.length > 1) {
+    if (failed.length > 1 || this.stores.isSingle(failed[0]!.disk)) {
       throw new LunarError('ERR_SUSPENDED', `Cannot flush LUN "${this.name}"`, {
         why: `a flush of ${failed.map(({ disk }) => disk.label).join(', ')} failed`,
         cause: failed[0]?.error,
@@ -522,51 +543,58 @@ export class Lun implements BlockDevice {
   }
 
   private async bindNow(group: number, slices: readonly number[]): Promise<void> {
-    const wanted = slices.filter(slice => this.map.place(slice) < 0)
-    if (wanted.length === 0) return
-    const home = await this.homeStore(group, wanted)
+    const unbound = slices.filter(slice => this.map.place(slice) < 0)
+    if (unbound.length === 0) return
+    // A store has one type; whoever needs slices of several looks again and binds the others.
+    const raid = this.raidAt(unbound[0]!)
+    const wanted = unbound.filter(slice => this.raidAt(slice) === raid)
+    const home = await this.homeStore(group, raid, wanted)
     if (home !== undefined) {
       const usable = wanted.filter(slice => this.isFree(home, slice % SLICES))
       if (usable.length > 0) return this.bindTo(home, usable, undefined)
     }
     let members: Member[]
     try {
-      members = await this.pool.takeMembers(this.raid, this.number + this.record.nextGeneration)
+      members = await this.pool.takeMembers(raid, this.number + this.record.nextGeneration)
     } catch (error) {
       if (!isCode(error, 'ERR_POOL_FULL')) throw error
-      const spare = await this.anyFreeSlice()
+      const spare = await this.anyFreeSlice(raid)
       if (!spare) throw error
       return this.bindTo(spare.store, [wanted[0]!], undefined, spare.slice)
     }
     const store = this.freeStores.pop() ?? this.record.nextStore
     if (store === this.record.nextStore) this.record = { ...this.record, nextStore: store + 1 }
     await this.stores.table.load(store)
-    return this.bindTo(store, wanted, { group, members })
+    return this.bindTo(store, wanted, { group, raid, members })
+  }
+
+  private raidAt(slice: number): Redundancy {
+    return raidName(typeAt(this.record, slice))
   }
 
   private isFree(store: number, slice: number): boolean {
     return ((this.stores.table.boundMask(store) | this.stores.table.dirtyMask(store)) & (1 << slice)) === 0
   }
 
-  /** The store made for a group, found through a neighbour that is bound to it; its slices cleaned where they are needed. */
-  private async homeStore(group: number, wanted: readonly number[]): Promise<number | undefined> {
+  /** The store of a type that was made for a group, found through a neighbour that is bound to it; its slices cleaned where they are needed. */
+  private async homeStore(group: number, raid: Redundancy, wanted: readonly number[]): Promise<number | undefined> {
     for (let slice = group * SLICES; slice < (group + 1) * SLICES; slice++) {
       const place = this.map.place(slice)
       if (place < 0) continue
       const store = storeOf(place)
       await this.stores.table.load(store)
-      if (this.stores.table.home(store) !== group) continue
+      if (this.stores.table.home(store) !== group || this.stores.table.raid(store) !== raid) continue
       if (wanted.some(other => (this.stores.table.dirtyMask(store) & (1 << (other % SLICES))) !== 0)) await this.cleanStore(store)
       return store
     }
     return undefined
   }
 
-  /** Before "no space": a free slice of any store of this LUN (features.md A7). */
-  private async anyFreeSlice(): Promise<{ store: number; slice: number } | undefined> {
+  /** Before "no space": a free slice of any store of this LUN and type (features.md A7). */
+  private async anyFreeSlice(raid: Redundancy): Promise<{ store: number; slice: number } | undefined> {
     for (let store = 0; store < this.record.nextStore; store++) {
       await this.stores.table.load(store)
-      if (!this.stores.table.exists(store)) continue
+      if (!this.stores.table.exists(store) || this.stores.table.raid(store) !== raid) continue
       if (this.stores.table.dirtyMask(store) !== 0) await this.cleanStore(store)
       for (let slice = 0; slice < SLICES; slice++) if (this.isFree(store, slice)) return { store, slice }
     }
@@ -580,17 +608,23 @@ export class Lun implements BlockDevice {
    * @param fresh the members of a store that this binding makes
    * @param into slice of the store, when it is not the LUN slice's own place in its group
    */
-  private async bindTo(store: number, slices: readonly number[], fresh: { group: number; members: Member[] } | undefined, into?: number): Promise<void> {
+  private async bindTo(
+    store: number,
+    slices: readonly number[],
+    fresh: { group: number; raid: Redundancy; members: Member[] } | undefined,
+    into?: number,
+  ): Promise<void> {
     const { table } = this.stores
     const members = fresh?.members ?? table.membersOf(store)
+    const isRedundant = survivesOf[fresh?.raid ?? table.raid(store)] > 0
     const inStore = slices.map(slice => into ?? slice % SLICES)
-    const failed = await this.reserveOnHost(members, inStore)
+    const failed = await this.reserveOnHost(members, inStore, isRedundant)
     if (failed) {
       if (fresh) {
         this.pool.releaseMembers(fresh.members)
         this.freeStores.push(store)
       }
-      if (survivesOf[this.raid] === 0 || !isCode(failed.error, 'ERR_IO')) throw failed.error
+      if (!isRedundant || !isCode(failed.error, 'ERR_IO')) throw failed.error
       // The disk's fault, not the writer's: without it the binding is tried anew.
       return this.pool.failDisk(failed.disk, failed.error)
     }
@@ -602,7 +636,7 @@ export class Lun implements BlockDevice {
       this.pool.bindMembers(fresh.members, batch)
       const generation = this.record.nextGeneration || 1
       this.record = { ...this.record, nextGeneration: generation + 1 }
-      table.add(store, { raid: this.raid, home: fresh.group, generation, members: fresh.members }, bits, batch)
+      table.add(store, { raid: fresh.raid, home: fresh.group, generation, members: fresh.members }, bits, batch)
     } else table.setMasks(store, table.boundMask(store) | bits, table.dirtyMask(store), batch)
     slices.forEach((slice, i) => {
       this.map.set(slice, store * SLICES + inStore[i]!, batch)
@@ -633,7 +667,11 @@ export class Lun implements BlockDevice {
   }
 
   /** Takes the host's blocks for slices of a store on every member that is written. @returns the first failure, once all calls have ended */
-  private async reserveOnHost(members: readonly Member[], slices: readonly number[]): Promise<{ disk: PoolDisk; error: unknown } | undefined> {
+  private async reserveOnHost(
+    members: readonly Member[],
+    slices: readonly number[],
+    isRedundant: boolean,
+  ): Promise<{ disk: PoolDisk; error: unknown } | undefined> {
     const sorted = [...slices].sort((a, b) => a - b)
     const runs: { from: number; count: number }[] = []
     for (const slice of sorted) {
@@ -645,7 +683,7 @@ export class Lun implements BlockDevice {
     const calls: Promise<void>[] = []
     for (const { disk: number, segment } of members) {
       const disk = this.pool.disk(number)
-      if (survivesOf[this.raid] > 0 ? !disk.inService : !disk.device) continue
+      if (isRedundant ? !disk.inService : !disk.device) continue
       for (const { from, count } of runs) {
         calls.push(
           disk.reserve(segment, from * SLICE_ON_MEMBER, count * SLICE_ON_MEMBER).catch((error: unknown) => {

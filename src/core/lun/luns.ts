@@ -14,12 +14,12 @@ import {
   LUN_WRITE_ONCE,
   lunRecord,
   poolRecord,
-  raidTypes,
   type LunRecord,
 } from '../../metadata/records.ts'
 import { SLICE, type Redundancy } from '../raid/geometry.ts'
 import type { Pool } from '../pool/pool.ts'
 import { Lun } from './lun.ts'
+import { checkRanges, fullyBound, raidText, recordedRanges, typesOf, type TypeRange } from './ranges.ts'
 
 /** Acknowledged writes held back at a time, of all LUNs. Bytes. */
 const HOLD_BYTES = 64 * MIB
@@ -32,7 +32,8 @@ export interface NewLun {
   readonly name: string
   /** Bytes; a multiple of 1 MiB. */
   readonly size: number
-  readonly raid: Redundancy
+  /** The one type it has, or the types by address. */
+  readonly raid: Redundancy | readonly TypeRange[]
   readonly reserve: boolean
   /** It holds the blocks of a write-once device, which this adds to the commit that makes the LUN. */
   readonly writeOnce?: (batch: Batch, lun: number) => void
@@ -124,11 +125,15 @@ export class Luns {
     checkName('LUN', spec.name)
     this.checkNew(spec.name)
     checkLunSize(spec.size)
-    this.pool.checkRedundancy(spec.raid)
-    if (spec.reserve && spec.size > this.pool.largest(spec.raid)) {
-      throw new LunarError('ERR_POOL_FULL', `Cannot reserve ${spec.size} bytes for LUN "${spec.name}"`, {
-        why: `the largest ${spec.raid} LUN that fits has ${this.pool.largest(spec.raid)} bytes`,
-      })
+    const ranges = checkRanges(typeof spec.raid === 'string' ? [{ offset: 0, length: null, raid: spec.raid }] : spec.raid)
+    for (const raid of typesOf(ranges)) this.pool.checkRedundancy(raid)
+    if (spec.reserve) {
+      for (const [raid, bytes] of fullyBound(ranges, spec.size)) {
+        if (bytes <= this.pool.largest(raid)) continue
+        throw new LunarError('ERR_POOL_FULL', `Cannot reserve ${spec.size} bytes for LUN "${spec.name}"`, {
+          why: `the largest ${raid} LUN that fits has ${this.pool.largest(raid)} bytes`,
+        })
+      }
     }
     const now = this.pool.options.clock.wallMs()
     const number = this.pool.record.nextLun
@@ -138,7 +143,7 @@ export class Luns {
       size: spec.size,
       createdMs: now,
       modifiedMs: now,
-      raid: raidTypes[spec.raid],
+      ...recordedRanges(ranges),
       stripe: 1,
       flags: (spec.reserve ? LUN_RESERVED | LUN_RESERVING : 0) | (spec.writeOnce ? LUN_WRITE_ONCE : 0),
       ldad: 0,
@@ -150,7 +155,6 @@ export class Luns {
       epoch: 0,
       tree: 0,
       onFull: 0,
-      ranges: [],
     }
     if (spec.dryRun) return new Lun(number, record, this.pool, this.budget, lun => this.mapsLoaded(lun))
     this.pool.record = { ...this.pool.record, nextLun: number + 1 }
@@ -159,7 +163,7 @@ export class Luns {
     batch.put(keyOf('pool'), poolRecord.encode(this.pool.record))
     batch.put(keyOf('lun', number), lunRecord.encode(record))
     spec.writeOnce?.(batch, number)
-    this.pool.event(batch, 'lun.created', spec.name, `${spec.raid}, ${spec.size} bytes${spec.reserve ? ', reserved' : ''}`)
+    this.pool.event(batch, 'lun.created', spec.name, `${raidText(typesOf(ranges))}, ${spec.size} bytes${spec.reserve ? ', reserved' : ''}`)
     try {
       await this.pool.metadata.commit(batch, 'admin')
     } catch (error) {

@@ -31,27 +31,30 @@ export class LunStores implements StoreSet {
   /** Flushes of the LUN that have begun, and the last that covered what was written before it. */
   private round = 1
   private flushed = 0
+  /** Disks with writes to stores without redundancy, and the round of the last one. For LUNs of several types. */
+  private readonly single = new Map<PoolDisk, number>()
   /** Set when disks were lost with writes that no flush had covered and no other member has. */
   private lossSinceFlush: unknown
 
   constructor(
     readonly lun: number,
-    readonly raid: Redundancy,
+    /** Every redundancy type that its stores may have. */
+    readonly raids: readonly Redundancy[],
     readonly host: StoreHost,
     onLoad: () => void,
     /** What messages call the LUN. */
     readonly title: () => string,
   ) {
-    this.table = new StoreTable(lun, [raid], host.metadata, host.slots, onLoad)
+    this.table = new StoreTable(lun, raids, host.metadata, host.slots, onLoad)
     this.bits = new StoreBits(lun, this.table)
-    this.members = new StoreMembers(this.table, this.bits, number => host.disk(number), raid)
+    this.members = new StoreMembers(this.table, this.bits, number => host.disk(number), raids[0]!)
     this.mirrors = new MirrorStore(this)
     this.parities = new ParityStore(this)
   }
 
   /** Whether some store of it may be redundant. */
   get redundant(): boolean {
-    return survivesOf[this.raid] > 0
+    return this.raids.some(raid => survivesOf[raid] > 0)
   }
 
   // ---- locks
@@ -224,6 +227,17 @@ export class LunStores implements StoreSet {
 
   // ---- flushes
 
+  /** A write to a store without redundancy beside redundant ones ended: until a flush its disks have what nothing else has. */
+  noteWritten(store: number): void {
+    if (this.raids.length === 1 || this.members.isRedundant(store)) return
+    for (const disk of this.members.disksOf(store)) this.single.set(disk, this.round)
+  }
+
+  /** Whether a disk may have bytes that are in no flush yet and on no other disk, because their type keeps one copy. */
+  isSingle(disk: PoolDisk): boolean {
+    return !this.redundant || this.single.has(disk)
+  }
+
   /** A flush of the LUN begins. @returns what `endFlush` needs to know which writes it covers */
   beginFlush(): number {
     return this.round++
@@ -231,6 +245,7 @@ export class LunStores implements StoreSet {
 
   endFlush(round: number): void {
     this.flushed = Math.max(this.flushed, round)
+    for (const [disk, written] of this.single) if (written <= round) this.single.delete(disk)
   }
 
   /** Set for good when disks went with writes that were on no other member and in no flush. */

@@ -154,9 +154,18 @@ export const changes = {
     return { ...views.diskSummary(disk), task: processes.numberOf('resync') }
   },
 
-  'lun.create': async ({ luns, views, wods }: EngineParts, { name, size, raid, reserve, dryRun }: Params<'lun.create'>): Promise<Result<'lun.create'>> => {
+  'lun.create': async (
+    { luns, views, wods }: EngineParts,
+    { name, size, raid, ranges, reserve, dryRun }: Params<'lun.create'>,
+  ): Promise<Result<'lun.create'>> => {
     wods.checkNewName(name)
-    const lun = await luns.create({ name, size, raid, reserve: reserve === true, dryRun: dryRun === true })
+    const types = ranges ?? raid
+    if (types === undefined || (ranges !== undefined && raid !== undefined))
+      throw new LunarError('ERR_USAGE', `Cannot create LUN "${name}"`, {
+        why: 'it has either one redundancy type or ranges of types',
+        fix: 'give one of raid and ranges',
+      })
+    const lun = await luns.create({ name, size, raid: types, reserve: reserve === true, dryRun: dryRun === true })
     return views.lunDetail(lun)
   },
 
@@ -186,7 +195,7 @@ export const changes = {
     relationships.checkDelete(lun)
     wodImages.checkDelete(lun)
     luns.checkUnprotected(lun, 'delete')
-    const freed = views.lunSummary(lun, 'healthy').used
+    const freed = await views.used(lun)
     if (dryRun) return { name, freed, task: null }
     await luns.delete(lun)
     await processes.look()

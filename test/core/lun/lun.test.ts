@@ -134,7 +134,7 @@ describe('a LUN', () => {
     await a.write(0, pattern(3 * MIB, 1))
     await a.flush()
     await a.trim(MIB, MIB)
-    const [victim] = a.stores.disksOf(0)
+    const [victim] = a.stores.members.disksOf(0)
     disks[victim!.number]!.plan = operation => (operation.kind === kind ? ioError('a disk that broke') : undefined)
     const data = pattern(4096, 2)
     await a.write(MIB, data)
