@@ -10,6 +10,8 @@ import { sliceOf, storeOf } from '../../../src/core/lun/slice-map.ts'
 import type { Pool } from '../../../src/core/pool/pool.ts'
 import { SLICE, UNIT } from '../../../src/core/raid/geometry.ts'
 import { checkRecords } from '../../../src/metadata/check.ts'
+import { keyOf } from '../../../src/metadata/key.ts'
+import { lunRecord, OPEN_END } from '../../../src/metadata/records.ts'
 import { blockDeviceSuite } from '../../conformance/block-device.ts'
 import { ioError } from '../../support/io-error.ts'
 import { createSimulated, openSimulated, resync, simulatedDisks, type OpenPool } from '../../support/simulated-pool.ts'
@@ -230,6 +232,26 @@ describe('a LUN of three types', () => {
       disks[victim]!.plan = undefined
       await pool.close()
     }
+  })
+
+  test('the checker tells of a slice in a store of another type, and of ranges that do not follow each other', async () => {
+    const { pool, lun } = await makeLun()
+    await lun.write(0, bytesOf(SIZE, new Random(1)))
+    await lun.flush()
+    const codesWith = async (ends: readonly number[]): Promise<Set<string>> => {
+      const changed = lunRecord.encode({ ...lun.record, ranges: lun.record.ranges.map((range, i) => ({ ...range, endSlice: ends[i]! })) })
+      async function* entries(): AsyncGenerator<{ hi: number; lo: number; value: Uint8Array }> {
+        for await (const entry of pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER))
+          yield entry.hi === keyOf('lun', lun.number).hi ? { ...entry, value: changed } : entry
+      }
+      return new Set((await checkRecords(entries(), pool.metadata.stores)).problems.map(({ code }) => code))
+    }
+    expect(await codesWith([3, 13, OPEN_END])).toEqual(new Set())
+    expect(await codesWith([4, 13, OPEN_END])).toEqual(new Set(['slice.raid']))
+    expect(await codesWith([3, 2, OPEN_END])).toContain('lun.ranges')
+    expect(await codesWith([3, 13, 100])).toContain('lun.ranges')
+    expect(await codesWith([0, 3, OPEN_END])).toContain('lun.ranges')
+    await pool.close()
   })
 
   test('grows in the type of its last range, keeps its ranges when it shrinks, and gives back what it was cut', async () => {
