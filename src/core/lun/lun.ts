@@ -451,7 +451,15 @@ export class Lun implements BlockDevice {
     this.stores.forgetStore(store, batch)
     this.stores.table.remove(store, batch)
     this.record = { ...this.record, storeCount: this.record.storeCount - 1 }
-    this.freeStores.push(store)
+    this.retire(store)
+  }
+
+  /**
+   * The number of a store that is gone is given out again only where all stores have one type: whoever waits for a lock of the old one chose
+   * the addresses to lock, and what to do then, by its type.
+   */
+  private retire(store: number): void {
+    if (this.types.length === 1) this.freeStores.push(store)
   }
 
   /** Makes unbound slices of a store that still hold old bytes read as zeros again; who needs it meanwhile shares it. */
@@ -662,7 +670,7 @@ export class Lun implements BlockDevice {
     if (fresh) {
       this.stores.table.remove(store, batch)
       this.pool.unbindMembers(fresh.members, batch)
-      this.freeStores.push(store)
+      this.retire(store)
     } else this.stores.table.setMasks(store, this.stores.table.boundMask(store) & ~bits, this.stores.table.dirtyMask(store), batch)
   }
 

@@ -254,6 +254,22 @@ describe('a LUN of three types', () => {
     await pool.close()
   })
 
+  test('the number of a store that is gone is not given to a store of another type', async () => {
+    const { pool, lun } = await makeLun('0-8MiB:raid5,8MiB-:raid1', 16 * MIB)
+    const places = new Set<number>()
+    for (let round = 0; round < 4; round++) {
+      const at = (round % 2) * 8 * MIB
+      await lun.write(at, bytesOf(4096, new Random(round)))
+      const store = storeOf(lun.map.place(at / SLICE))
+      expect(places.has(store)).toBe(false)
+      places.add(store)
+      await lun.trim(at, SLICE)
+      expect(lun.stores.table.exists(store)).toBe(false)
+    }
+    expect(await problems(pool)).toEqual([])
+    await pool.close()
+  })
+
   test('grows in the type of its last range, keeps its ranges when it shrinks, and gives back what it was cut', async () => {
     const { pool, luns, lun } = await makeLun()
     await lun.write(0, bytesOf(SIZE, new Random(1)))
