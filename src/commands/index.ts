@@ -41,7 +41,9 @@ import PoolSet from './pool/set.ts'
 import PoolShow from './pool/show.ts'
 import PoolStatus from './pool/status.ts'
 import RstoreList from './rstore/list.ts'
+import RstoreRepair from './rstore/repair.ts'
 import RstoreShow from './rstore/show.ts'
+import RstoreVerify from './rstore/verify.ts'
 import SetCompleteImageDelay from './SetCompleteImageDelay.ts'
 import SetImageUpdateDelay from './SetImageUpdateDelay.ts'
 import SetSourceUpdateDelay from './SetSourceUpdateDelay.ts'
@@ -111,7 +113,9 @@ export const commands = {
   'pool:show': PoolShow,
   'pool:status': PoolStatus,
   'rstore:list': RstoreList,
+  'rstore:repair': RstoreRepair,
   'rstore:show': RstoreShow,
+  'rstore:verify': RstoreVerify,
   SetCompleteImageDelay,
   SetImageUpdateDelay,
   SetSourceUpdateDelay,

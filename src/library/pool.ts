@@ -8,6 +8,7 @@ import type {
   PoolStatus,
   Reply,
   Result,
+  RstoreCheck,
   RstoreDetail,
   RstoreSummary,
   TaskView,
@@ -31,6 +32,17 @@ export class Rstores {
   /** @throws LunarError `ERR_RSTORE_NOT_FOUND` */
   show(lun: string, store: number, options?: CallOptions): Promise<RstoreDetail> {
     return this.asker.ask('rstore.show', { lun, store }, options)
+  }
+
+  /** Reads every member of a LUN's stores, or of one of them, and tells where they do not fit together. */
+  verify(lun: string, store?: number, options?: CallOptions): Promise<RstoreCheck> {
+    return this.asker.ask('rstore.verify', store === undefined ? { lun } : { lun, store }, options)
+  }
+
+  /** The same, and makes what does not fit from the first readable copy, or from the other members. @throws LunarError of a disk that fails the write */
+  repair(lun: string, store?: number, options?: ChangeOptions): Promise<RstoreCheck> {
+    const dryRun = options?.dryRun === true
+    return this.asker.ask('rstore.repair', store === undefined ? { lun, dryRun } : { lun, store, dryRun }, options)
   }
 }
 

@@ -1,6 +1,6 @@
 /** Each command calls its verb with what was typed, and shows the reply. */
 import { describe, expect, test } from 'vitest'
-import type { LockView, RstoreDetail } from '../../src/core/server/api.ts'
+import type { LockView, RstoreCheck, RstoreDetail } from '../../src/core/server/api.ts'
 import { disk, lun, lunDetail, pool, status, task } from '../core/cli/objects.ts'
 import { lunar, type Options } from '../core/cli/surroundings.ts'
 
@@ -14,8 +14,22 @@ const store: RstoreDetail = {
   bound: 1,
   state: 'healthy',
   disks: [0, 1],
-  members: [{ member: 0, disk: 1, segment: 4, offset: 8 * MIB, state: 'normal', staleSlices: 0 }],
+  parity: null,
+  astride: false,
+  members: [{ member: 0, role: 'copy', column: 0, disk: 1, segment: 4, offset: 8 * MIB, state: 'normal', staleSlices: 0 }],
   slices: [{ slice: 0, address: 0, open: false }],
+}
+const checked: RstoreCheck = {
+  lun: 'db',
+  store: null,
+  compared: MIB,
+  unchecked: { noRedundancy: 0, memberAway: 0, resyncPending: 0 },
+  differs: 0,
+  unreadable: 0,
+  lost: 0,
+  repaired: 0,
+  ranges: [],
+  unlisted: 0,
 }
 const lock: LockView = {
   pool: 'tank',
@@ -240,7 +254,7 @@ const cases: readonly { line: string; verb: string; params: unknown; mode?: 'vie
     verb: 'rstore.list',
     mode: 'view',
     params: { lun: 'db' },
-    out: 'db\t0\traid1\t1\thealthy\t0,1\n',
+    out: 'db\t0\traid1\t1\thealthy\t0,1\t-\tno\n',
     options: { answers: { 'rstore.list': () => [store] } },
   },
   { line: 'rstore list -H', verb: 'rstore.list', params: {}, out: /^db/, options: { answers: { 'rstore.list': () => [store] } } },
@@ -251,6 +265,29 @@ const cases: readonly { line: string; verb: string; params: unknown; mode?: 'vie
     params: { lun: 'db', store: 0 },
     out: /members:\n +MEMBER|members:\n +member/,
     options: { answers: { 'rstore.show': () => store } },
+  },
+  {
+    line: 'rstore verify tank/db',
+    verb: 'rstore.verify',
+    mode: 'owner',
+    params: { lun: 'db' },
+    out: /^LUN: +db\ncompared: +1 MiB\n[\s\S]*lost: +0 B\n$/,
+    options: { answers: { 'rstore.verify': () => checked } },
+  },
+  {
+    line: 'rstore verify db/3 --pool tank --json',
+    verb: 'rstore.verify',
+    params: { lun: 'db', store: 3 },
+    out: /"schema": ?"rstore.verify\/1"/,
+    options: { answers: { 'rstore.verify': () => checked } },
+  },
+  {
+    line: 'rstore repair tank/db/3 --dry-run',
+    verb: 'rstore.repair',
+    mode: 'owner',
+    params: { lun: 'db', store: 3, dryRun: true },
+    out: 'Would repair 0 B of LUN "db": 0 B differed, 0 B could not be read on one member\n',
+    options: { answers: { 'rstore.repair': () => checked } },
   },
   {
     line: 'task list -H -o task,state,percent',

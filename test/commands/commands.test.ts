@@ -52,6 +52,7 @@ const changing = [
   'task:pause',
   'task:resume',
   'task:stop',
+  'rstore:repair',
   'wod:create',
   'wod:delete',
   'wod:reallocate',

@@ -223,6 +223,20 @@ export const mutants = [
     instead: 'const made = 0 * (await this.verifyRange(store, from, 0))',
     test: 'test/core/pool/parity-crash.test.ts',
   },
+  {
+    name: 'slice-compared-unlocked',
+    file: 'src/core/lun/lun.ts',
+    text: "const release = await this.lockRun(slice, 1, place, store, sliceOf(place) * SLICE, SLICE, repair ? 'exclusive' : 'shared')",
+    instead: 'const release = () => undefined',
+    test: 'test/core/pool/slice-check.test.ts',
+  },
+  {
+    name: 'repair-not-voided',
+    file: 'src/core/pool/lun-stores.ts',
+    text: '        await this.parities.voidSlice(store, slice)\n      }\n      const repaired',
+    instead: '      }\n      const repaired',
+    test: 'test/core/pool/slice-check.test.ts',
+  },
 ]
 
 /** @returns the source of a mutant's file with the fault in it. @throws Error unless its text is there exactly once */

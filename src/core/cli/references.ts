@@ -39,6 +39,22 @@ export function parseNumbered(text: string, poolFlag: string | undefined, kind: 
 }
 
 /**
+ * A LUN, or one of its redundant stores: `pool/lun`, `pool/lun/3`, and where a flag names the pool `lun` and `lun/3`.
+ *
+ * @throws LunarError `ERR_USAGE`, `ERR_BAD_NAME`
+ */
+export function parseStores(
+  text: string,
+  poolFlag: string | undefined,
+): { readonly pool: string | undefined; readonly lun: string; readonly store: number | undefined } {
+  const parts = text.split('/')
+  const isLunOfFlag = parts.length === 2 && poolFlag !== undefined && parts[0] !== poolFlag && /^\d+$/.test(parts[1]!)
+  const number = parts.length === 3 || isLunOfFlag ? parts.pop()! : undefined
+  const { pool, name: lun } = parseReference(parts.join('/'), poolFlag, 'lun')
+  return { pool, lun, store: number === undefined ? undefined : parseNumbered(number, pool, 'rstore').number }
+}
+
+/**
  * Relationships by `3`, `DcsSnap3` or name, with or without `pool/`. Those with a pool name it for all.
  *
  * @throws LunarError `ERR_USAGE` when two pools are named, `ERR_BAD_NAME`

@@ -22,6 +22,7 @@ import { COLUMNS, SLICE, SLICE_ON_MEMBER, SLICES, STORE, survivesOf, type Redund
 import { LunStores } from '../pool/lun-stores.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
+import type { SliceCheck } from '../pool/slice-check.ts'
 import type { BadRange } from '../pool/store-io.ts'
 import type { Member } from '../pool/store-table.ts'
 import { raidText, rangesOf, typesOf, type RaidText, type TypeRange } from './ranges.ts'
@@ -788,6 +789,29 @@ export class Lun implements BlockDevice {
   sliceHealth(place: number): 'bound' | 'degraded' | 'lost' {
     if (!this.stores.members.isWhole(storeOf(place), sliceOf(place))) return 'lost'
     return this.stores.members.notCurrent(storeOf(place), sliceOf(place)).length > 0 ? 'degraded' : 'bound'
+  }
+
+  /**
+   * Compares what the members of a slice hold, under its lock, and repairs it if told to.
+   * @returns undefined when it is not bound, or bound to another store than `only` @throws LunarError of a disk that fails the repair
+   */
+  verifySlice(slice: number, repair: boolean, only?: number): Promise<(SliceCheck & { readonly place: number }) | undefined> {
+    return this.pinned(async () => {
+      for (;;) {
+        await this.map.load(slice)
+        const place = this.map.place(slice)
+        const store = storeOf(place)
+        if (place < 0 || (only !== undefined && store !== only)) return undefined
+        await this.stores.table.load(store)
+        const release = await this.lockRun(slice, 1, place, store, sliceOf(place) * SLICE, SLICE, repair ? 'exclusive' : 'shared')
+        if (!release) continue
+        try {
+          return { ...(await this.stores.verifySlice(store, sliceOf(place), repair)), place }
+        } finally {
+          release()
+        }
+      }
+    })
   }
 
   close(): Promise<void> {

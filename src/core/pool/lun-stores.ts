@@ -8,6 +8,7 @@ import { MirrorStore } from './mirror-store.ts'
 import type { LogPiece } from '../../metadata/parity-group.ts'
 import { ParityStore } from './parity-store.ts'
 import type { PoolDisk } from './pool-disk.ts'
+import { SliceChecker, type SliceCheck } from './slice-check.ts'
 import { StoreBits, type SliceKey } from './store-bits.ts'
 import type { BadRange, StoreHost, StoreSet } from './store-io.ts'
 import { StoreMembers } from './store-members.ts'
@@ -27,6 +28,7 @@ export class LunStores implements StoreSet {
   private readonly locks = new RangeLock()
   private readonly mirrors: MirrorStore
   private readonly parities: ParityStore
+  private readonly checker: SliceChecker
   private closing: Promise<void> | undefined
   /** Flushes of the LUN that have begun, and the last that covered what was written before it. */
   private round = 1
@@ -50,6 +52,7 @@ export class LunStores implements StoreSet {
     this.members = new StoreMembers(this.table, this.bits, number => host.disk(number), raids[0]!)
     this.mirrors = new MirrorStore(this)
     this.parities = new ParityStore(this)
+    this.checker = new SliceChecker(this)
   }
 
   /** Whether some store of it may be redundant. */
@@ -499,6 +502,36 @@ export class LunStores implements StoreSet {
     }
     if (changed) bits.putStale(store, batch)
     await this.host.metadata.commit(batch, 'data', true)
+  }
+
+  // ---- verifying
+
+  /**
+   * Compares the members of a slice, and with `repair` makes what does not fit from the others, durably: from the first copy, or from the columns.
+   * The caller holds the slice's lock, to repair exclusively.
+   */
+  async verifySlice(store: number, slice: number, repair: boolean): Promise<SliceCheck> {
+    const { unchecked, misfits } = await this.checker.compare(store, slice)
+    const check = {
+      ...(unchecked === undefined ? {} : { unchecked }),
+      misfits: misfits.map(({ state, at, length, members, columns }) => ({ state, at, length, members, columns })),
+    }
+    if (!repair || !misfits.some(({ bytes }) => bytes)) return { ...check, repaired: 0 }
+    // Open like any slice that is written, so that a disk that leaves half way is stale in it.
+    await this.prepareWrite(store, slice * SLICE, SLICE)
+    this.beginWrite(store, slice * SLICE, SLICE)
+    try {
+      if (this.members.hasParity(store)) {
+        // Entries of the log may stand for writes that no flush had covered.
+        await this.flushAll(new Set(this.members.disksOf(store)))
+        await this.parities.voidSlice(store, slice)
+      }
+      const repaired = await this.checker.mend(store, misfits)
+      await this.flushAll(new Set(misfits.flatMap(({ bytes, target }) => (bytes ? [this.members.disk(store, target)] : []))))
+      return { ...check, repaired }
+    } finally {
+      this.endWrite(store, slice * SLICE, SLICE)
+    }
   }
 
   // ---- the parity log

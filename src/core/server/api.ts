@@ -190,11 +190,19 @@ export interface RstoreSummary {
   readonly bound: number
   readonly state: Health
   readonly disks: number[]
+  /** The disk that holds the parity; null without one. */
+  readonly parity: number | null
+  /** Its disks are of several redundancy sets: leveling brings it home. */
+  readonly astride: boolean
 }
 
 export interface RstoreDetail extends RstoreSummary {
   readonly members: {
     readonly member: number
+    /** What it holds: the only bytes of a column, one of two copies of it, or the parity of all columns. */
+    readonly role: 'column' | 'copy' | 'parity'
+    /** The column that it holds, from 0; null for parity. */
+    readonly column: number | null
     readonly disk: number
     readonly segment: number
     readonly offset: number
@@ -202,6 +210,39 @@ export interface RstoreDetail extends RstoreSummary {
     readonly staleSlices: number
   }[]
   readonly slices: { readonly slice: number; readonly address: number | null; readonly open: boolean }[]
+}
+
+/** A range of a LUN with less redundancy than it should have, though all its disks are there. */
+export interface CheckedRange {
+  /** Bytes of the LUN. */
+  readonly offset: number
+  readonly length: number
+  readonly store: number
+  /** `differs`: copies, or columns and parity, do not fit; `unreadable`: one member does not give it; `lost`: nothing does. */
+  readonly state: 'differs' | 'unreadable' | 'lost'
+  /** Members that do not fit together, or do not give their bytes, and their disks. */
+  readonly members: number[]
+  readonly disks: number[]
+}
+
+/** What comparing the members of a LUN's redundant stores found. All sizes are bytes of the LUN, but `repaired`. */
+export interface RstoreCheck {
+  readonly lun: string
+  /** The one store that was looked at; null for all. */
+  readonly store: number | null
+  /** Compared with every member. */
+  readonly compared: number
+  /** Not compared, or in part: stores without redundancy, members that are away or stale, slices that a resync still has to make equal. */
+  readonly unchecked: { readonly noRedundancy: number; readonly memberAway: number; readonly resyncPending: number }
+  readonly differs: number
+  readonly unreadable: number
+  readonly lost: number
+  /** Bytes written to members: from the first readable copy, or as the XOR of the other members. With a dry run none are. */
+  readonly repaired: number
+  /** In order of stores and addresses; the first thousand. */
+  readonly ranges: CheckedRange[]
+  /** Ranges that are not listed. */
+  readonly unlisted: number
 }
 
 export type TaskState = 'running' | 'waiting' | 'paused' | 'done' | 'failed' | 'stopped'
@@ -412,6 +453,10 @@ export interface Verbs {
   'lun.incomplete': { params: { lun: string; incomplete: boolean }; result: LunSummary }
   'rstore.list': { params: { lun?: string }; result: RstoreSummary[] }
   'rstore.show': { params: { lun: string; store: number }; result: RstoreDetail }
+  /** Reads all members and compares them. */
+  'rstore.verify': { params: { lun: string; store?: number }; result: RstoreCheck }
+  /** The same, and makes what does not fit from the others. */
+  'rstore.repair': { params: Change & { lun: string; store?: number }; result: RstoreCheck }
   'task.list': { params: object; result: TaskView[] }
   'task.show': { params: { task: number }; result: TaskView }
   /** Resolves when the task has ended; `ERR_TASK_FAILED`, `ERR_TASK_STOPPED` when it did not end well. */

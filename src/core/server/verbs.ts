@@ -31,6 +31,8 @@ export const verbKinds: Readonly<Record<Verb, VerbKind>> = {
   'lun.incomplete': 'change',
   'rstore.list': 'metadata',
   'rstore.show': 'metadata',
+  'rstore.verify': 'change',
+  'rstore.repair': 'change',
   'task.list': 'live',
   'task.show': 'live',
   'task.wait': 'live',

@@ -4,11 +4,12 @@ import { formatSize } from '../base/units.ts'
 import { FileDisk } from '../block/file.ts'
 import { hiOf } from '../../metadata/key.ts'
 import { BLOCK, FORMAT_VERSION, JOURNAL_AT, ROOTS_AT, SEGMENT } from '../../metadata/layout.ts'
-import { memberCount, ROW, SLICE, SLICE_ON_MEMBER, SLICES, UNIT } from '../raid/geometry.ts'
+import { copiesOf, memberCount, COLUMNS, PARITY_MEMBER, ROW, SLICE, SLICE_ON_MEMBER, SLICES, UNIT, type Redundancy } from '../raid/geometry.ts'
 import type { Lun } from '../lun/lun.ts'
 import { typeRuns } from '../lun/ranges.ts'
 import { sliceOf, storeOf } from '../lun/slice-map.ts'
 import type { Luns } from '../lun/luns.ts'
+import { isAstride } from '../pool/grouping.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
 import type { Relationships } from '../snapshot/relationships.ts'
@@ -33,6 +34,8 @@ import type {
 import { areDegraded, troubleMessages, type Troubles } from './troubles.ts'
 
 const time = (ms: number): string => new Date(ms).toISOString()
+const roleOf = (raid: Redundancy, member: number): Pick<RstoreDetail['members'][number], 'role' | 'column'> =>
+  member >= COLUMNS * copiesOf[raid] ? { role: 'parity', column: null } : { role: copiesOf[raid] > 1 ? 'copy' : 'column', column: member % COLUMNS }
 const worst = (a: Health, b: Health): Health =>
   a === 'critical' || b === 'critical' ? 'critical' : a === 'degraded' || b === 'degraded' ? 'degraded' : 'healthy'
 
@@ -413,13 +416,16 @@ export class Views {
   private rstoreSummary(lun: Lun, store: number): RstoreSummary {
     let bound = 0
     for (let mask = lun.stores.table.boundMask(store); mask !== 0; mask &= mask - 1) bound++
+    const members = lun.stores.table.membersOf(store)
     return {
       lun: lun.name,
       number: store,
       raid: lun.stores.table.raid(store),
       bound,
       state: this.storeHealth(lun, store),
-      disks: [...new Set(lun.stores.table.membersOf(store).map(({ disk }) => disk))].sort((a, b) => a - b),
+      disks: [...new Set(members.map(({ disk }) => disk))].sort((a, b) => a - b),
+      parity: lun.stores.members.hasParity(store) ? lun.stores.table.diskOf(store, PARITY_MEMBER) : null,
+      astride: lun.stores.members.isRedundant(store) && isAstride(members, this.pool.disks),
     }
   }
 
@@ -438,6 +444,7 @@ export class Views {
     for await (const { slice, place } of lun.map.bound(0, lun.sliceCount)) if (storeOf(place) === store) addresses.set(sliceOf(place), slice * SLICE)
     const members = lun.stores.table.membersOf(store).map(({ disk, segment }, member) => ({
       member,
+      ...roleOf(lun.stores.table.raid(store), member),
       disk,
       segment,
       offset: this.pool.disk(disk).offsetOf(segment, 0),

@@ -19,6 +19,8 @@ const bad: readonly { line: string; code?: string }[] = [
   { line: 'lun list --sort' },
   { line: 'task show three' },
   { line: 'rstore show db x' },
+  { line: 'rstore verify tank/db/x' },
+  { line: 'rstore repair tank/db/0/0', code: 'ERR_BAD_NAME' },
   { line: 'pool set' },
   { line: 'pool set tank' },
   { line: 'pool set a=1 b' },

@@ -1,4 +1,4 @@
-import type { RstoreDetail, RstoreSummary } from '../../server/api.ts'
+import type { RstoreCheck, RstoreDetail, RstoreSummary } from '../../server/api.ts'
 import type { Column } from '../columns.ts'
 import { line, section, type DetailView } from '../details.ts'
 
@@ -9,6 +9,8 @@ export const rstoreColumns: readonly Column<RstoreSummary>[] = [
   { key: 'bound', kind: 'count', get: row => row.bound, about: 'how many of its eight 1 MiB slices are bound' },
   { key: 'state', kind: 'state', get: row => row.state, about: 'healthy, degraded or critical' },
   { key: 'disks', kind: 'text', get: row => row.disks, about: 'disks it lies on' },
+  { key: 'parity', kind: 'count', get: row => row.parity, about: 'disk that holds its parity' },
+  { key: 'astride', kind: 'text', get: row => row.astride, about: 'its disks are of several redundancy sets' },
 ]
 
 export const rstoreView = (store: RstoreDetail): DetailView => ({
@@ -19,10 +21,17 @@ export const rstoreView = (store: RstoreDetail): DetailView => ({
     line('state', store.state, 'state'),
     line('bound slices', store.bound, 'count'),
     line('disks', store.disks),
+    line('astride sets', store.astride),
   ],
   sections: [
     section('members', store.members, [
       { key: 'member', kind: 'count', get: row => row.member, about: 'place in the store' },
+      {
+        key: 'role',
+        kind: 'text',
+        get: row => (row.role === 'parity' ? 'parity' : row.role === 'copy' ? `copy of column ${row.column}` : `column ${row.column}`),
+        about: 'column, copy of a column, or parity',
+      },
       { key: 'disk', kind: 'count', get: row => row.disk, about: 'number of the disk' },
       { key: 'segment', kind: 'count', get: row => row.segment, about: 'segment on the disk' },
       { key: 'offset', kind: 'size', get: row => row.offset, about: 'bytes from the start of the disk' },
@@ -36,3 +45,31 @@ export const rstoreView = (store: RstoreDetail): DetailView => ({
     ]),
   ],
 })
+
+export const rstoreCheckView = (check: RstoreCheck): DetailView => {
+  const size = (name: string, bytes: number): ReturnType<typeof line>[] => (bytes > 0 ? [line(name, bytes, 'size')] : [])
+  return {
+    details: [
+      line('LUN', check.lun),
+      ...(check.store === null ? [] : [line('store', check.store, 'count')]),
+      line('compared', check.compared, 'size'),
+      ...size('not compared, no redundancy', check.unchecked.noRedundancy),
+      ...size('not compared, a member is away', check.unchecked.memberAway),
+      ...size('not compared, resync is due', check.unchecked.resyncPending),
+      line('differs', check.differs, 'size'),
+      line('unreadable on one member', check.unreadable, 'size'),
+      line('lost', check.lost, 'size'),
+      ...(check.unlisted > 0 ? [line('ranges not listed', check.unlisted, 'count')] : []),
+    ],
+    sections: [
+      section('ranges', check.ranges, [
+        { key: 'offset', kind: 'size', get: row => row.offset, about: 'bytes from the start of the LUN' },
+        { key: 'length', kind: 'size', get: row => row.length, about: 'how many bytes' },
+        { key: 'state', kind: 'text', get: row => row.state, about: 'differs, unreadable or lost' },
+        { key: 'store', kind: 'count', get: row => row.store, about: 'redundant store' },
+        { key: 'members', kind: 'text', get: row => row.members, about: 'members that do not fit together, or do not give it' },
+        { key: 'disks', kind: 'text', get: row => row.disks, about: 'their disks' },
+      ]),
+    ],
+  }
+}
