@@ -1,6 +1,6 @@
 /**
- * The demo: a pool of six sparse image files, a real file system on a raid1 LUN, a disk taken away and put back, an image of
- * the LUN and the way back to it.
+ * The demo: a pool of eight sparse image files, a real file system on a raid1 LUN and on a raid5 LUN, disks taken away and put
+ * back, an image of the LUN and the way back to it.
  * It leaves the pool in ./demo to play with. Run again it starts afresh, and destroys only the pool it made itself.
  */
 import { spawnSync } from 'node:child_process'
@@ -21,7 +21,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { setTimeout as pause } from 'node:timers/promises'
 import { findProgram } from './setup.mjs'
 
@@ -30,7 +30,8 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const folder = join(root, 'demo')
 const marker = join(folder, 'made-by-the-demo.json')
 const pool = 'demo'
-const diskSizesMiB = [256, 256, 320, 384, 512, 640]
+/** Eight: a pool of so many has five quorum disks, so two may be away and it still opens. */
+const diskSizesMiB = [256, 256, 320, 320, 384, 384, 512, 640]
 const imageSize = 128 * MIB
 const disks = diskSizesMiB.map((_, i) => join(folder, `d${i + 1}.img`))
 const away = join(folder, 'away')
@@ -85,10 +86,10 @@ function readAt(path, offset) {
   return data
 }
 
-/** Writes 1 MiB into the LUN, and into the image, which then is what the LUN must be. */
-function writeBoth(data, offset) {
+/** Writes 1 MiB into a LUN, and into the image, which then is what the LUN must be. */
+function writeBoth(data, offset, lun = 'files') {
   writeFileSync(block, data)
-  lunar(['lun', 'write', `${pool}/files`, block, '--offset', String(offset)])
+  lunar(['lun', 'write', `${pool}/${lun}`, block, '--offset', String(offset)])
   const fd = openSync(image, 'r+')
   writeSync(fd, data, 0, data.length, offset)
   closeSync(fd)
@@ -152,6 +153,128 @@ function sharedDisk() {
   return ask(['disk', 'show', String(shared[0]), '--pool', pool])
 }
 
+/** Moves disks to where nobody finds them. @returns what puts them back */
+function takeAway(taken) {
+  const moves = taken.map(({ number, path }) => ({ number, path, to: join(away, `disk${number}.img`) }))
+  for (const { path, to } of moves) {
+    console.log(`$ mv ${short(path)} ${short(to)}`)
+    renameSync(path, to)
+  }
+  return () => {
+    for (const { path, to } of moves) {
+      console.log(`$ mv ${short(to)} ${short(path)}`)
+      renameSync(to, path)
+    }
+  }
+}
+
+/** Brings disks into service again, and waits until they have what they missed. @returns bytes copied */
+function bringBack(taken) {
+  const tasks = new Set()
+  for (const { number } of taken) {
+    console.log(`$ lunar disk online ${number} --pool ${pool}`)
+    const { task } = ask(['disk', 'online', String(number), '--pool', pool])
+    if (task !== null) tasks.add(task)
+  }
+  let copied = 0
+  for (const task of tasks) {
+    lunar(['task', 'wait', String(task), '--pool', pool])
+    copied += ask(['task', 'show', String(task), '--pool', pool]).done
+  }
+  return copied
+}
+
+/** The raid5 LUN must be as the image, read through whatever is there. */
+function mustBeWhole(what) {
+  lunar(['lun', 'export', `${pool}/parity`, copy, '--force=overwrite'], { show: false })
+  mustEqual(what, sha256(copy), sha256(image))
+}
+
+/** Parity: one disk may go, then another; of two at once, exactly what both held of one row is refused. */
+async function withParity() {
+  const lun = `${pool}/parity`
+  title('Parity: a raid5 LUN takes five disks for the room of four')
+  lunar(['lun', 'create', lun, '--size', '128MiB', '--raid', 'raid5'])
+  lunar(['lun', 'import', lun, image])
+  const stores = ask(['rstore', 'list', lun])
+  const all = ask(['disk', 'list', '--pool', pool])
+  // Two disks of one store: columns, so that something is refused when both are away.
+  const { members } = ask(['rstore', 'show', lun, String(stores[0].number)])
+  const [first, second] = [members[1], members[2]].map(({ disk }) => all.find(({ number }) => number === disk))
+
+  title('A disk is taken away: the raid5 LUN reads and writes right')
+  await ownerGone()
+  const putBack = takeAway([first])
+  mustBeWhole('read as the XOR of the other four')
+  const [{ offset }] = ask(['lun', 'map', lun]).filter(extent => extent.state === 'degraded')
+  const before = readAt(image, offset)
+  writeBoth(Buffer.alloc(MIB, 0x5a), offset, 'parity')
+  mustBeWhole('the same after a write')
+  await ownerGone()
+  putBack()
+  const copied = bringBack([first])
+  say(`copied ${copied / 1024} KiB of the ${ask(['disk', 'show', String(first.number), '--pool', pool]).used / MIB} MiB in use on the disk`)
+  if (copied < 1 || copied > 2 * MIB) throw new Error('that is not what had changed')
+
+  title('Another disk: right again, so what came back is current')
+  await ownerGone()
+  const putSecondBack = takeAway([second])
+  mustBeWhole('read without the other disk')
+  await ownerGone()
+
+  title('Two disks at once: what both would be needed for is refused, all else is served')
+  const putFirstBack = takeAway([first])
+  const lost = ask(['lun', 'map', '--lost', lun])
+  if (lost.length === 0) throw new Error('nothing is refused without two disks of a store')
+  const refused = lost.reduce((sum, { length }) => sum + length, 0)
+  console.log(`$ lunar lun map --lost ${lun}`)
+  say(`${lost.length} ranges refused, ${refused / MIB} of ${imageSize / MIB} MiB; the first from ${lost[0].offset / MIB} MiB on, ${lost[0].length / 1024} KiB`)
+  lunar(['lun', 'read', lun, '--offset', String(lost[0].offset), '--length', String(lost[0].length), '--out', join(folder, 'lost.bin')], { expected: 8 })
+  await servedAndRefused(lun, lost)
+  await ownerGone()
+  putFirstBack()
+  putSecondBack()
+  bringBack([first, second])
+  mustBeWhole('both are back, and all of it is')
+  lunar(['rstore', 'verify', lun])
+  writeBoth(before, offset, 'parity') // so that the file system on it is whole again
+}
+
+/** Reads each range between the refused ones, which must be right, and each refused one, which must not be given; together they are the LUN. */
+async function servedAndRefused(lun, lost) {
+  const { openPool } = await import(pathToFileURL(join(root, 'dist', 'index.js')).href)
+  const opened = await openPool(pool)
+  const device = await opened.luns.open(lun.slice(pool.length + 1), { readOnly: true })
+  const fd = openSync(image, 'r')
+  try {
+    let at = 0
+    let served = 0
+    for (const { offset, length } of [...lost, { offset: imageSize, length: 0 }]) {
+      for (; at < offset;) {
+        const part = Buffer.alloc(Math.min(MIB, offset - at))
+        const wanted = Buffer.alloc(part.length)
+        await device.read(at, part)
+        readSync(fd, wanted, 0, wanted.length, at)
+        if (!part.equals(wanted)) throw new Error(`the LUN is wrong at ${at}`)
+        at += part.length
+        served += part.length
+      }
+      if (length === 0) continue
+      const refusal = await device.read(offset, Buffer.alloc(length)).then(
+        () => undefined,
+        error => error,
+      )
+      if (refusal?.code !== 'ERR_DATA_LOST') throw new Error(`${length} bytes at ${offset} are not refused`)
+      at += length
+    }
+    say(`read range by range: ${served / MIB} MiB are right, the rest is refused, together they are the LUN`)
+  } finally {
+    closeSync(fd)
+    await device.close()
+    await opened.close()
+  }
+}
+
 /** An image of the LUN "files", a change of it, proof that the image is as it was, and that the LUN is again. */
 function stepBack(original, pattern, offset) {
   title('An image of the LUN: made at once, and it stays as it is')
@@ -173,7 +296,7 @@ function stepBack(original, pattern, offset) {
 }
 
 async function demo() {
-  title('Six sparse image files of mixed sizes become a pool')
+  title('Eight sparse image files of mixed sizes become a pool')
   startAfresh()
   mkdirSync(folder)
   writeFileSync(marker, JSON.stringify({ id: null }))
@@ -247,6 +370,7 @@ async function demo() {
   writeBoth(before, degraded.offset) // so that the file system on it is whole again
   mustEqual('the image as it was at first', sha256(image), original)
 
+  await withParity()
   stepBack(original, pattern, degraded.offset)
 
   for (const file of [copy, block, image]) rmSync(file, { force: true })
@@ -258,6 +382,7 @@ The pool "${pool}" in ${short(folder)} is yours to play with:
   node bin/lunar.cjs lun show ${pool}/files
   node bin/lunar.cjs lun export ${pool}/files files.img      # mount it: mount -o loop,ro files.img /mnt
   node bin/lunar.cjs lun map ${pool}/scratch
+  node bin/lunar.cjs rstore list ${pool}/parity               # disks and parity of each store
   node bin/lunar.cjs GetSnapStatus ${pool}/way-back             # "before" is an image of "files": write to either
   node bin/lunar.cjs lun create ${pool}/mine --size 10%FREE --raid raid1
   node bin/lunar.cjs explain ERR_POOL_FULL

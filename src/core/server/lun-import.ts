@@ -72,7 +72,7 @@ export async function planImport(service: PoolService, request: ImportRequest, s
   return { ...list, data: { lun: name, source, create: true, size, raid, overwrites: 0 } }
 }
 
-/** raid1 where two disks can hold it, else raid0. */
+/** raid1 where two disks can hold it, else raid0. raid5 is for whoever asks for it: its small writes cost more. */
 async function usualRaid(service: PoolService, signal: AbortSignal | undefined): Promise<RaidType> {
   const { data } = await service.call('pool.show', {}, signal)
   return data.largest.some(({ raid, size }) => raid === 'raid1' && size > 0) ? 'raid1' : 'raid0'
