@@ -14,11 +14,12 @@ const LUN = `${POOL}/data`
 const REST = 500
 
 const types = [
-  { raid: 'raid0', goal: 0.9 },
-  { raid: 'raid1', goal: 0.5 },
+  { raid: 'raid0', disks: 4, columns: 4, goals: { import: 0.9, export: 0.9 } },
+  { raid: 'raid1', disks: 4, columns: 2, goals: { import: 0.5, export: 0.5 } },
+  { raid: 'raid5', disks: 5, columns: 4, goals: { import: 0.5, export: 0.9 } },
 ]
 
-function makeRandomFile(path, mebibytes) {
+export function makeRandomFile(path, mebibytes) {
   const block = Buffer.alloc(MIB)
   const fd = openSync(path, 'wx')
   for (let i = 0; i < mebibytes; i++) writeSync(fd, randomFillSync(block))
@@ -34,7 +35,7 @@ async function readAll(path) {
 }
 
 /** @returns the contestants of one redundancy type */
-function contestants(product, folder, source, { raid, mebibytes }) {
+function contestants(product, folder, source, { raid, disks, columns, mebibytes }) {
   const target = join(folder, 'target.raw')
   const copied = join(folder, 'copied.raw')
   const drop = () => rmSync(target, { force: true })
@@ -43,7 +44,7 @@ function contestants(product, folder, source, { raid, mebibytes }) {
     await pause(REST)
   }
   const emptyLun = () => {
-    product.freshPool(POOL, 4, `${Math.ceil(mebibytes / (raid === 'raid1' ? 2 : 4)) + 256}MiB`)
+    product.freshPool(POOL, disks, `${Math.ceil(mebibytes / columns) + 256}MiB`)
     product.lunar('lun', 'create', LUN, '--size', `${mebibytes}MiB`, '--raid', raid)
   }
   let filled = false
@@ -96,10 +97,10 @@ export async function transferRows(folder, { rounds, mebibytes, report }) {
     for (const program of ['qemu-img', 'dd', 'sync']) peer(program)
     report(`making ${mebibytes} MiB of random data`)
     makeRandomFile(source, mebibytes)
-    for (const { raid, goal } of types) {
-      const samples = await takeTurns(contestants(product, folder, source, { raid, mebibytes }), rounds, line => report(`${raid}, ${line}`))
+    for (const { raid, disks, columns, goals } of types) {
+      const samples = await takeTurns(contestants(product, folder, source, { raid, disks, columns, mebibytes }), rounds, line => report(`${raid}, ${line}`))
       for (const verb of ['import', 'export']) {
-        rows.push({ ...speedRow(`${verb} ${raid}`, samples, verb, ['qemu-img', 'dd'], goal), samples: Object.fromEntries(samples) })
+        rows.push({ ...speedRow(`${verb} ${raid}`, samples, verb, ['qemu-img', 'dd'], goals[verb]), samples: Object.fromEntries(samples) })
       }
     }
     product.destroy(POOL)

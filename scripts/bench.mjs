@@ -14,6 +14,7 @@ import { parseArgs } from 'node:util'
 import { table } from '../bench/harness.mjs'
 import { parityRows } from '../bench/parity.mjs'
 import { relationshipSuites } from '../bench/relationships.mjs'
+import { redundancyRows } from '../bench/redundancy.mjs'
 import { startUpRows } from '../bench/start-up.mjs'
 import { transferRows } from '../bench/transfer.mjs'
 import { buildWhenStale, root } from './setup.mjs'
@@ -34,6 +35,7 @@ if (!(rounds > 0 && mebibytes > 0)) throw new Error('--rounds and --size-mib are
 const suites = [
   { name: 'start-up', rows: startUpRows },
   { name: 'import export', rows: transferRows },
+  { name: 'redundancy', rows: redundancyRows },
   { name: 'parity', rows: parityRows },
   ...relationshipSuites,
 ].filter(({ name }) => name.includes(values.only))
