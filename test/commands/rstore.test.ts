@@ -15,9 +15,10 @@ function makeLun(program: Program, raid: string): void {
   program.ok('lun', 'write', 'tank/db', program.write('data', DATA))
 }
 
-/** Changes a byte of a member's disk image while nobody has the pool open. */
-function spoil(program: Program, store: number, member: number, at: number): void {
-  const { disk, offset } = program.json<RstoreDetail>('rstore', 'show', 'tank/db', String(store)).members[member]!
+/** Changes a byte of a member's disk image while nobody has the pool open. @returns where the slice that it belongs to lies in the LUN */
+function spoil(program: Program, store: number, member: number, at: number): number {
+  const { members, slices } = program.json<RstoreDetail>('rstore', 'show', 'tank/db', String(store))
+  const { disk, offset } = members[member]!
   const { path } = program.json<DiskSummary[]>('disk', 'list', '--pool', 'tank').find(({ number }) => number === disk)!
   const fd = openSync(path!, 'r+')
   const byte = Buffer.alloc(1)
@@ -25,6 +26,7 @@ function spoil(program: Program, store: number, member: number, at: number): voi
   byte[0]! ^= 0xff
   writeSync(fd, byte, 0, 1, offset + at)
   closeSync(fd)
+  return slices[Math.floor(at / (256 * KIB))]!.address!
 }
 
 const verify = (...args: string[]): { status: number | null; check: RstoreCheck } => {
@@ -37,19 +39,20 @@ describe('rstore', () => {
   test('raid1: a second copy that differs is found at its offset, a dry run leaves it, repair takes the first copy', { timeout: 60_000 }, () => {
     makeLun(lunar, 'raid1')
     expect(verify('tank/db')).toMatchObject({ status: 0, check: { compared: 10 * MIB, differs: 0, ranges: [], store: null } })
-    spoil(lunar, 0, 4 + 2, 300 * KIB) // copy of column 2: second slice, byte 44 KiB of the slice's 256 KiB
-    spoil(lunar, 1, 4, 0)
-    const offset = MIB + 2 * 64 * KIB + 44 * KIB
+    // Copy of column 2: second slice, byte 44 KiB of the slice's 256 KiB.
+    const offset = spoil(lunar, 0, 4 + 2, 300 * KIB) + 2 * 64 * KIB + 44 * KIB
+    const other = spoil(lunar, 1, 4, 0)
     const found = verify('tank/db')
     expect([found.status, found.check.differs]).toEqual([8, 1024])
-    expect(placesOf(found.check.ranges)).toEqual([
+    const both = [
       [offset, 512, 0, [2, 6]],
-      [8 * MIB, 512, 1, [0, 4]],
-    ])
+      [other, 512, 1, [0, 4]],
+    ]
+    expect(placesOf(found.check.ranges)).toEqual(both.sort((a, b) => Number(a[0]) - Number(b[0])))
     const text = lunar.run('rstore', 'verify', 'tank/db', '--bytes')
     expect(text.status).toBe(8)
     expect(text.stdout).toMatch(new RegExp(`^ +${offset} +512 +differs +0 +2,6`, 'm'))
-    expect(placesOf(verify('tank/db/1').check.ranges)).toEqual([[8 * MIB, 512, 1, [0, 4]]])
+    expect(placesOf(verify('tank/db/1').check.ranges)).toEqual([[other, 512, 1, [0, 4]]])
     expect(lunar.ok('rstore', 'repair', 'tank/db', '--dry-run')).toContain('Would repair 1 KiB of LUN "db"')
     expect(verify('tank/db').status).toBe(8)
     expect(lunar.ok('rstore', 'repair', 'tank/db/1')).toContain('Repaired 512 B of LUN "db"')
@@ -67,10 +70,10 @@ describe('rstore', () => {
 
   test('raid5: parity that does not fit is found in every column of its row, and is made anew', { timeout: 60_000 }, () => {
     makeLun(lunar, 'raid5')
-    spoil(lunar, 0, 4, 65 * KIB)
+    const slice = spoil(lunar, 0, 4, 65 * KIB)
     const found = verify('tank/db')
     expect(found.status).toBe(8)
-    const row = 256 * KIB + KIB
+    const row = slice + 256 * KIB + KIB
     expect(placesOf(found.check.ranges)).toEqual([0, 1, 2, 3].map(column => [row + column * 64 * KIB, 512, 0, [0, 1, 2, 3, 4]]))
     lunar.ok('rstore', 'repair', 'tank/db/0')
     expect(verify('tank/db')).toMatchObject({ status: 0, check: { differs: 0 } })

@@ -239,7 +239,7 @@ export interface RstoreCheck {
   readonly lost: number
   /** Bytes written to members: from the first readable copy, or as the XOR of the other members. With a dry run none are. */
   readonly repaired: number
-  /** In order of stores and addresses; the first thousand. */
+  /** In order of addresses; the first thousand. */
   readonly ranges: CheckedRange[]
   /** Ranges that are not listed. */
   readonly unlisted: number
