@@ -185,6 +185,10 @@ const structs = [
   code.relationshipRecord,
   code.wodRecord,
   code.wodFileLabel,
+  code.snapshotRecord,
+  code.treeRecord,
+  code.mapEntry,
+  code.slotsRecord,
 ]
 
 const tables = new Map([

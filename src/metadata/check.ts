@@ -1,7 +1,9 @@
 import { LunarError } from '../core/base/errors.ts'
+import { checkTrees, TreeRecords } from './check-trees.ts'
 import { kindOf, objectOf } from './key.ts'
 import {
   CHUNKS_VALUE,
+  decodeEntry,
   decodeRecord,
   diskRecord,
   LMAP_SLICES,
@@ -19,6 +21,10 @@ import {
   rsdFields,
   SEGMENTS_PER_RECORD,
   segmentStates,
+  slotsRecord,
+  snapshotRecord,
+  TREE_EPOCHS,
+  treeRecord,
   WOD_BLOCKS_VALUE,
   WOD_CONFIGURED,
   WOD_GONE,
@@ -69,6 +75,8 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
   const mapped = new Set<number>()
   const wods = new Map<number, WodRecord>()
   const wodMaps: WodMapRecord[] = []
+  const trees = new TreeRecords()
+  const boundSlices = new Set<string>()
   const marks: { what: string; lun: number; store: number; mask: number }[] = []
   let records = 0
   let hasPool = false
@@ -97,6 +105,7 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
             const other = places.get(key)
             if (other !== undefined) problem('slice.shared', `LUN ${object}`, `slices ${other} and ${lo * LMAP_SLICES + i} are bound to one place`)
             places.set(key, String(lo * LMAP_SLICES + i))
+            boundSlices.add(`${object}:${lo * LMAP_SLICES + i}`)
           }
           break
         }
@@ -138,6 +147,25 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
           if (value.length === WOD_BLOCKS_VALUE) wodMaps.push({ wod: object, index: lo, value })
           else problem('record.damaged', `wodBlocks ${object}.${lo}`, `it has ${value.length} bytes, not ${WOD_BLOCKS_VALUE}`)
           break
+        case 'snapshot':
+          trees.snapshots.set(object, decodeRecord(snapshotRecord, value))
+          break
+        case 'tree':
+          trees.trees.set(object, decodeRecord(treeRecord, value))
+          break
+        case 'treeMap':
+        case 'leafMap':
+          trees.add(kindOf(hi) === 'treeMap' ? trees.maps : trees.leaves, object, {
+            chunk: Math.floor(lo / TREE_EPOCHS),
+            epoch: lo % TREE_EPOCHS,
+            entry: decodeEntry(value),
+          })
+          break
+        case 'slots': {
+          const slices = trees.slots.get(object) ?? new Map<number, ReturnType<typeof slotsRecord.decode>>()
+          trees.slots.set(object, slices.set(lo, decodeRecord(slotsRecord, value)))
+          break
+        }
         case 'event':
           break
         case undefined:
@@ -159,6 +187,7 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
   checkSegments(states, owners, disks, problem)
   checkRelationships(relationships, mapped, luns, problem)
   checkWods(wods, wodMaps, luns, problem)
+  checkTrees(trees, luns, boundSlices, problem)
   for (const { what, lun, store, mask } of marks) {
     const rsd = rsds.get(`${lun}:${store}`)
     if (!rsd) problem(`${what}.orphan`, `LUN ${lun}`, `store ${store} has ${what} marks but does not exist`)
