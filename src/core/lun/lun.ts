@@ -7,7 +7,17 @@ import { checkRange } from '../block/range.ts'
 import type { Release } from '../block/range-lock.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { keyOf } from '../../metadata/key.ts'
-import { LMAP_SLICES, LUN_INCOMPLETE, LUN_PROTECTED, LUN_RESERVED, LUN_WRITE_ONCE, lunRecord, raidName, type LunRecord } from '../../metadata/records.ts'
+import {
+  LMAP_SLICES,
+  LUN_INCOMPLETE,
+  LUN_PROTECTED,
+  LUN_RESERVED,
+  LUN_STORE,
+  LUN_WRITE_ONCE,
+  lunRecord,
+  raidName,
+  type LunRecord,
+} from '../../metadata/records.ts'
 import { COLUMNS, copiesOf, SLICE, SLICE_ON_MEMBER, SLICES, STORE, type Redundancy } from '../raid/geometry.ts'
 import { LunStores } from '../pool/lun-stores.ts'
 import type { Pool } from '../pool/pool.ts'
@@ -81,6 +91,10 @@ export class Lun implements BlockDevice {
   /** A write-once device has it for its blocks. */
   get isWriteOnce(): boolean {
     return (this.record.flags & LUN_WRITE_ONCE) !== 0
+  }
+  /** It holds preserved chunks of snapshots. */
+  get isStore(): boolean {
+    return (this.record.flags & LUN_STORE) !== 0
   }
   /** Bytes of map pages in memory. */
   get mapBytes(): number {

@@ -11,6 +11,7 @@ import type { Lun } from '../lun/lun.ts'
 import { SLICE } from '../raid/geometry.ts'
 import { runsOf, runsWhere, type ChunkRun } from './chunks.ts'
 import type { Relationship } from './relationship.ts'
+import type { Preservation, Tree } from './tree/tree.ts'
 import type { WodImage } from './wod-image.ts'
 
 /** A write up to this size may be acknowledged while what must be durable before it is under way. Bytes. */
@@ -45,6 +46,8 @@ interface Mark {
 interface Plan {
   readonly before: readonly Mark[]
   readonly after: Mark | undefined
+  /** What the snapshots of the volume need. */
+  readonly tree: Preservation | undefined
   /** Bytes that are preserved. */
   readonly preserved: number
   /** Something must be durable before the change. */
@@ -65,6 +68,8 @@ export class Volume implements BlockDevice {
   /** Images of this source on write-once devices. */
   private wodImages: readonly WodImage[] = []
   private wodImageFailed: (image: WodImage, error: unknown) => Promise<void> = (_, error) => Promise.reject(error as Error)
+  /** The tree of its snapshots. */
+  tree: Tree | undefined
   /** When a host last used it: for a pace that follows the load. Monotonic milliseconds. */
   lastUsedMs = -Infinity
 
@@ -92,6 +97,10 @@ export class Volume implements BlockDevice {
   }
 
   private get isPlain(): boolean {
+    return this.hasNoRelationships && !this.tree?.isActive
+  }
+
+  private get hasNoRelationships(): boolean {
     return this.asSource.length === 0 && this.asImage === undefined && this.wodImages.length === 0
   }
 
@@ -104,6 +113,11 @@ export class Volume implements BlockDevice {
   /** All of them, in the order in which chunks are locked. */
   private get relationships(): Relationship[] {
     return this.asImage ? [...this.asSource, this.asImage] : this.asSource
+  }
+
+  /** Whatever has locks on chunks of the volume, in the order in which they are taken. */
+  private get layers(): (Relationship | Tree)[] {
+    return [...this.asSource, ...(this.tree?.isActive ? [this.tree] : []), ...(this.asImage ? [this.asImage] : [])]
   }
 
   // ---- reading
@@ -208,6 +222,8 @@ export class Volume implements BlockDevice {
 
   private async writeAsHost(offset: number, data: Uint8Array): Promise<void> {
     checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, data.length)
+    // What all snapshots have is nobody's but the host's: a bit a chunk says so.
+    if (this.hasNoRelationships && this.tree?.covers(offset, data.length) && !this.hold.overlapping(offset, data.length)) return this.lun.write(offset, data)
     if (data.length > 0 && data.length <= HOLD_WRITE_MAX && Math.floor(offset / PIECE) === Math.floor((offset + data.length - 1) / PIECE))
       return this.writeSmall(offset, data)
     await this.inPieces(offset, data.length, (at, length) =>
@@ -244,6 +260,9 @@ export class Volume implements BlockDevice {
   /** Space in this LUN and in the images that get a copy is bound, and there is room to record it: only a device error can stop the write now. */
   private async isTaken(plan: Plan, offset: number, length: number): Promise<boolean> {
     if (this.wodImages.some(({ isActive }) => isActive)) return false
+    // Whether it fails is found out on the way that waits.
+    if (plan.tree) await this.tree?.take(plan.tree).catch(() => undefined)
+    if (plan.tree?.slots.length === 0) return false
     if (!this.host.metadata.isRoomy || plan.after || !(await this.lun.isBound(offset, length))) return false
     for (const { relationship, migrated } of plan.before) {
       const image = this.host.volume(relationship.record.image).lun
@@ -316,17 +335,24 @@ export class Volume implements BlockDevice {
       before.push(mark)
       for (const run of mark.migrated) preserved += relationship.chunks.lengthOf(run)
     }
+    const tree = await this.tree?.plan(offset, length)
+    if (this.tree && tree) preserved += tree.chunks * this.tree.chunkBytes
     // Also while it is disabled: such an image owns every chunk, and what changes differs.
     const image = this.asImage?.isActive || this.asImage?.isRecording ? this.asImage : undefined
     const own = image && image !== except ? await this.imageMark(image, offset, length) : undefined
     if (own && own.before.delta.length > 0) before.push(own.before)
     const after = own && own.mark.migrated.length > 0 ? own.mark : undefined
-    return { before, after, preserved, barrier: before.length > 0 || after !== undefined }
+    return { before, after, tree, preserved, barrier: before.length > 0 || after !== undefined || tree !== undefined }
   }
 
   /** @param urgent it was acknowledged already: the reserve of the metadata is there for it */
-  private async perform({ before, after }: Plan, offset: number, length: number, put: () => Promise<void>, urgent: boolean): Promise<void> {
-    await this.commit(await this.preserve(before), urgent)
+  private async perform({ before, after, tree }: Plan, offset: number, length: number, put: () => Promise<void>, urgent: boolean): Promise<void> {
+    try {
+      await this.commit(await this.preserve(before, tree), urgent, tree)
+    } catch (error) {
+      if (tree) this.tree?.drop(tree)
+      throw error
+    }
     await this.preserveOnce(offset, length)
     if (after) await this.fillEdges(after.relationship, after.migrated, offset, length)
     await put()
@@ -383,15 +409,20 @@ export class Volume implements BlockDevice {
    * Copies the old bytes of chunks to the images that lack them; they are flushed there when it resolves. The bytes are read
    * once, however many images want them. @returns the marks of relationships that are still to be kept
    */
-  private async preserve(marks: readonly Mark[]): Promise<Mark[]> {
+  private async preserve(marks: readonly Mark[], tree: Preservation | undefined): Promise<Mark[]> {
     const wanting = marks.filter(({ migrated }) => migrated.length > 0)
-    if (wanting.length === 0) return [...marks]
-    const from = Math.min(...wanting.map(({ relationship, migrated }) => relationship.chunks.offsetOf(migrated[0]!.from)))
-    const to = Math.max(...wanting.map(({ relationship, migrated }) => relationship.chunks.endOf(migrated.at(-1)!.to - 1)))
+    const ranges = wanting.map(({ relationship, migrated }) => ({ chunks: relationship.chunks, runs: migrated }))
+    if (this.tree && tree) ranges.push({ chunks: this.tree.chunks, runs: [...tree.runs] })
+    if (ranges.length === 0) return [...marks]
+    const from = Math.min(...ranges.map(({ chunks, runs }) => chunks.offsetOf(runs[0]!.from)))
+    const to = Math.max(...ranges.map(({ chunks, runs }) => chunks.endOf(runs.at(-1)!.to - 1)))
     const old = await this.oldBytes(from, to - from)
     const dropped = new Set<Relationship>()
-    await Promise.all(
-      wanting.map(async ({ relationship, migrated }) => {
+    // All of it ends before anything of it is given back.
+    const kept = tree && this.tree?.write(tree, old && { from, bytes: old })
+    await settled([
+      ...(kept ? [kept] : []),
+      ...wanting.map(async ({ relationship, migrated }) => {
         try {
           const image = this.host.volume(relationship.record.image)
           await image.put(relationship, migrated, old && { from, bytes: old })
@@ -401,7 +432,7 @@ export class Volume implements BlockDevice {
           dropped.add(relationship)
         }
       }),
-    )
+    ])
     return marks.filter(({ relationship }) => !dropped.has(relationship))
   }
 
@@ -449,16 +480,18 @@ export class Volume implements BlockDevice {
   }
 
   /** Bits durable, then visible. @throws `ERR_METADATA_FULL`, and then nothing changed */
-  private async commit(marks: readonly Mark[], urgent: boolean): Promise<void> {
-    if (marks.length === 0) return
+  private async commit(marks: readonly Mark[], urgent: boolean, tree?: Preservation): Promise<void> {
+    if (marks.length === 0 && !tree) return
     const batch = new Batch()
     for (const { relationship, migrated, delta, lost } of marks) {
       if (migrated.length > 0) relationship.migrated.put(migrated, true, batch)
       if (delta.length > 0) relationship.delta.put(delta, true, batch)
       if (lost.length > 0) relationship.lost.put(lost, true, batch)
     }
+    if (tree) this.tree?.put(tree, batch)
     if (batch.isEmpty) return
     await this.host.metadata.commit(batch, 'data', urgent)
+    if (tree) this.tree?.remember(tree)
     for (const { relationship, migrated, delta, lost } of marks) {
       relationship.migrated.remember(migrated, true)
       relationship.delta.remember(delta, true)
@@ -469,7 +502,7 @@ export class Volume implements BlockDevice {
   // ---- locks
 
   /**
-   * Locks the chunks of a range in every relationship of the volume: those it is the source of, in order, then its own, there
+   * Locks the chunks of a range in every relationship of the volume: those it is the source of, in order, its snapshots, then its own, there
    * with everything that larger chunks of the others make it read.
    */
   async lockFor(offset: number, length: number): Promise<Release> {
@@ -481,12 +514,12 @@ export class Volume implements BlockDevice {
       for (const one of releases) one()
     }
     try {
-      for (const relationship of this.relationships) {
-        const run = relationship.chunks.touched(from, to - from)
+      for (const layer of this.layers) {
+        const run = layer.chunks.touched(from, to - from)
         if (run.to <= run.from) continue
-        releases.push(await relationship.lock(run, 'exclusive'))
-        from = Math.min(from, relationship.chunks.offsetOf(run.from))
-        to = Math.max(to, relationship.chunks.endOf(run.to - 1))
+        releases.push(await layer.lock(run, 'exclusive'))
+        from = Math.min(from, layer.chunks.offsetOf(run.from))
+        to = Math.max(to, layer.chunks.endOf(run.to - 1))
       }
     } catch (error) {
       release()
@@ -555,6 +588,12 @@ export class Volume implements BlockDevice {
       this.quiesce.leave()
     }
   }
+}
+
+/** Waits for all, then throws the first failure. */
+async function settled(promises: readonly Promise<void>[]): Promise<void> {
+  const results = await Promise.allSettled(promises)
+  for (const result of results) if (result.status === 'rejected') throw result.reason
 }
 
 function allMigrated(image: Relationship, { from, to }: ChunkRun): boolean {
