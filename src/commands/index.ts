@@ -46,9 +46,12 @@ import SetCompleteImageDelay from './SetCompleteImageDelay.ts'
 import SetImageUpdateDelay from './SetImageUpdateDelay.ts'
 import SetSourceUpdateDelay from './SetSourceUpdateDelay.ts'
 import SnapConfigure from './snap/configure.ts'
+import SnapCreate from './snap/create.ts'
+import SnapDelete from './snap/delete.ts'
 import SnapList from './snap/list.ts'
 import SnapMaps from './snap/maps.ts'
 import SnapShow from './snap/show.ts'
+import SnapTree from './snap/tree.ts'
 import SnapUnconfigure from './snap/unconfigure.ts'
 import StartCompleteImage from './StartCompleteImage.ts'
 import StartImageUpdate from './StartImageUpdate.ts'
@@ -56,6 +59,10 @@ import StartSourceUpdate from './StartSourceUpdate.ts'
 import StopCompleteImage from './StopCompleteImage.ts'
 import StopImageUpdate from './StopImageUpdate.ts'
 import StopSourceUpdate from './StopSourceUpdate.ts'
+import StoreCreate from './store/create.ts'
+import StoreDelete from './store/delete.ts'
+import StoreList from './store/list.ts'
+import StoreShow from './store/show.ts'
 import TaskList from './task/list.ts'
 import TaskPause from './task/pause.ts'
 import TaskResume from './task/resume.ts'
@@ -116,9 +123,12 @@ export const commands = {
   SetImageUpdateDelay,
   SetSourceUpdateDelay,
   'snap:configure': SnapConfigure,
+  'snap:create': SnapCreate,
+  'snap:delete': SnapDelete,
   'snap:list': SnapList,
   'snap:maps': SnapMaps,
   'snap:show': SnapShow,
+  'snap:tree': SnapTree,
   'snap:unconfigure': SnapUnconfigure,
   StartCompleteImage,
   StartImageUpdate,
@@ -126,6 +136,10 @@ export const commands = {
   StopCompleteImage,
   StopImageUpdate,
   StopSourceUpdate,
+  'store:create': StoreCreate,
+  'store:delete': StoreDelete,
+  'store:list': StoreList,
+  'store:show': StoreShow,
   'task:list': TaskList,
   'task:pause': TaskPause,
   'task:resume': TaskResume,

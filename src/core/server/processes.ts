@@ -17,6 +17,7 @@ import type { Luns } from '../lun/luns.ts'
 import type { Relationship } from '../snapshot/relationship.ts'
 import type { ProcessName, Relationships } from '../snapshot/relationships.ts'
 import { Tidy } from '../snapshot/tidy.ts'
+import type { Trees } from '../snapshot/tree/trees.ts'
 import { Resync } from '../pool/resync.ts'
 import type { Wods } from '../wod/wods.ts'
 import type { Pool } from '../pool/pool.ts'
@@ -40,6 +41,7 @@ export class Processes {
     private readonly luns: Luns,
     private readonly relationships: Relationships,
     private readonly wods: Wods,
+    private readonly trees: Trees,
   ) {}
 
   /**
@@ -71,8 +73,8 @@ export class Processes {
 
   private async startDue(): Promise<void> {
     if (Resync.isDue(this.pool)) await this.ensure('resync', 0, this.resyncTarget(), () => new Resync(this.pool))
-    if (Reclaim.isDue(this.pool, this.luns) || this.relationships.needsTidying || this.wods.needsTidying)
-      await this.ensure('reclaim', 0, this.pool.record.name, () => new Tidy(new Reclaim(this.pool, this.luns), [this.relationships, this.wods]))
+    if (Reclaim.isDue(this.pool, this.luns) || this.relationships.needsTidying || this.wods.needsTidying || this.trees.needsTidying)
+      await this.ensure('reclaim', 0, this.pool.record.name, () => new Tidy(new Reclaim(this.pool, this.luns), [this.relationships, this.wods, this.trees]))
     for (const relationship of this.relationships.all) {
       for (const kind of ['completeImage', 'imageUpdate', 'sourceUpdate'] as const)
         await this.ensure(kind, relationship.number, relationship.label, () => this.relationships.process(relationship, kind))

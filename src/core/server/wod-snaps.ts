@@ -1,5 +1,6 @@
 /** The verbs of relationships for images on write-once devices; all others go on to those of LUN images. */
 import { LunarError } from '../base/errors.ts'
+import { Trees } from '../snapshot/tree/trees.ts'
 import type { WodImage } from '../snapshot/wod-image.ts'
 import type { Params, RelationshipConfig, RelationshipStatus, RelationshipSummary, RelationshipView, Result } from './api.ts'
 import type { EngineParts } from './engine.ts'
@@ -172,7 +173,11 @@ export const wodSnaps = {
     return noUpdates(parts, image, 'set a delay of')
   },
 
-  'volume.show': async ({ luns, wods, wodImages, views }: EngineParts, { volume: name }: Params<'volume.show'>): Promise<Result<'volume.show'>> => {
+  'volume.show': async ({ luns, wods, wodImages, views, trees }: EngineParts, { volume: name }: Params<'volume.show'>): Promise<Result<'volume.show'>> => {
+    if (Trees.isName(name)) {
+      const { size } = trees.find(name).record
+      return { name, size, bound: size }
+    }
     const wod = wods.named(name)
     if (!wod) return views.lunSummary(luns.find(name), 'healthy')
     await wodImages.checkOpen(wod)
