@@ -65,15 +65,26 @@ export class Tree {
 
   /** Brings the leaves that `batch` touches into memory. */
   async loadFor(batch: Batch): Promise<void> {
-    for (const op of batch.ops) await this.load(op.hi, op.lo)
+    let before: Key | undefined
+    for (const op of batch.ops) {
+      if (before?.hi !== op.hi || before.lo !== op.lo) await this.load(op.hi, op.lo)
+      before = op
+    }
   }
 
   /** Changes the map; every leaf it touches must be loaded. */
   apply(batch: Batch): void {
-    for (const op of batch.ops) {
-      if (op.op === DELETE) this.remove(op.hi, op.lo)
+    const { ops } = batch
+    for (let i = 0; i < ops.length; i++) {
+      const op = ops[i]!
+      if (op.op === MERGE) {
+        // Many bits of one record, as point-in-time maps change them: the record is copied once.
+        const value = merged(this.getLoaded(op), op.at, op.value[0]!, op.value[1]!, op.size)
+        for (let next = ops[i + 1]; next?.op === MERGE && next.hi === op.hi && next.lo === op.lo && next.size === op.size; next = ops[++i + 1])
+          value[next.at] = (value[next.at]! & ~next.value[0]!) | next.value[1]!
+        this.insert(op.hi, op.lo, value)
+      } else if (op.op === DELETE) this.remove(op.hi, op.lo)
       else if (op.op === PATCH) this.insert(op.hi, op.lo, patched(this.getLoaded(op), op.at, op.value, op.size))
-      else if (op.op === MERGE) this.insert(op.hi, op.lo, merged(this.getLoaded(op), op.at, op.value[0]!, op.value[1]!, op.size))
       else this.insert(op.hi, op.lo, op.value)
     }
   }

@@ -109,3 +109,28 @@ test('records that arrive in order fill their blocks', async () => {
   store.checkpoint(tree, 1)
   expect(store.live.size).toBeLessThan((4000 * 82) / 4096 / 0.8)
 })
+
+test('many bits of a record in one batch are as one batch each, whatever lies between them', async () => {
+  const random = new Random(7)
+  const none = (): Promise<Uint8Array> => Promise.reject(new Error('nothing is on disk'))
+  const [together, apart] = [new Tree(none, undefined), new Tree(none, undefined)]
+  for (let round = 0; round < 20; round++) {
+    const batch = new Batch()
+    for (let i = 0; i < 40; i++) {
+      const key = { hi: 1, lo: Math.floor(i / 8) + random.below(2) }
+      const one = new Batch()
+      if (random.chance(0.1)) one.delete(key)
+      else one.merge(key, random.below(16), random.below(256), random.below(256), random.pick([16, 24]))
+      const before = apart.getLoaded(key)?.slice()
+      const held = apart.getLoaded(key)
+      apart.apply(one)
+      if (held) expect(held).toEqual(before) // who read the record keeps what was read
+      batch.append(one)
+    }
+    const held = together.getLoaded({ hi: 1, lo: 1 })
+    const before = held?.slice()
+    together.apply(batch)
+    expect(held).toEqual(before)
+    expect(await contents(together)).toEqual(await contents(apart))
+  }
+})

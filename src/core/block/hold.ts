@@ -1,5 +1,5 @@
 /** Writes that are acknowledged before they may go down (engine.md section 1): bounded, and found by whoever reads their range. */
-import { deferred } from '../base/deferred.ts'
+import { deferred, type Deferred } from '../base/deferred.ts'
 import { invariant } from '../base/errors.ts'
 import { MIB } from '../base/units.ts'
 
@@ -27,13 +27,29 @@ export class ByteBudget {
   admit(bytes: number): Promise<void> {
     if (this.tryAdmit(bytes)) return Promise.resolve()
     const turn = deferred()
-    this.waiting.push({ bytes, admit: () => turn.resolve() })
+    this.wait(bytes, turn.resolve)
     return turn.promise
+  }
+
+  /** Waits for its turn, after `tryAdmit` said no. `admit` is called when the bytes are taken. @returns what gives the turn up; afterwards harmless */
+  wait(bytes: number, admit: () => void): () => void {
+    const request = { bytes, admit }
+    this.waiting.push(request)
+    return () => {
+      const at = this.waiting.indexOf(request)
+      if (at < 0) return
+      this.waiting.splice(at, 1)
+      this.admitNext()
+    }
   }
 
   release(bytes: number): void {
     this.used -= bytes
     invariant(this.used >= 0, 'bytes are released once')
+    this.admitNext()
+  }
+
+  private admitNext(): void {
     for (let next = this.waiting[0]; next && this.fits(next.bytes); next = this.waiting[0]) {
       this.waiting.shift()
       this.used += next.bytes
@@ -46,11 +62,23 @@ export class ByteBudget {
   }
 }
 
-interface Held {
-  readonly offset: number
-  readonly end: number
+class Held {
+  private waiting: Deferred<void> | undefined
+
+  constructor(
+    readonly offset: number,
+    readonly end: number,
+  ) {}
+
   /** Resolves when the write has ended, well or not. */
-  readonly settled: Promise<void>
+  get settled(): Promise<void> {
+    this.waiting ??= deferred()
+    return this.waiting.promise
+  }
+
+  ended(): void {
+    this.waiting?.resolve()
+  }
 }
 
 /** Ranges are found by the 1 MiB slices they touch. */
@@ -97,23 +125,35 @@ export class WriteBackHold {
    * @param admitted bytes that were admitted for it, when that was more
    */
   hold(offset: number, length: number, written: Promise<void>, admitted = length): void {
-    const ended = deferred()
-    const held: Held = { offset, end: offset + length, settled: ended.promise }
-    const end = (): void => {
-      this.remove(held)
-      this.budget.release(admitted)
-      ended.resolve()
-    }
+    const end = this.begin(offset, length, admitted)
+    written.then(
+      () => {
+        end()
+      },
+      (error: unknown) => {
+        end({ error })
+      },
+    )
+  }
+
+  /**
+   * Holds an admitted write until what this returns is called, once, with its failure when it failed.
+   * @param admitted bytes that were admitted for it
+   */
+  begin(offset: number, length: number, admitted: number): (failure?: { readonly error: unknown }) => void {
+    const held = new Held(offset, offset + length)
     this.all.add(held)
     for (let slice = Math.floor(offset / SLICE); slice * SLICE < held.end; slice++) {
       const found = this.slices.get(slice)
       if (found) found.add(held)
       else this.slices.set(slice, new Set([held]))
     }
-    written.then(end, (error: unknown) => {
-      this.failed ??= { error }
-      end()
-    })
+    return failure => {
+      if (failure) this.failed ??= failure
+      this.remove(held)
+      this.budget.release(admitted)
+      held.ended()
+    }
   }
 
   /** Undefined when nothing held touches the range; else resolves when all that does now has ended, well or not. */

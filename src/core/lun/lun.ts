@@ -621,6 +621,15 @@ export class Lun implements BlockDevice {
     return failed
   }
 
+  /** Nothing of a range is bound: it reads as zeros. */
+  async isHole(offset: number, length: number): Promise<boolean> {
+    for (let slice = Math.floor(offset / SLICE); slice * SLICE < offset + length; slice++) {
+      if (!this.map.isLoaded(slice)) await this.map.load(slice)
+      if (this.map.place(slice) >= 0) return false
+    }
+    return true
+  }
+
   /** Every slice of a range is bound, durably. */
   async isBound(offset: number, length: number): Promise<boolean> {
     for (let slice = Math.floor(offset / SLICE); slice * SLICE < offset + length; slice++) {

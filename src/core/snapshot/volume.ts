@@ -1,17 +1,21 @@
 import { isCode, LunarError } from '../base/errors.ts'
+import { Slab } from '../base/slab.ts'
 import type { BlockDevice, Extent } from '../block/device.ts'
 import { WriteBackHold, type ByteBudget } from '../block/hold.ts'
 import { Quiesce } from '../block/quiesce.ts'
 import { checkRange } from '../block/range.ts'
+import { inLanes } from '../base/lanes.ts'
 import type { Release } from '../block/range-lock.ts'
-import { Batch } from '../../metadata/batch.ts'
+import { Batch, BATCH_MAX } from '../../metadata/batch.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
 import { fullPolicies } from '../../metadata/records.ts'
 import type { Lun } from '../lun/lun.ts'
 import { SLICE } from '../raid/geometry.ts'
 import { runsOf, runsWhere, type ChunkRun } from './chunks.ts'
-import type { Relationship } from './relationship.ts'
-import type { Preservation, Tree } from './tree/tree.ts'
+import { commitGroups, copyRuns, joinMarks, type Mark, type Due } from './marks.ts'
+import { Relationship } from './relationship.ts'
+import { TreeCopies, type Preservation, type Tree } from './tree/tree.ts'
+import { FirstWrite, Rounds } from './rounds.ts'
 import type { WodImage } from './wod-image.ts'
 
 /** A write up to this size may be acknowledged while what must be durable before it is under way. Bytes. */
@@ -19,6 +23,10 @@ const HOLD_WRITE_MAX = 256 * 1024
 
 /** A write is cut at this, so that what it preserves fits into memory. Bytes. */
 const PIECE = 4 * 1024 * 1024
+
+/** Copies of one round under way at a time; those up to this size take turns in buffers that stay. Bytes. */
+const COPIES = 16
+const SCRATCH = 64 * 1024
 
 /** What a volume needs of those it is in relationships with. */
 export interface VolumeHost {
@@ -32,14 +40,6 @@ export interface VolumeHost {
   invalidate(relationship: Relationship, error: unknown): Promise<void>
   /** Does what an update still has to do of a run, whose chunks are not locked. */
   settle(relationship: Relationship, run: ChunkRun): Promise<void>
-}
-
-/** Bits of one relationship that become durable together with a write. */
-interface Mark {
-  readonly relationship: Relationship
-  readonly migrated: ChunkRun[]
-  readonly delta: ChunkRun[]
-  readonly lost: ChunkRun[]
 }
 
 /** What a change of a range needs. */
@@ -61,6 +61,11 @@ interface Plan {
 export class Volume implements BlockDevice {
   readonly quiesce = new Quiesce()
   private readonly hold: WriteBackHold
+  private readonly rounds: Rounds
+  /** Held bytes. */
+  private readonly copies = new Slab()
+  /** Short old bytes between their reading and their writing. */
+  private readonly scratch: Uint8Array[] = []
   /** The relationship whose image this is. */
   asImage: Relationship | undefined
   /** The relationships whose source this is, in order of number. */
@@ -79,6 +84,11 @@ export class Volume implements BlockDevice {
     private readonly nowMs: () => number,
   ) {
     this.hold = new WriteBackHold(host.budget)
+    this.rounds = new Rounds({
+      prepare: (writes, copied) => this.prepare(writes, true, copied),
+      put: (offset, data) => this.lun.write(offset, data),
+      alone: async ({ offset, data }) => this.perform(await this.plan(offset, data.length), offset, data.length, () => this.lun.write(offset, data), true),
+    })
   }
 
   get size(): number {
@@ -116,8 +126,9 @@ export class Volume implements BlockDevice {
   }
 
   /** Whatever has locks on chunks of the volume, in the order in which they are taken. */
-  private get layers(): (Relationship | Tree)[] {
-    return [...this.asSource, ...(this.tree?.isActive ? [this.tree] : []), ...(this.asImage ? [this.asImage] : [])]
+  private get layers(): readonly (Relationship | Tree)[] {
+    if (!this.tree?.isActive) return this.relationships
+    return [...this.asSource, this.tree, ...(this.asImage ? [this.asImage] : [])]
   }
 
   // ---- reading
@@ -233,36 +244,71 @@ export class Volume implements BlockDevice {
 
   /**
    * A write that may be acknowledged before what must be durable first is: everything it may need is taken before
-   * (hazard 2), reads of its range wait for it, and so does every flush.
+   * (hazard 2), reads of its range wait for it, and so does every flush. What is durable first becomes so by rounds.
    */
   private async writeSmall(offset: number, data: Uint8Array): Promise<void> {
     await this.settle(offset, data.length, relationship => relationship.update !== undefined)
+    const covers = this.layers.filter(layer => layer.isActive || ('isRecording' in layer && layer.isRecording))
+    const round = this.rounds.covering(covers, offset, data.length)
+    if (round) {
+      if (this.through) this.checkReadable(this.through)
+      const write = new FirstWrite(offset, data, { marks: [], tree: undefined }, 0, [], undefined)
+      this.rounds.join(write, round)
+      return this.inRound(write)
+    }
     const release = await this.lockFor(offset, data.length)
-    let held = false
+    let given = false
     try {
       const plan = await this.plan(offset, data.length)
-      const bytes = data.length + plan.preserved
-      if (!plan.barrier || !(await this.isTaken(plan, offset, data.length)) || !this.hold.budget.tryAdmit(bytes))
+      if (!plan.barrier || !(await this.isTaken(plan, offset, data.length)))
         return await this.perform(plan, offset, data.length, () => this.lun.write(offset, data), false)
-      held = true
-      const copy = new Uint8Array(data)
+      given = true
+      const write = new FirstWrite(offset, data, { marks: plan.before, tree: plan.tree }, plan.preserved, covers, release)
+      this.rounds.add(write)
+      return this.inRound(write)
+    } finally {
+      if (!given) release()
+    }
+  }
+
+  /** Resolves when a write of a round is acknowledged: as soon as the hold has room for it, else when it is written. */
+  private inRound(write: FirstWrite): Promise<void> {
+    const { budget } = this.hold
+    const bytes = write.data.length + write.preserved
+    const held = (): void => {
+      write.data = this.copies.copy(write.data)
       this.quiesce.stay()
-      const done = this.perform(plan, offset, copy.length, () => this.lun.write(offset, copy), true).finally(() => {
-        release()
+      const ended = this.hold.begin(write.offset, write.data.length, bytes)
+      write.whenEnded(failure => {
+        ended(failure)
         this.quiesce.leave()
       })
-      this.hold.hold(offset, copy.length, done, bytes)
-    } finally {
-      if (!held) release()
     }
+    if (budget.tryAdmit(bytes)) {
+      held()
+      return Promise.resolve()
+    }
+    return new Promise((resolve, reject) => {
+      let acknowledged = false
+      const withdraw = budget.wait(bytes, () => {
+        // What is on its way down already is not worth a copy.
+        if (!write.round.open) return budget.release(bytes)
+        acknowledged = true
+        held()
+        resolve()
+      })
+      write.whenEnded(failure => {
+        if (acknowledged) return
+        withdraw()
+        if (failure) reject(failure.error as Error)
+        else resolve()
+      })
+    })
   }
 
   /** Space in this LUN and in the images that get a copy is bound, and there is room to record it: only a device error can stop the write now. */
   private async isTaken(plan: Plan, offset: number, length: number): Promise<boolean> {
     if (this.wodImages.some(({ isActive }) => isActive)) return false
-    // Whether it fails is found out on the way that waits.
-    if (plan.tree) await this.tree?.take(plan.tree).catch(() => undefined)
-    if (plan.tree?.slots.length === 0) return false
     if (!this.host.metadata.isRoomy || plan.after || !(await this.lun.isBound(offset, length))) return false
     for (const { relationship, migrated } of plan.before) {
       const image = this.host.volume(relationship.record.image).lun
@@ -274,7 +320,8 @@ export class Volume implements BlockDevice {
         if (!(await image.isBound(at, relationship.chunks.lengthOf(run)))) return false
       }
     }
-    return true
+    if (plan.tree) await plan.tree.tree.take(plan.tree).catch(() => undefined)
+    return plan.tree === undefined || plan.tree.slots.length > 0
   }
 
   async writev(offset: number, parts: readonly Uint8Array[]): Promise<void> {
@@ -336,7 +383,7 @@ export class Volume implements BlockDevice {
       for (const run of mark.migrated) preserved += relationship.chunks.lengthOf(run)
     }
     const tree = await this.tree?.plan(offset, length)
-    if (this.tree && tree) preserved += tree.chunks * this.tree.chunkBytes
+    if (tree) preserved += tree.chunks * tree.tree.chunkBytes
     // Also while it is disabled: such an image owns every chunk, and what changes differs.
     const image = this.asImage?.isActive || this.asImage?.isRecording ? this.asImage : undefined
     const own = image && image !== except ? await this.imageMark(image, offset, length) : undefined
@@ -347,12 +394,7 @@ export class Volume implements BlockDevice {
 
   /** @param urgent it was acknowledged already: the reserve of the metadata is there for it */
   private async perform({ before, after, tree }: Plan, offset: number, length: number, put: () => Promise<void>, urgent: boolean): Promise<void> {
-    try {
-      await this.commit(await this.preserve(before, tree), urgent, tree)
-    } catch (error) {
-      if (tree) this.tree?.drop(tree)
-      throw error
-    }
+    if (before.length > 0 || tree) await this.prepare([{ marks: before, tree }], urgent)
     await this.preserveOnce(offset, length)
     if (after) await this.fillEdges(after.relationship, after.migrated, offset, length)
     await put()
@@ -406,43 +448,68 @@ export class Volume implements BlockDevice {
   }
 
   /**
-   * Copies the old bytes of chunks to the images that lack them; they are flushed there when it resolves. The bytes are read
-   * once, however many images want them. @returns the marks of relationships that are still to be kept
+   * What is due before some writes, whose chunks are locked: copies of the old bytes for the images that lack them, flushed
+   * there, then the bits of all, durable when it resolves.
+   *
+   * @param copied called when all copies are made and not flushed yet
    */
-  private async preserve(marks: readonly Mark[], tree: Preservation | undefined): Promise<Mark[]> {
-    const wanting = marks.filter(({ migrated }) => migrated.length > 0)
-    const ranges = wanting.map(({ relationship, migrated }) => ({ chunks: relationship.chunks, runs: migrated }))
-    if (this.tree && tree) ranges.push({ chunks: this.tree.chunks, runs: [...tree.runs] })
-    if (ranges.length === 0) return [...marks]
-    const from = Math.min(...ranges.map(({ chunks, runs }) => chunks.offsetOf(runs[0]!.from)))
-    const to = Math.max(...ranges.map(({ chunks, runs }) => chunks.endOf(runs.at(-1)!.to - 1)))
-    const old = await this.oldBytes(from, to - from)
-    const dropped = new Set<Relationship>()
-    // All of it ends before anything of it is given back.
-    const kept = tree && this.tree?.write(tree, old && { from, bytes: old })
-    await settled([
-      ...(kept ? [kept] : []),
-      ...wanting.map(async ({ relationship, migrated }) => {
-        try {
-          const image = this.host.volume(relationship.record.image)
-          await image.put(relationship, migrated, old && { from, bytes: old })
-          await image.lun.flush()
-        } catch (error) {
-          await this.cannotPreserve(relationship, error)
-          dropped.add(relationship)
-        }
-      }),
-    ])
-    return marks.filter(({ relationship }) => !dropped.has(relationship))
+  private async prepare(writes: readonly Due[], urgent: boolean, copied?: () => void): Promise<void> {
+    const tree = await TreeCopies.begin(
+      writes.flatMap(due => due.tree ?? []),
+      async (offset, length) => !this.through && (await this.lun.isHole(offset, length)),
+    )
+    try {
+      const dropped = await this.preserve(writes, tree, copied)
+      const marks = writes.map(due => (dropped.size === 0 ? due.marks : due.marks.filter(({ relationship }) => !dropped.has(relationship))))
+      const commits = commitGroups(marks, BATCH_MAX / 2).map(group => this.commit(joinMarks(group), urgent))
+      await settled([...commits, ...(tree ? [tree.commit(this.host.metadata, urgent)] : [])])
+    } finally {
+      tree?.end()
+    }
   }
 
-  /** What the volume holds of a range, with its chunks locked; undefined when it is known to read as zeros. */
-  private async oldBytes(offset: number, length: number): Promise<Uint8Array | undefined> {
-    const image = this.through
-    if (!image && (await this.lun.extents(offset, length)).every(({ kind }) => kind === 'hole')) return undefined
-    const bytes = new Uint8Array(length)
-    await this.readLocked(offset, bytes)
-    return bytes
+  /**
+   * Copies the old bytes of chunks to the images that lack them; they are flushed there when it resolves. The bytes are read
+   * once, however many images want them. @returns relationships that cannot be kept
+   */
+  private async preserve(writes: readonly Due[], tree: TreeCopies | undefined, copied?: () => void): Promise<Set<Relationship>> {
+    const runs = copyRuns(writes)
+    const failed = new Map<Relationship, unknown>()
+    const images = new Map<Relationship, Volume>()
+    const unlessFailed = async (relationship: Relationship, act: (image: Volume) => Promise<void>): Promise<void> => {
+      if (failed.has(relationship)) return
+      let image = images.get(relationship)
+      if (!image) images.set(relationship, (image = this.host.volume(relationship.record.image)))
+      try {
+        await act(image)
+      } catch (error) {
+        if (!failed.has(relationship)) failed.set(relationship, error)
+      }
+    }
+    await inLanes(runs, COPIES, async ({ from, to, copies }) => {
+      const buffer = to - from <= SCRATCH ? (this.scratch.pop() ?? new Uint8Array(SCRATCH)) : new Uint8Array(to - from)
+      try {
+        const old = await this.oldBytes(from, buffer.subarray(0, to - from))
+        for (const { copier, runs: wanted } of copies) {
+          if (copier instanceof Relationship) await unlessFailed(copier, image => image.put(copier, wanted, old && { from, bytes: old }))
+          else tree?.add(wanted, old && { from, bytes: old })
+        }
+      } finally {
+        if (buffer.length === SCRATCH && this.scratch.length < COPIES) this.scratch.push(buffer)
+      }
+    })
+    await tree?.write()
+    copied?.()
+    await settled([...(tree ? [tree.flush()] : []), ...[...images.keys()].map(relationship => unlessFailed(relationship, image => image.lun.flush()))])
+    for (const [relationship, error] of failed) await this.cannotPreserve(relationship, error)
+    return new Set(failed.keys())
+  }
+
+  /** Reads what the volume holds of a range, with its chunks locked. @returns undefined when it is known to read as zeros */
+  private async oldBytes(offset: number, into: Uint8Array): Promise<Uint8Array | undefined> {
+    if (!this.through && (await this.lun.isHole(offset, into.length))) return undefined
+    await this.readLocked(offset, into)
+    return into
   }
 
   /** Puts bytes of its source into this image, below its own layer: what it reads does not change. Zeros without `old`. */
@@ -480,18 +547,16 @@ export class Volume implements BlockDevice {
   }
 
   /** Bits durable, then visible. @throws `ERR_METADATA_FULL`, and then nothing changed */
-  private async commit(marks: readonly Mark[], urgent: boolean, tree?: Preservation): Promise<void> {
-    if (marks.length === 0 && !tree) return
+  private async commit(marks: readonly Mark[], urgent: boolean): Promise<void> {
+    if (marks.length === 0) return
     const batch = new Batch()
     for (const { relationship, migrated, delta, lost } of marks) {
       if (migrated.length > 0) relationship.migrated.put(migrated, true, batch)
       if (delta.length > 0) relationship.delta.put(delta, true, batch)
       if (lost.length > 0) relationship.lost.put(lost, true, batch)
     }
-    if (tree) this.tree?.put(tree, batch)
     if (batch.isEmpty) return
     await this.host.metadata.commit(batch, 'data', urgent)
-    if (tree) this.tree?.remember(tree)
     for (const { relationship, migrated, delta, lost } of marks) {
       relationship.migrated.remember(migrated, true)
       relationship.delta.remember(delta, true)
@@ -591,9 +656,8 @@ export class Volume implements BlockDevice {
 }
 
 /** Waits for all, then throws the first failure. */
-async function settled(promises: readonly Promise<void>[]): Promise<void> {
-  const results = await Promise.allSettled(promises)
-  for (const result of results) if (result.status === 'rejected') throw result.reason
+async function settled(all: readonly Promise<void>[]): Promise<void> {
+  for (const result of await Promise.allSettled(all)) if (result.status === 'rejected') throw result.reason
 }
 
 function allMigrated(image: Relationship, { from, to }: ChunkRun): boolean {

@@ -37,6 +37,20 @@ describe('byte budget', () => {
     expect(budget.tryAdmit(1)).toBe(true)
   })
 
+  test('who gives up a turn lets the next ones pass', () => {
+    const budget = new ByteBudget(100)
+    budget.tryAdmit(60)
+    const admitted: string[] = []
+    const withdraw = budget.wait(50, () => admitted.push('large'))
+    const withdrawSmall = budget.wait(40, () => admitted.push('small'))
+    expect(admitted).toEqual([])
+    withdraw()
+    expect(admitted).toEqual(['small'])
+    withdraw()
+    withdrawSmall()
+    expect(budget.taken).toBe(100)
+  })
+
   test('releasing more than was taken is a bug', () => {
     expect(() => new ByteBudget(1).release(1)).toThrow(expect.objectContaining({ code: 'ERR_BUG' }))
   })

@@ -14,7 +14,7 @@ const BITS = SLOTS_PER_SLICE / 8
 /** A slice that is being given back has this for its slot size. */
 const EMPTYING = 255
 
-/** A chunk's bytes and where they go. */
+/** Bytes of one chunk or several, and the slot that the first one goes to. */
 export interface SlotBytes {
   readonly slot: number
   readonly bytes: Uint8Array
@@ -240,7 +240,7 @@ export class SlotStore {
     const writes: Promise<void>[] = []
     for (let from = 0; from < sorted.length;) {
       let to = from + 1
-      while (to < sorted.length && sorted[to]!.slot === sorted[to - 1]!.slot + 1) to++
+      while (to < sorted.length && sorted[to]!.slot === sorted[to - 1]!.slot + sorted[to - 1]!.bytes.length / 2 ** shift) to++
       const parts = sorted.slice(from, to).map(({ bytes }) => bytes)
       writes.push(this.lun.writev(sorted[from]!.slot * 2 ** shift, parts))
       from = to
@@ -249,7 +249,7 @@ export class SlotStore {
     for (const result of results) if (result.status === 'rejected') throw result.reason
   }
 
-  /** Changes bytes inside of slots that lie next to each other. */
+  /** Changes bytes inside of slots that lie next to each other. @param offset bytes into the store */
   overwrite(offset: number, bytes: Uint8Array): Promise<void> {
     return this.lun.write(offset, bytes)
   }

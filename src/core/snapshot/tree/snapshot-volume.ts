@@ -8,7 +8,7 @@ import { ChunkLocks } from '../chunk-locks.ts'
 import { Chunking, runsOf, type ChunkRun } from '../chunks.ts'
 import type { Snapshot } from './snapshot.ts'
 import type { SlotBytes } from './slot-store.ts'
-import { isZero, type Tree } from './tree.ts'
+import { isZero, TreeCopies, type Tree } from './tree.ts'
 import { NONE, type MapEntry } from './tree-map.ts'
 
 /** A request is cut at this. Bytes. */
@@ -215,19 +215,21 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
     const { tree } = this
     const plan = await tree?.plan(offset, length)
     if (!tree || !plan) return
-    const from = plan.runs[0]!.from * tree.chunkBytes
-    const bytes = new Uint8Array(plan.runs.at(-1)!.to * tree.chunkBytes - from)
-    await this.readThrough(from, bytes)
+    const copies = await TreeCopies.begin([plan], () => Promise.resolve(false))
+    if (!copies) return
     try {
-      await tree.write(plan, { from, bytes })
-      const batch = new Batch()
-      tree.put(plan, batch)
-      await this.metadata.commit(batch, 'data')
-    } catch (error) {
-      tree.drop(plan)
-      throw error
+      for (const run of plan.runs) {
+        const from = tree.chunks.offsetOf(run.from)
+        const bytes = new Uint8Array(tree.chunks.lengthOf(run))
+        await this.readThrough(from, bytes)
+        copies.add([run], { from, bytes })
+      }
+      await copies.write()
+      await copies.flush()
+      await copies.commit(this.metadata, false)
+    } finally {
+      copies.end()
     }
-    tree.remember(plan)
   }
 
   /** Chunks that have a slot are written in place, others get one with all of their bytes. */
