@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { writeDeclarations } from './declarations.mjs'
+import { lazyRequires } from './lazy-requires.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const dist = join(root, 'dist')
@@ -37,6 +38,7 @@ async function bundleProgram(entry, name) {
     ...common,
     entryPoints: [entry],
     format: 'cjs',
+    plugins: [lazyRequires],
     // import.meta does not exist in CommonJS
     define: { 'import.meta.url': '__bundleUrl' },
     banner: { js: "const __bundleUrl = require('node:url').pathToFileURL(__filename).href;" },

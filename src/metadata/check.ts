@@ -1,4 +1,5 @@
 import { LunarError } from '../core/base/errors.ts'
+import { ZEROS } from '../core/block/write-once.ts'
 import { checkTrees, TreeRecords } from './check-trees.ts'
 import { kindOf, objectOf } from './key.ts'
 import {
@@ -14,8 +15,9 @@ import {
   poolRecord,
   processRecord,
   raidTypes,
+  RELATIONSHIP_ENABLED,
   RELATIONSHIP_GONE,
-  RELATIONSHIP_USED,
+  RELATIONSHIP_INVALID,
   relationshipRecord,
   RSD_STORES,
   rsdFields,
@@ -225,7 +227,7 @@ function checkRelationships(
     for (const lun of [record.source, record.image]) {
       const found = luns.get(lun)
       if (!found || (found.flags & LUN_DELETED) !== 0) problem('relationship.lun', object, `it names LUN ${lun}, which does not exist`)
-      else if (found.size < record.size && (record.flags & RELATIONSHIP_USED) !== 0)
+      else if (found.size < record.size && (record.flags & (RELATIONSHIP_ENABLED | RELATIONSHIP_INVALID)) === RELATIONSHIP_ENABLED)
         problem('relationship.size', object, `LUN ${lun} has ${found.size} bytes, less than the ${record.size} of its instant`)
     }
     const other = images.get(record.image)
@@ -279,6 +281,7 @@ function checkWods(wods: ReadonlyMap<number, WodRecord>, maps: readonly WodMapRe
     for (const { block, slot } of decodeWodBlocks(value, index % eraIndex(1, 0))) {
       const object = `write-once device ${wod}`
       if (block >= record.size / 2 ** record.blockShift) problem('wodBlocks.range', object, `block ${block} is written, behind its end`)
+      if (slot === ZEROS) continue
       const other = taken.get(`${wod}:${slot}`)
       if (other !== undefined) problem('wodBlocks.shared', object, `blocks ${other} and ${block} lie in one slot`)
       taken.set(`${wod}:${slot}`, block)

@@ -6,8 +6,18 @@ import { BATCH_MAX, type Batch } from './batch.ts'
 import { EncodedBlock, PAYLOAD_MAX, StreamRing, type StreamName, type Tail } from './journal.ts'
 import { BLOCK, JOURNAL_AT, journalStreams, ROOT_COUNT, ROOTS_AT } from './layout.ts'
 import type { Key } from './key.ts'
-import { decideQuorum, type Decision, type DecideOptions } from './quorum.ts'
-import { inspectQuorumDisk, readTailOf, ringBuffer, rootFor, type Inspection, type MetadataDisk } from './quorum-disk.ts'
+import { decideAgreed, decideQuorum, type Decision, type DecideOptions } from './quorum.ts'
+import {
+  glanceAtQuorumDisk,
+  hasRoot,
+  inspectQuorumDisk,
+  readTailOf,
+  ringBuffer,
+  rootFor,
+  type Glance,
+  type Inspection,
+  type MetadataDisk,
+} from './quorum-disk.ts'
 import { DEPARTURES_MAX, encodeRoot, rootAddress, type Departure, type Place, type Root } from './root.ts'
 import { MetadataSpace } from './space.ts'
 import { ChangeRoom, Tree, type Entry, type TreeRoot } from './tree.ts'
@@ -57,6 +67,7 @@ export interface OpenReport {
   readonly decision: Decision
   readonly replayedBlocks: number
   readonly cleanShutdown: boolean
+  /** Milliseconds since 1970: of the last commit before this opening, or of the root where none follows it. */
   readonly lastWriteMs: number
   readonly damagedRoots: readonly { readonly disk: MetadataDisk; readonly slots: readonly number[] }[]
 }
@@ -74,6 +85,7 @@ export class Metadata {
   private running: Promise<void> | undefined
   private fenced: LunarError | undefined
   private lastCheckpointMs: number
+  private lastCommitMs: number
   private closed = false
   private departures: Departure[]
   private readonly admin: StreamRing
@@ -98,6 +110,12 @@ export class Metadata {
     this.data = new StreamRing(streams.data.from, streams.data.to, heads.data)
     this.departures = [...root.departures]
     this.lastCheckpointMs = options.clock.monotonicMs()
+    this.lastCommitMs = report.lastWriteMs
+  }
+
+  /** Milliseconds since 1970: of the last commit, for people. */
+  get lastWriteMs(): number {
+    return this.lastCommitMs
   }
 
   /** Administrative commits so far. */
@@ -246,9 +264,7 @@ export class Metadata {
   /** False when the root this view was read from has left the ring: what was read may be a mix. */
   async stillCurrent(): Promise<boolean> {
     const source = this.members[0]
-    if (!source) return false
-    const inspection = await inspectQuorumDisk(source, this.options.poolId)
-    return inspection?.roots.some(root => root.epoch === this.root.epoch && root.number === this.root.number) ?? false
+    return source !== undefined && hasRoot(source, this.options.poolId, this.root)
   }
 
   /** Waits for all commits, writes a clean root. */
@@ -407,12 +423,13 @@ export class Metadata {
   }
 
   private encode(batches: readonly Batch[], stream: StreamName, members: readonly MetadataDisk[]): EncodedBlock {
+    this.lastCommitMs = this.options.clock.wallMs()
     return new EncodedBlock({
       epoch: this.root.epoch,
       sequence: this.sequence + 1,
       generation: this.currentGeneration,
       stable: this.sequence,
-      timeMs: this.options.clock.wallMs(),
+      timeMs: this.lastCommitMs,
       stream,
       members: members.map(member => member.id),
       batches,
@@ -605,7 +622,7 @@ export class Metadata {
       loaded.root,
       loaded.sequence,
       loaded.generation,
-      [loaded.source.member],
+      [loaded.source],
       loaded.report,
       true,
       loaded.heads,
@@ -623,7 +640,7 @@ export class Metadata {
     const present = decision.winner.members
       .map(id => inspections.find(inspection => inspection.member.id === id)?.member)
       .filter(member => member !== undefined)
-    const members = present.length > 0 ? present : [source.member]
+    const members = present.length > 0 ? present : [source]
     const metadata = new Metadata(options, tree, space, root, sequence, generation, members, report, false, heads, copyFailures)
     metadata.nextStore = root.nextStore
     if (decision.absent.length > 0 || members.length < decision.winner.members.length) {
@@ -656,7 +673,7 @@ export class Metadata {
 interface Loaded {
   readonly tree: Tree
   readonly space: MetadataSpace
-  readonly source: Inspection
+  readonly source: MetadataDisk
   readonly root: Root
   readonly sequence: number
   readonly generation: number
@@ -668,9 +685,7 @@ interface Loaded {
 
 async function load(options: MetadataOptions, readOnly: boolean): Promise<Loaded> {
   const { poolId, disks, host } = options
-  const { inspections, decision } = await inspectAndDecide(options)
-  const { source, root } = findSource(inspections, decision)
-  const tail: Tail = await readTailOf(source.member, root, decision.winner.sequence)
+  const { source, root, tail, decision, inspections } = (readOnly ? await glanceAndDecide(options) : undefined) ?? (await inspectAndRead(options))
   if (root.sequence + tail.blocks.length !== decision.winner.sequence) {
     throw new LunarError('ERR_METADATA_DAMAGED', `Cannot read the journal of pool "${root.poolName}"`, {
       why: `it ends at ${root.sequence + tail.blocks.length}, not at ${decision.winner.sequence}`,
@@ -726,6 +741,38 @@ async function load(options: MetadataOptions, readOnly: boolean): Promise<Loaded
     inspections,
     copyFailures,
   }
+}
+
+interface Chosen {
+  readonly source: MetadataDisk
+  readonly root: Root
+  readonly tail: Tail
+  readonly decision: Decision
+  /** None where a glance was enough. */
+  readonly inspections: readonly Inspection[]
+}
+
+/** The usual case of a reader: all quorum disks are there and agree. Undefined when they do not, or when a side is to be chosen. */
+async function glanceAndDecide(options: MetadataOptions): Promise<Chosen | undefined> {
+  if (options.choose !== undefined) return undefined
+  const all = [...options.disks.values()]
+  const hinted = all.filter(disk => disk.quorumHint)
+  const ring = ringBuffer()
+  const glances: Glance[] = []
+  for (const disk of hinted.length > 0 ? hinted : all) {
+    const glance = await glanceAtQuorumDisk(disk, options.poolId, ring)
+    if (glance) glances.push(glance)
+  }
+  const decision = decideAgreed(glances.map(({ member, head }) => ({ disk: member.id, head })))
+  if (!decision) return undefined
+  const best = glances.reduce((a, b) => (b.root.number > a.root.number ? b : a))
+  return { source: best.member, root: best.root, tail: best.tail, decision, inspections: [] }
+}
+
+async function inspectAndRead(options: MetadataOptions): Promise<Chosen> {
+  const { inspections, decision } = await inspectAndDecide(options)
+  const { source, root } = findSource(inspections, decision)
+  return { source: source.member, root, tail: await readTailOf(source.member, root, decision.winner.sequence), decision, inspections }
 }
 
 /** Looks at the disks that their labels call quorum disks; at all of them when those do not decide. */

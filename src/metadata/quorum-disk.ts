@@ -1,10 +1,10 @@
 import { isCode } from '../core/base/errors.ts'
 import type { Disk } from '../core/block/device.ts'
-import { isAllZero } from './block.ts'
+import { hasMagic, isAllZero } from './block.ts'
 import { readTail, type Tail } from './journal.ts'
 import { BLOCK, JOURNAL_AT, ROOT_COUNT, ROOTS_AT } from './layout.ts'
 import type { QuorumCopy, State } from './quorum.ts'
-import { decodeRoot, type Root } from './root.ts'
+import { decodeRoot, rootAddress, rootFields, type Root } from './root.ts'
 
 /** A disk of the pool as metadata sees it: its number for addresses, its id for the quorum. */
 export interface MetadataDisk {
@@ -58,6 +58,70 @@ export async function inspectQuorumDisk(member: MetadataDisk, poolId: string, ri
   const settled = roots.find(root => root.sequence > root.parentSequence)
   const proven = settled && { proven: stateOf(settled) }
   return { member, roots, tail, damagedRoots, copy: { disk: member.id, head: headOf(newest, tail), line: lineOf(roots, newest, tail), ...proven } }
+}
+
+/** The newest state of one disk, without the older roots that led to it. */
+export interface Glance {
+  readonly member: MetadataDisk
+  readonly root: Root
+  readonly tail: Tail
+  readonly head: State
+}
+
+/**
+ * Finds the newest whole root as `inspectQuorumDisk` does, and decodes no other: where all disks agree the older ones say nothing.
+ *
+ * @param ring from `ringBuffer`, used while this runs
+ * @returns undefined when the disk has no root of the pool, or cannot be read. @throws host errors other than `ERR_IO`
+ */
+export async function glanceAtQuorumDisk(member: MetadataDisk, poolId: string, ring: Uint8Array): Promise<Glance | undefined> {
+  try {
+    await member.disk.read(ROOTS_AT, ring)
+  } catch (error) {
+    if (isCode(error, 'ERR_IO')) return undefined
+    throw error
+  }
+  const root = newestRoot(ring, poolId, member.id)
+  if (!root) return undefined
+  const tail = await readTailOf(member, root)
+  return { member, root, tail, head: headOf(root, tail) }
+}
+
+/** Goes by numbers that are not checked yet, downwards, until one belongs to a whole root: none that is whole can be above it. */
+function newestRoot(ring: Uint8Array, poolId: string, diskId: string): Root | undefined {
+  const view = new DataView(ring.buffer, ring.byteOffset, ring.byteLength)
+  const claimed: { readonly at: number; readonly epochNumber: number; readonly number: number }[] = []
+  for (let at = 0; at < ring.length; at += BLOCK) {
+    if (hasMagic('root', ring.subarray(at, at + BLOCK)))
+      claimed.push({
+        at,
+        epochNumber: uncheckedU64(view, at + rootFields.fields.epochNumber.offset),
+        number: uncheckedU64(view, at + rootFields.fields.number.offset),
+      })
+  }
+  claimed.sort((a, b) => b.epochNumber - a.epochNumber || b.number - a.number)
+  for (const { at } of claimed) {
+    const root = decodeRoot(ring.subarray(at, at + BLOCK), ROOTS_AT + at, poolId, diskId)
+    if (root) return root
+  }
+  return undefined
+}
+
+/** Inexact above 2^53, where no root that is whole has any. */
+const uncheckedU64 = (view: DataView, at: number): number => view.getUint32(at + 4, true) * 0x1_0000_0000 + view.getUint32(at, true)
+
+/** Whether a root is still in its place in the ring of a disk: what it points to is kept as long as it is. @throws host errors other than `ERR_IO` */
+export async function hasRoot(member: MetadataDisk, poolId: string, root: Pick<Root, 'epoch' | 'number'>): Promise<boolean> {
+  const address = rootAddress(root.number)
+  const block = new Uint8Array(BLOCK)
+  try {
+    await member.disk.read(address, block)
+  } catch (error) {
+    if (isCode(error, 'ERR_IO')) return false
+    throw error
+  }
+  const found = decodeRoot(block, address, poolId, member.id)
+  return found?.epoch === root.epoch && found.number === root.number
 }
 
 export function readTailOf(member: MetadataDisk, root: Root, upTo?: number): Promise<Tail> {

@@ -45,10 +45,16 @@ export interface Decision {
   readonly absent: readonly string[]
 }
 
-/** Highest sequence of each epoch that a copy contains. */
-function reach(copy: QuorumCopy): Map<string, number> {
-  const map = new Map<string, number>()
-  for (const state of [...copy.line, copy.head]) map.set(state.epoch, Math.max(map.get(state.epoch) ?? -1, state.sequence))
+/** Of each epoch that a copy contains: its number, and the highest sequence in it. */
+type Reach = ReadonlyMap<string, { readonly epochNumber: number; readonly sequence: number }>
+
+function reach(copy: QuorumCopy): Reach {
+  const map = new Map<string, { epochNumber: number; sequence: number }>()
+  for (const { epoch, epochNumber, sequence } of [...copy.line, copy.head]) {
+    const known = map.get(epoch)
+    if (!known) map.set(epoch, { epochNumber, sequence })
+    else if (known.sequence < sequence) known.sequence = sequence
+  }
   return map
 }
 
@@ -68,18 +74,24 @@ export interface DecideOptions {
  */
 export function decideQuorum(copies: readonly QuorumCopy[], options: DecideOptions = {}): Decision {
   const lines = new Map(copies.map(copy => [copy.disk, reach(copy)]))
-  const has = (disk: string, state: State): boolean => (lines.get(disk)?.get(state.epoch) ?? -1) >= state.sequence
+  const has = (disk: string, state: State): boolean => (lines.get(disk)?.get(state.epoch)?.sequence ?? -1) >= state.sequence
   const supporters = (state: State): string[] => state.members.filter(disk => has(disk, state))
   const established = (state: State): boolean => supporters(state).length * 2 > state.members.length
   const refuted = (state: State): boolean => !established(state) && state.members.some(disk => lines.has(disk) && !has(disk, state))
   /** Whether a copy that holds `b` also holds `a`: `a` is `b` or an ancestor of it. */
   const leadsTo = (a: State, b: State): boolean => {
     if (a.epoch === b.epoch) return a.sequence <= b.sequence
-    return copies.some(copy => has(copy.disk, b) && has(copy.disk, a) && isBefore(copy, a, b))
+    return copies.some(copy => has(copy.disk, b) && has(copy.disk, a) && isBefore(lines.get(copy.disk)!, a, b))
   }
   const states: State[] = []
+  const known = new Set<string>()
   for (const copy of copies)
-    for (const state of [copy.head, ...copy.line]) if (state.members.length > 0 && !states.some(known => sameState(known, state))) states.push(state)
+    for (const state of [copy.head, ...copy.line]) {
+      const key = `${state.epoch} ${state.sequence}`
+      if (state.members.length === 0 || known.has(key)) continue
+      known.add(key)
+      states.push(state)
+    }
   if (states.length === 0) throw new LunarError('ERR_QUORUM_LOST', 'Cannot open the pool: no quorum disk is readable')
 
   const winner = options.choose !== undefined ? chosen(copies, options.choose) : pick()
@@ -119,13 +131,27 @@ export function decideQuorum(copies: readonly QuorumCopy[], options: DecideOptio
   }
 }
 
+/**
+ * What `decideQuorum` says where all copies have the same head and every member of it is among them: then nothing else
+ * on their lines matters. A command that only looks is spared those.
+ *
+ * @returns undefined when the copies differ or a member is away
+ */
+export function decideAgreed(copies: readonly Pick<QuorumCopy, 'disk' | 'head'>[]): Decision | undefined {
+  const winner = copies[0]?.head
+  if (!winner || winner.members.length === 0) return undefined
+  const members = winner.members.join()
+  if (copies.some(({ head }) => !sameState(head, winner) || head.members.join() !== members)) return undefined
+  const current = copies.map(({ disk }) => disk)
+  return winner.members.every(disk => current.includes(disk)) ? { winner, current, stale: [], rolledBack: [], leftover: [], absent: [] } : undefined
+}
+
 /** Whether `a` comes before `b` on the line of one copy that holds both, in different epochs. */
-function isBefore(copy: QuorumCopy, a: State, b: State): boolean {
-  const numberOf = (epoch: string): number => [...copy.line, copy.head].find(state => state.epoch === epoch)?.epochNumber ?? -1
-  if (numberOf(a.epoch) >= numberOf(b.epoch)) return false
+function isBefore(line: Reach, a: State, b: State): boolean {
+  const from = line.get(a.epoch)
+  const to = line.get(b.epoch)
   // The line of a copy has one state for the end of each epoch it left: `a` must not lie beyond it.
-  const end = reach(copy).get(a.epoch) ?? -1
-  return a.sequence <= end
+  return from !== undefined && to !== undefined && from.epochNumber < to.epochNumber && a.sequence <= from.sequence
 }
 
 function chosen(copies: readonly QuorumCopy[], disk: string): State {

@@ -215,6 +215,11 @@ export const WOD_ENABLED = 4
 /** The image could not be kept: it is refused until it is enabled anew. */
 export const WOD_INVALID = 8
 
+/** It was emptied as a whole, and the space of what it held before may not all be given back yet. */
+export const WOD_STALE = 16
+/** Its image is being completed. */
+export const WOD_COMPLETING = 32
+
 /** On a sparse file; on blocks packed into a file; on a thin LUN; on a log in a LUN. */
 export const wodKinds = ['file', 'vdisk', 'lun', 'store'] as const
 export type WodKind = (typeof wodKinds)[number]
@@ -225,7 +230,10 @@ export const wodRecord = struct('wodRecord', 768, {
   name: text(16, 64, 'name'),
   kind: u8(80, '0 sparse file, 1 packed file, 2 LUN, 3 log in a LUN'),
   blockShift: u8(81, 'block size as a power of two'),
-  flags: u16(82, 'bit 0: gone; bit 1: is the image of a source; bit 2: enabled; bit 3: invalid'),
+  flags: u16(
+    82,
+    'bit 0: gone; bit 1: is the image of a source; bit 2: enabled; bit 3: invalid; bit 4: what it held before may still take space; bit 5: the image is being completed',
+  ),
   lun: u32(84, 'LUN that holds its blocks, for kinds 2 and 3'),
   era: u32(88, 'era of its map'),
   nextEra: u32(92, 'number for the next era; never reused'),
@@ -237,6 +245,7 @@ export const wodRecord = struct('wodRecord', 768, {
   asOfMs: u64(128, 'milliseconds since 1970, the instant the image is of'),
   imageSize: u64(136, 'bytes of the source at the instant'),
   onFull: u8(144, '0 the write that cannot be preserved fails, 1 the image is dropped'),
+  completeDelay: u32(148, 'pause between the steps of complete image, milliseconds; 0xffffffff adaptive'),
   reason: text(152, 104, 'why the image is invalid'),
   path: text(256, 512, 'file that holds its blocks, for kinds 0 and 1'),
 })
@@ -244,7 +253,7 @@ export type WodRecord = ReturnType<typeof wodRecord.decode>
 
 /**
  * Blocks in a record of the map of a write-once device. Key (wodBlocks, device, era * 2^28 + block / 64), value 64 times u32 slot + 1, 0 when
- * the block is not written, and u32 crc32c of its bytes.
+ * the block is not written and 0xffffffff when it is zeros and lies nowhere, and u32 crc32c of its bytes.
  */
 export const WOD_BLOCKS = 64
 export const WOD_ENTRY = 8

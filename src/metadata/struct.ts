@@ -1,5 +1,5 @@
 import { invariant, LunarError } from '../core/base/errors.ts'
-import { formatUuid, NIL_UUID, uuidBytes } from '../core/base/uuid.ts'
+import { readUuid, uuidBytes } from '../core/base/uuid.ts'
 
 /** One field of an on-disk structure: where it is, how wide, how it is read and written, what it means. */
 export interface Field<T> {
@@ -42,15 +42,7 @@ export const u32 = at<number>(
 )
 /** 64 bits on disk, a number in memory: values above 2^53 - 1 are refused on reading. */
 export const u64 = at<number>('u64', 8, readU64, writeU64)
-export const uuid = at<string>(
-  'uuid',
-  16,
-  (v, o) => (isNil(v, o) ? NIL_UUID : formatUuid(new Uint8Array(v.buffer, v.byteOffset + o, 16))),
-  (v, o, x) => new Uint8Array(v.buffer, v.byteOffset + o, 16).set(uuidBytes(x)),
-)
-
-const isNil = (view: DataView, offset: number): boolean =>
-  (view.getUint32(offset) | view.getUint32(offset + 4) | view.getUint32(offset + 8) | view.getUint32(offset + 12)) === 0
+export const uuid = at<string>('uuid', 16, readUuid, (v, o, x) => new Uint8Array(v.buffer, v.byteOffset + o, 16).set(uuidBytes(x)))
 
 /** UTF-8, padded with zero bytes. */
 export function text(offset: number, length: number, about: string): Field<string> {
@@ -100,7 +92,12 @@ export function list<T>(offset: number, count: number, of: Struct<T>, about: str
   return at<T[]>(
     `${of.name}[${count}]`,
     of.size * count,
-    (v, o) => Array.from({ length: used ? Math.min(count, used.get(v, o - offset)) : count }, (_, i) => of.decodeView(v, o + i * of.size)),
+    (v, o) => {
+      const items: T[] = []
+      const end = o + (used ? Math.min(count, used.get(v, o - offset)) : count) * of.size
+      for (let at = o; at < end; at += of.size) items.push(of.decodeView(v, at))
+      return items
+    },
     (v, o, x) => {
       invariant(x.length <= count, `${x.length} of at most ${count} ${of.name}`)
       x.forEach((item, i) => {
@@ -153,9 +150,13 @@ export function struct<F extends Record<string, Field<unknown>>>(
   const encodeView = (target: DataView, base: number, value: T): void => {
     for (const [key, field] of ordered) field.set(target, base, value[key as keyof T])
   }
+  // All values of a structure have one shape from the start: growing each field by field took longer than reading it.
+  const keys = ordered.map(([key]) => key)
+  const values = ordered.map(([, field]) => field)
+  const empty: Readonly<Record<string, unknown>> = Object.fromEntries(ordered.map(([key]) => [key, undefined]))
   const decodeView = (source: DataView, base: number): T => {
-    const value: Record<string, unknown> = {}
-    for (const [key, field] of ordered) value[key] = field.get(source, base)
+    const value = { ...empty }
+    for (let i = 0; i < keys.length; i++) value[keys[i]!] = values[i]!.get(source, base)
     return value as T
   }
   return {

@@ -1,8 +1,8 @@
 /** Write-once devices through the installed program. */
 import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { MIB } from '../../src/core/base/units.ts'
-import type { WodDetail, WodSummary } from '../../src/core/server/api.ts'
+import { KIB, MIB } from '../../src/core/base/units.ts'
+import type { PoolStatus, RelationshipStatus, TaskView, WodDetail, WodSummary } from '../../src/core/server/api.ts'
 import { expectSoundFiles, useProgram } from '../support/program.ts'
 import { stamped } from '../support/sim.ts'
 
@@ -150,7 +150,10 @@ describe('wod', () => {
       const { data: maps } = await service.call('snap.maps', { relationship: '1' })
       expect([...Buffer.from(maps.migrated, 'base64')].reduce((sum, byte) => sum + byte.toString(2).replaceAll('0', '').length, 0)).toBe(49)
       expect((await service.call('snap.status', { relationship: 'w' })).data.chunks).toMatchObject({ total: 128, migrated: 49 })
-      expect((await service.call('snap.start', { relationship: '1', kind: 'completeImage' })).data).toMatchObject({ changed: true, task: null })
+      const { data: started } = await service.call('snap.start', { relationship: '1', kind: 'completeImage' })
+      expect(started).toMatchObject({ changed: true, task: expect.any(Number) as number })
+      await service.call('snap.setDelay', { relationship: '1', kind: 'completeImage', delay: 0 })
+      expect((await service.call('task.wait', { task: started.task! })).data).toMatchObject({ kind: 'completeImage', target: 'DcsSnap1', state: 'done' })
       expect((await service.call('snap.disable', { relationships: ['1'] })).data).toMatchObject([{ complete: true, changed: true }])
     })
     await lunar.reopened(async service => {
@@ -158,6 +161,7 @@ describe('wod', () => {
       await service.call('snap.configure', { source: 'a', image: 'b', name: 'w' })
       await expect(service.call('snap.status', { relationship: 'w' })).rejects.toMatchObject({ code: 'ERR_USAGE' })
       await expect(service.call('snap.enable', { relationships: ['1', '2'] })).rejects.toMatchObject({ code: 'ERR_RELATIONSHIP_STATE' })
+      expect((await service.call('snap.list', {})).data.map(({ state }) => state)).toEqual(['disabled', 'disabled'])
       await service.call('snap.unconfigure', { relationship: '2' })
     })
     expect(lunar.runWith({}, 'lun', 'read', 'tank/w').out.equals(before)).toBe(true)
@@ -166,5 +170,122 @@ describe('wod', () => {
     lunar.ok('lun', 'delete', 'tank/a', '--yes')
     await lunar.reopened(() => Promise.resolve())
     await expectSoundFiles(disks)
+  })
+
+  /** Pool "tank" with LUN "a", its images "i" (a LUN) and "w" (a device), as 1 and 2. */
+  async function imagesOfBothKinds(): Promise<string[]> {
+    const disks = await lunar.tankWithData(3)
+    lunar.ok('wod', 'create', 'tank/w', '--on', 'vdisk', '--path', 'w.wod', '--for', 'a')
+    lunar.ok('lun', 'create', 'tank/i', '--size', '8MiB', '--raid', 'raid0')
+    lunar.ok('snap', 'configure', 'tank/a', 'i')
+    lunar.ok('snap', 'configure', 'tank/a', 'w')
+    return disks
+  }
+
+  const read = (name: string): Buffer => lunar.runWith({}, 'lun', 'read', `tank/${name}`).out
+
+  test('images on a LUN and on a device take one instant, and end at one', { timeout: 90_000 }, async () => {
+    const disks = await imagesOfBothKinds()
+    const enabled = lunar.json<{ image: string; asOf: string; changed: boolean }[]>('EnableSnap', 'tank/2', '1')
+    expect(enabled.map(({ image, changed }) => [image, changed])).toEqual([
+      ['w', true],
+      ['i', true],
+    ])
+    expect(enabled[0]!.asOf).toBe(enabled[1]!.asOf)
+    const before = read('a')
+    lunar.ok('lun', 'write', 'tank/a', lunar.write('new', stamped(3 * MIB, 2)), '--offset', '512KiB')
+    expect([read('i').equals(before), read('w').equals(before)]).toEqual([true, true])
+    // One that is refused keeps the other as it is.
+    lunar.refused('ERR_IN_RELATIONSHIP', 'snap', 'configure', 'tank/i', 'w')
+    lunar.ok('EnableNewSnap', 'tank/1', 'w')
+    const after = read('a')
+    lunar.ok('lun', 'zero', 'tank/a', '--length', '1MiB', '--yes')
+    expect([read('i').equals(after), read('w').equals(after)]).toEqual([true, true])
+    expect(lunar.json<{ complete: boolean; state: string }[]>('DisableSnap', 'tank/1', '2').map(({ state, complete }) => [state, complete])).toEqual([
+      ['disabled', false],
+      ['disabled', false],
+    ])
+    lunar.refused('ERR_RELATIONSHIP_STATE', 'EnableSnap', 'tank/1', '2')
+    expect(lunar.json<{ state: string }[]>('snap', 'list', '--pool', 'tank').map(({ state }) => state)).toEqual(['disabled', 'disabled'])
+    await expectSoundFiles(disks)
+  })
+
+  test('complete image is a task: paced, paused, stopped, resumed when its owner was killed', { timeout: 120_000 }, async () => {
+    const disks = await imagesOfBothKinds()
+    lunar.ok('EnableSnap', 'tank/2')
+    const before = read('a')
+    expect(lunar.json<{ was: number }>('SetCompleteImageDelay', '3600000', 'tank/2').was).toBe(20)
+    lunar.refused('ERR_RELATIONSHIP_STATE', 'SetImageUpdateDelay', '5', 'tank/2')
+    expect(lunar.json('GetSnapConfig', 'tank/2')).toMatchObject({ delaysMs: { completeImage: 3_600_000 } })
+    const { task } = lunar.json<{ task: number }>('StartCompleteImage', 'tank/2')
+    const status = (): RelationshipStatus => lunar.json('GetSnapStatus', 'tank/2')
+    expect(status()).toMatchObject({ process: 'completeImage', progress: { kind: 'completeImage', task, done: 64 * KIB, total: 8 * MIB, delayMs: 3_600_000 } })
+    expect(lunar.json<TaskView>('task', 'pause', `tank/${task}`).state).toBe('paused')
+    expect(lunar.json<TaskView>('task', 'resume', String(task)).state).toBe('running')
+    lunar.refused('ERR_RELATIONSHIP_STATE', 'EnableNewSnap', 'tank/2')
+    const { holder } = lunar.json<{ holder: { pid: number } | null }>('lock', 'show', 'tank')
+    process.kill(holder!.pid, 'SIGKILL')
+    // The source is in use meanwhile, and the image keeps its instant.
+    lunar.ok('lun', 'write', 'tank/a', lunar.write('new', stamped(MIB, 2)), '--offset', '1MiB')
+    expect(read('w').equals(before)).toBe(true)
+    expect(lunar.json<TaskView>('task', 'show', String(task))).toMatchObject({ kind: 'completeImage', target: 'DcsSnap2', state: 'running' })
+    expect(lunar.json('StopCompleteImage', 'tank/2')).toMatchObject({ changed: true, process: null })
+    expect(lunar.json<TaskView>('task', 'show', String(task)).state).toBe('stopped')
+    expect(lunar.run('StopCompleteImage', 'tank/2', '--fail-if-unchanged').status).toBe(4)
+    lunar.ok('SetCompleteImageDelay', '0', 'tank/2')
+    lunar.ok('StartCompleteImage', 'tank/2', '--wait')
+    expect(status()).toMatchObject({ process: null, completePercent: 100 })
+    expect(lunar.json<{ complete: boolean }[]>('DisableSnap', 'tank/2')).toMatchObject([{ complete: true }])
+    expect(read('w').equals(before)).toBe(true)
+    await expectSoundFiles(disks)
+  })
+
+  test('the status of a pool names images that are given up, mixed or lost, and devices whose file is away', { timeout: 120_000 }, async () => {
+    await imagesOfBothKinds()
+    lunar.ok('EnableSnap', 'tank/1', '2')
+    const status = (): PoolStatus => lunar.json('pool', 'status', 'tank')
+    expect(status()).toMatchObject({ health: 'healthy', relationships: [], devices: [] })
+    // What is lost by choice is named, and is no alarm.
+    lunar.ok('DisableSnap', 'tank/1')
+    lunar.ok('lun', 'write', 'tank/a', lunar.write('new', stamped(64 * KIB, 2)))
+    expect(status()).toMatchObject({
+      health: 'healthy',
+      relationships: [{ number: 1, source: 'a', image: 'i', trouble: 'lost', lost: 64 * KIB, reason: null }],
+    })
+    expect(lunar.run('pool', 'status', 'tank', '--check').status).toBe(0)
+    expect(lunar.ok('pool', 'status', 'tank')).toContain('DcsSnap1 (a to i) has lost 64 KiB, written in its source while it was disabled')
+    renameSync(lunar.path('w.wod'), lunar.path('kept'))
+    expect(status()).toMatchObject({ health: 'degraded', devices: [{ name: 'w', problem: expect.stringContaining('w.wod') as string }] })
+    expect(lunar.run('pool', 'status', 'tank', '--check').status).toBe(9)
+    expect(lunar.json<{ name: string; health: string }[]>('pool', 'list')).toMatchObject([{ health: 'degraded' }])
+    // Its source is never stopped by it: the image is given up.
+    lunar.ok('lun', 'write', 'tank/a', lunar.write('new', stamped(64 * KIB, 3)), '--offset', '4MiB')
+    expect(status().relationships.map(({ number, trouble, reason }) => [number, trouble, reason === null])).toEqual([
+      [1, 'lost', true],
+      [2, 'invalid', false],
+    ])
+    renameSync(lunar.path('kept'), lunar.path('w.wod'))
+    expect(status()).toMatchObject({ health: 'degraded', devices: [] })
+    lunar.ok('EnableNewSnap', 'tank/1', '2')
+    expect(status()).toMatchObject({ health: 'healthy', relationships: [] })
+    lunar.ok('lun', 'write', 'tank/a', lunar.write('new', stamped(2 * MIB, 4)))
+    lunar.ok('SetSourceUpdateDelay', '3600000', 'tank/1')
+    lunar.ok('StartSourceUpdate', 'tank/1')
+    lunar.ok('StopSourceUpdate', 'tank/1')
+    expect(status()).toMatchObject({ health: 'degraded', relationships: [{ number: 1, trouble: 'mixed', reason: expect.any(String) as string }] })
+    expect(lunar.run('pool', 'status', 'tank', '--check').status).toBe(9)
+  })
+
+  test('a pool that is destroyed takes the files of its devices along, and no other', { timeout: 60_000 }, () => {
+    lunar.makeTank(2)
+    for (const name of ['f', 'g', 'h']) lunar.ok('wod', 'create', `tank/${name}`, '--on', 'file', '--path', `${name}.wod`, '--size', '1MiB')
+    writeFileSync(lunar.path('g.wod'), Buffer.alloc(2 * MIB, 7))
+    renameSync(lunar.path('h.wod'), lunar.path('kept'))
+    const would = lunar.json<{ files: string[] }>('pool', 'destroy', 'tank', '--dry-run')
+    expect(would.files).toEqual([lunar.path('f.wod')])
+    expect(lunar.ok('pool', 'destroy', 'tank', '--dry-run')).toContain(`files of write-once devices: ${lunar.path('f.wod')}`)
+    expect(existsSync(lunar.path('f.wod'))).toBe(true)
+    lunar.ok('pool', 'destroy', 'tank', '--yes')
+    expect(['f.wod', 'g.wod', 'kept'].map(name => existsSync(lunar.path(name)))).toEqual([false, true, true])
   })
 })

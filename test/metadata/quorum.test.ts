@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { LunarError } from '../../src/core/base/errors.ts'
-import { decideQuorum, type DecideOptions, type QuorumCopy, type State } from '../../src/metadata/quorum.ts'
+import { decideAgreed, decideQuorum, type DecideOptions, type QuorumCopy, type State } from '../../src/metadata/quorum.ts'
 
 /**
  * Copies in short: `o(n, members)` is sequence n of the only epoch; `f(n)` is the same number of a fork that left the
@@ -68,6 +68,19 @@ describe('which copies open a pool', () => {
     { name: 'nothing readable', copies: [x, x, x], want: 'ERR_QUORUM_LOST' },
   ])('$name', ({ copies, want, options }) => {
     expect(outcome(copies, options)).toBe(want)
+    const all = letters.slice(0, copies.length)
+    const readable = copies.flatMap((copy, i) => (copy ? [copy(letters[i]!, all)] : []))
+    const agreed = decideAgreed(readable)
+    if (agreed) expect(agreed).toEqual(decideQuorum(readable))
+  })
+
+  test('copies agree when all members of the same newest state are there, and only then', () => {
+    const agreed = (...copies: Short[]): boolean => {
+      const all = letters.slice(0, copies.length)
+      return decideAgreed(copies.flatMap((copy, i) => (copy ? [copy(letters[i]!, all)] : []))) !== undefined
+    }
+    expect([agreed(o(4), o(4), o(4)), agreed(o(5, 'a'), x), agreed(f(4, 3), f(4, 3))]).toEqual([true, true, true])
+    expect([agreed(o(4), o(4), x), agreed(o(4), o(3)), agreed(o(4), f(4, 3)), agreed(o(5, 'ab'), o(5), o(5)), agreed(x, x)]).toEqual(Array(5).fill(false))
   })
 })
 

@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core'
+import * as Flags from '@oclif/core/flags'
 import { LunarError } from '../../core/base/errors.ts'
 import { LunarCommand } from '../../core/cli/base-command.ts'
 import { bytesFlag, numberFlag, optionalArg, poolFlag } from '../../core/cli/flags.ts'

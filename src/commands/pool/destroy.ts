@@ -1,4 +1,5 @@
 import { LunarCommand } from '../../core/cli/base-command.ts'
+import type { Result } from '../../core/server/api.ts'
 import { dryRunFlag, forceFlag, neededArg, yesFlag } from '../../core/cli/flags.ts'
 
 export default class PoolDestroy extends LunarCommand {
@@ -11,7 +12,7 @@ export default class PoolDestroy extends LunarCommand {
     ...dryRunFlag(),
   }
 
-  override async run(): Promise<{ name: string; disks: string[]; luns: string[] }> {
+  override async run(): Promise<Result<'pool.destroy'>> {
     const { args, flags } = await this.parse(PoolDestroy)
     const front = await this.around.front()
     const params = { name: args.pool, force: flags.force?.includes('missing-disks') ?? false, command: this.typed, signal: this.signal }
@@ -19,14 +20,15 @@ export default class PoolDestroy extends LunarCommand {
       const { data } = await front.destroyPool({ ...params, dryRun: true })
       await this.consentByName(
         false,
-        `Destroy pool "${data.name}" on ${data.disks.length} disks with ${data.luns.length === 0 ? 'no LUNs' : `LUNs ${data.luns.join(', ')}`}`,
+        `Destroy pool "${data.name}" on ${data.disks.length} disks with ${data.luns.length === 0 ? 'no LUNs' : `LUNs ${data.luns.join(', ')}`}${data.files.length === 0 ? '' : `, and delete ${data.files.join(', ')}`}`,
         data.name,
       )
     }
     const reply = await this.waitFor('destroying the pool', front.destroyPool({ ...params, dryRun: flags['dry-run'] }))
     return this.say(
       reply,
-      done => `${flags['dry-run'] ? 'Would destroy' : 'Destroyed'} pool "${done.name}": ${done.disks.length} disks, LUNs: ${done.luns.join(', ') || 'none'}`,
+      done =>
+        `${flags['dry-run'] ? 'Would destroy' : 'Destroyed'} pool "${done.name}": ${done.disks.length} disks, LUNs: ${done.luns.join(', ') || 'none'}${done.files.length === 0 ? '' : `, files of write-once devices: ${done.files.join(', ')}`}`,
     )
   }
 }

@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core'
+import * as Flags from '@oclif/core/flags'
 import { LunarCommand } from '../../core/cli/base-command.ts'
 import { dryRunFlag, forceFlag, manyArg, poolFlag, sizeFlag } from '../../core/cli/flags.ts'
 import { parseReference, parseReferences } from '../../core/cli/references.ts'

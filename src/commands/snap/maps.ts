@@ -1,5 +1,5 @@
 import { writeFile } from 'node:fs/promises'
-import { Flags } from '@oclif/core'
+import * as Flags from '@oclif/core/flags'
 import { LunarCommand } from '../../core/cli/base-command.ts'
 import { forceFlag, listFlags, poolFlag } from '../../core/cli/flags.ts'
 import { oneRelationship, relationshipArg } from '../../core/cli/relationship-commands.ts'

@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core'
+import * as Flags from '@oclif/core/flags'
 import { LunarCommand } from '../../core/cli/base-command.ts'
 import { listFlags, optionalArg, poolFlag } from '../../core/cli/flags.ts'
 import { parseReference } from '../../core/cli/references.ts'

@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core'
+import * as Flags from '@oclif/core/flags'
 import { formatSize } from '../../core/base/units.ts'
 import { LunarCommand } from '../../core/cli/base-command.ts'
 import { dryRunFlag, neededArg, poolFlag, raidFlag, sizeFlag } from '../../core/cli/flags.ts'

@@ -10,7 +10,11 @@ export interface Clock {
 
 export const systemClock: Clock = {
   wallMs: () => Date.now(),
-  monotonicMs: () => performance.now(),
+  // Not performance.now(): `performance` loads a dozen modules of Node when it is first used.
+  monotonicMs: () => {
+    const [seconds, nanoseconds] = process.hrtime()
+    return seconds * 1000 + nanoseconds / 1e6
+  },
   pause: (ms, signal) =>
     new Promise(resolve => {
       if (signal?.aborted) return resolve()

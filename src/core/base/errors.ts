@@ -58,8 +58,9 @@ export class LunarError extends Error {
 
 const causeText = (cause: unknown): string | undefined => (cause instanceof Error ? cause.message : undefined)
 
-/** The host's own error name (`ENOENT`, `EIO`, …) when `error` is one of the file system's. */
+/** The host's own error name (`ENOENT`, `EIO`, …) when `error` is one of the host's or of Node's; never the code of a `LunarError`. */
 export function errnoOf(error: unknown): string | undefined {
+  if (error instanceof LunarError) return undefined
   if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code
   return undefined
 }

@@ -20,19 +20,27 @@ function stampVersion(bytes: Uint8Array): Uint8Array {
   return bytes
 }
 
-/** What was formatted last, by the first byte: an opening meets the same few ids in hundreds of roots. */
-const formatted: { readonly bytes: Buffer; readonly text: string }[] = []
+/** Of what was read last, by the first byte: an opening meets the same few ids in hundreds of roots. */
+const known: { readonly a: number; readonly b: number; readonly c: number; readonly d: number; readonly text: string }[] = []
 
-/** @param bytes of which the first 16 count */
-export function formatUuid(bytes: Uint8Array): string {
-  const uuid = Buffer.from(bytes.buffer, bytes.byteOffset, 16)
-  const known = formatted[uuid[0]!]
-  if (known?.bytes.equals(uuid)) return known.text
-  const hex = uuid.toString('hex')
-  const text = `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
-  formatted[uuid[0]!] = { bytes: Buffer.from(uuid), text }
+/** The 16 bytes at `offset`, as text. */
+export function readUuid(view: DataView, offset: number): string {
+  const a = view.getUint32(offset)
+  const b = view.getUint32(offset + 4)
+  const c = view.getUint32(offset + 8)
+  const d = view.getUint32(offset + 12)
+  const last = known[a >>> 24]
+  if (last?.a === a && last.b === b && last.c === c && last.d === d) return last.text
+  const [hexB, hexC] = [hex(b), hex(c)]
+  const text = `${hex(a)}-${hexB.slice(0, 4)}-${hexB.slice(4)}-${hexC.slice(0, 4)}-${hexC.slice(4)}${hex(d)}`
+  known[a >>> 24] = { a, b, c, d, text }
   return text
 }
+
+const hex = (u32: number): string => u32.toString(16).padStart(8, '0')
+
+/** @param bytes of which the first 16 count */
+export const formatUuid = (bytes: Uint8Array): string => readUuid(new DataView(bytes.buffer, bytes.byteOffset, 16), 0)
 
 export function uuidBytes(uuid: string): Uint8Array {
   return Buffer.from(uuid.replaceAll('-', ''), 'hex')

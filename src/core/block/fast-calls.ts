@@ -3,10 +3,12 @@
  * way through the pool ten times as much.
  */
 import fs from 'node:fs'
-import { readCached } from './host.ts'
+import { nativeCallsLoaded, readCached } from './host.ts'
 
 /** Longer transfers go through the pool. Bytes. */
 const LENGTH_MAX = 64 * 1024
+/** So many reads through the pool take as long as loading the native library, which a command that only looks is spared. */
+const READS_BEFORE_NATIVE = 100
 /** A write that took longer than this met the disk, or a writer that is held back: the pool takes the next ones. Milliseconds. */
 const SLOW_MS = 1
 /** For so many times as long as the slow one took, at most this. Milliseconds. */
@@ -15,10 +17,12 @@ const PAUSE_MAX_MS = 1000
 
 export class FastCalls {
   private pausedUntil = 0
+  private reads = 0
 
   /** Reads what the host has in memory. @returns whether all of it was there; else nothing is known of `into` */
   read(fd: number, offset: number, into: Uint8Array): boolean {
-    return into.length <= LENGTH_MAX && readCached(fd, offset, into) === into.length
+    if (into.length > LENGTH_MAX || (!nativeCallsLoaded() && ++this.reads <= READS_BEFORE_NATIVE)) return false
+    return readCached(fd, offset, into) === into.length
   }
 
   /**

@@ -1,6 +1,6 @@
 /** Image files and block devices as disks. */
 import fs, { constants, type BigIntStats } from 'node:fs'
-import { open, stat, unlink, type FileHandle } from 'node:fs/promises'
+import { open, unlink, type FileHandle } from 'node:fs/promises'
 import { dirname, resolve as absolute } from 'node:path'
 import { promisify } from 'node:util'
 import { deferred, type Deferred } from '../base/deferred.ts'
@@ -55,6 +55,8 @@ interface Opened {
 }
 
 const fstat = (fd: number): Promise<BigIntStats> => promisify(fs.fstat)(fd, { bigint: true }) as Promise<BigIntStats>
+// Not that of fs/promises, which is long to load and which a command that only looks does not need.
+const stat = (path: string): Promise<BigIntStats> => promisify(fs.stat)(path, { bigint: true })
 const closeFd = promisify(fs.close)
 const zeros = Buffer.alloc(MIB)
 const blockSize = SECTOR
@@ -112,7 +114,7 @@ export class FileDisk implements Disk {
     const name = absolute(path)
     try {
       await using opened = new ResourceStack()
-      const before = await stat(name, { bigint: true })
+      const before = await stat(name)
       checkKind(name, before)
       const flags = options.readOnly ? constants.O_RDONLY : constants.O_RDWR
       const exclusive = options.exclusive && before.isBlockDevice() ? constants.O_EXCL : 0
@@ -360,7 +362,7 @@ export class FileDisk implements Disk {
       'look at',
       async () => {
         const held = await fstat(this.dataFd)
-        const named = await stat(this.name, { bigint: true }).catch((error: unknown) => {
+        const named = await stat(this.name).catch((error: unknown) => {
           if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined
           throw error
         })
@@ -478,7 +480,7 @@ const identityOf = (stats: BigIntStats): string => (stats.isBlockDevice() ? `blo
 /** What a disk opened at `path` would have as its identity: equal for every path and device node of one file or device. Undefined when nothing is there. */
 export async function identityAt(path: string): Promise<string | undefined> {
   try {
-    return identityOf(await stat(path, { bigint: true }))
+    return identityOf(await stat(path))
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined
     throw hostError(`Cannot use ${path} as a disk`, error)

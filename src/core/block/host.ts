@@ -98,6 +98,9 @@ function loadLibc(): Libc | null {
   return libc
 }
 
+/** Whether the native library is there, or known not to be: then asking for it costs nothing. */
+export const nativeCallsLoaded = (): boolean => libc !== undefined
+
 /**
  * Reads what the host has in memory, without waiting for a disk (preadv2 with RWF_NOWAIT).
  * @returns bytes read; -1 when it would have to wait, when it failed, or where there is no such call

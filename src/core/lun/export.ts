@@ -2,6 +2,7 @@ import { createWriteStream, type BigIntStats } from 'node:fs'
 import { stat, truncate, unlink } from 'node:fs/promises'
 import { LunarError, errnoOf } from '../base/errors.ts'
 import { MIB, alignUp } from '../base/units.ts'
+import { zeroPart } from '../base/zeros.ts'
 import type { BlockDevice, Disk } from '../block/device.ts'
 import { FileDisk } from '../block/file.ts'
 import { hostError } from '../block/host.ts'
@@ -17,7 +18,6 @@ import {
   makeBuffers,
   mismatch,
   verifyZero,
-  zeroPart,
   type Piece,
   type TransferProgress,
   type TransferResult,

@@ -4,6 +4,7 @@ import { crc32c } from '../base/crc32c.ts'
 import { LunarError } from '../base/errors.ts'
 import { Mutex } from '../base/mutex.ts'
 import { MIB, alignUp } from '../base/units.ts'
+import { isZero } from '../base/zeros.ts'
 import type { BlockDevice } from '../block/device.ts'
 import { FileTransfer, type TransferHost } from '../block/file-transfer.ts'
 import { blockDeviceSize, dataRanges, hostError } from '../block/host.ts'
@@ -15,7 +16,6 @@ import {
   TransferRun,
   clearRange,
   cutPieces,
-  isZero,
   makeBuffers,
   mismatch,
   verifyZero,

@@ -42,6 +42,13 @@ export interface NewLun {
   readonly dryRun?: boolean
 }
 
+export interface ResizeOptions {
+  readonly force: boolean
+  readonly dryRun?: boolean
+  /** What must be durable before a part is cut off; called when nothing else refuses it. */
+  readonly cutting?: () => Promise<void>
+}
+
 /** The LUNs of a pool: the directory, and what creates, changes and deletes them. */
 export class Luns {
   private readonly byNumber = new Map<number, Lun>()
@@ -188,20 +195,26 @@ export class Luns {
     const old = lun.name
     this.byName.delete(old)
     this.byName.set(name, lun)
-    await this.update(lun, { name }, `renamed from ${old}`)
+    try {
+      await this.update(lun, { name }, `renamed from ${old}`)
+    } catch (error) {
+      if (this.byName.get(name) === lun) this.byName.delete(name)
+      if (!this.byName.has(old)) this.byName.set(old, lun)
+      throw error
+    }
   }
 
   /**
    * Changes the size in steps of 1 MiB. What a shrink cuts off is gone at once; its space is given back behind it.
-   * @throws LunarError `ERR_WOULD_LOSE_DATA` when the part to be cut off is written, unless `force`
+   * @throws LunarError `ERR_WOULD_LOSE_DATA` when the part to be cut off is written, unless `force`; `ERR_BUSY` when a part is cut off while it is open
    */
-  resize(lun: Lun, size: number, options: { force: boolean; dryRun?: boolean }): Promise<void> {
+  resize(lun: Lun, size: number, options: ResizeOptions): Promise<void> {
     checkLunSize(size)
     this.checkUnprotected(lun, 'resize')
     return lun.sizing.run(() => this.resizeNow(lun, size, options))
   }
 
-  private async resizeNow(lun: Lun, size: number, options: { force: boolean; dryRun?: boolean }): Promise<void> {
+  private async resizeNow(lun: Lun, size: number, options: ResizeOptions): Promise<void> {
     const slices = size / SLICE
     if (size < lun.size) {
       let written = 0
@@ -212,8 +225,9 @@ export class Luns {
           fix: `lunar lun resize ${lun.name} --size ${size} --force=lost-data`,
         })
       }
+      checkUnused(lun, `shrink LUN "${lun.name}"`)
       if (options.dryRun) return
-      requireUnused(lun, 'shrink')
+      await options.cutting?.()
       // What an earlier shrink cut off may still wait to be given back.
       const waits = written > 0 || lun.record.reclaimFrom > 0
       await this.update(lun, { size, reclaimFrom: waits ? slices : 0 }, `shrunk to ${size} bytes`)
@@ -260,7 +274,7 @@ export class Luns {
   }
 
   private async drop(lun: Lun, together?: (batch: Batch) => void): Promise<void> {
-    requireUnused(lun, 'delete')
+    checkUnused(lun, `delete LUN "${lun.name}"`)
     this.byName.delete(lun.name)
     await this.update(lun, { flags: lun.record.flags | LUN_DELETED }, 'deleted', 'lun.deleted', together)
   }
@@ -306,23 +320,40 @@ export class Luns {
     for (const lun of [a, b]) this.checkOwn(lun, 'swap')
     const now = this.pool.options.clock.wallMs()
     const batch = new Batch()
-    const names = [b.name, a.name] as const
     this.pool.event(batch, 'lun.swapped', a.name, `changed places with ${b.name}`)
-    for (const [i, lun] of [a, b].entries()) {
-      lun.record = { ...lun.record, name: names[i]!, modifiedMs: now }
-      this.byName.set(lun.name, lun)
-      batch.put(keyOf('lun', lun.number), lunRecord.encode(lun.record))
+    const takeNames = (names: readonly [string, string], times: readonly [number, number]): void => {
+      for (const [i, lun] of [a, b].entries()) {
+        lun.record = { ...lun.record, name: names[i]!, modifiedMs: times[i]! }
+        this.byName.set(lun.name, lun)
+      }
     }
-    await this.pool.metadata.commit(batch, 'admin', true)
+    const before = { names: [a.name, b.name], times: [a.record.modifiedMs, b.record.modifiedMs] } as const
+    takeNames([b.name, a.name], [now, now])
+    for (const lun of [a, b]) batch.put(keyOf('lun', lun.number), lunRecord.encode(lun.record))
+    try {
+      await this.pool.metadata.commit(batch, 'admin', true)
+    } catch (error) {
+      takeNames(before.names, before.times)
+      throw error
+    }
   }
 
   private async update(lun: Lun, change: Partial<LunRecord>, message?: string, code = 'lun.changed', together?: (batch: Batch) => void): Promise<void> {
-    lun.record = { ...lun.record, ...change, modifiedMs: this.pool.options.clock.wallMs() }
+    const changed: Partial<LunRecord> = { ...change, modifiedMs: this.pool.options.clock.wallMs() }
+    const before = lun.record
+    lun.record = { ...lun.record, ...changed }
     const batch = new Batch()
     batch.put(keyOf('lun', lun.number), lunRecord.encode(lun.record))
     if (message !== undefined) this.pool.event(batch, code, lun.name, message)
     together?.(batch)
-    await this.pool.metadata.commit(batch, 'admin', true)
+    try {
+      await this.pool.metadata.commit(batch, 'admin', true)
+    } catch (error) {
+      // Only what this changed: meanwhile writes may have bound slices.
+      const undone = Object.fromEntries(Object.keys(changed).map(key => [key, before[key as keyof LunRecord]])) as Partial<LunRecord>
+      lun.record = { ...lun.record, ...undone }
+      throw error
+    }
   }
 
   /** Unbinds what lies behind the end of a LUN that was shrunk. @returns bytes given back */
@@ -371,11 +402,11 @@ export class Luns {
 }
 
 /** @throws LunarError `ERR_BUSY`, naming who has the LUN open */
-function requireUnused(lun: Lun, verb: string): void {
+export function checkUnused(lun: Lun, what: string): void {
   const users = [...new Set(lun.users)]
   if (users.length === 0) return
-  throw new LunarError('ERR_BUSY', `Cannot ${verb} LUN "${lun.name}"`, {
-    why: `${users.join(', ')} ${users.length === 1 ? 'has' : 'have'} it open`,
+  throw new LunarError('ERR_BUSY', `Cannot ${what}`, {
+    why: `${users.join(', ')} ${users.length === 1 ? 'has' : 'have'} LUN "${lun.name}" open`,
     blockers: users,
   })
 }

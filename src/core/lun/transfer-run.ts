@@ -1,6 +1,7 @@
 /** What import and export share: pieces of work, buffers, progress, the way to stop. */
 import { LunarError } from '../base/errors.ts'
 import { MIB, alignDown } from '../base/units.ts'
+import { isZero } from '../base/zeros.ts'
 import { alignedBuffers } from '../block/aligned.ts'
 import type { BlockDevice } from '../block/device.ts'
 import { STORE } from '../raid/geometry.ts'
@@ -40,19 +41,6 @@ export const CHUNK = STORE
 export const PIPE_CHUNK = 2 * MIB
 /** Requests in flight, each with a buffer of its own that is used again. */
 export const WINDOW = 4
-
-const zeros = Buffer.alloc(MIB)
-
-export function isZero(data: Uint8Array): boolean {
-  for (let at = 0; at < data.length; at += zeros.length) {
-    const part = data.subarray(at, at + zeros.length)
-    if (Buffer.compare(part, part.length === zeros.length ? zeros : zeros.subarray(0, part.length)) !== 0) return false
-  }
-  return true
-}
-
-/** Zeros, up to 1 MiB of them. */
-export const zeroPart = (length: number): Uint8Array => zeros.subarray(0, Math.min(length, zeros.length))
 
 export const interrupted = (what: string): LunarError => new LunarError('ERR_INTERRUPTED', what, { why: 'it was asked to stop' })
 

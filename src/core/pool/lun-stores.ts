@@ -377,6 +377,10 @@ export class LunStores {
     return masks !== undefined && (masks[member]! & (1 << slice)) !== 0
   }
 
+  get hasStale(): boolean {
+    return this.stale.size > 0
+  }
+
   /** Stores with a stale member. */
   get staleStores(): number[] {
     return [...this.stale.keys()]

@@ -36,6 +36,9 @@ import { DiskSlots, type Member } from './store-table.ts'
 
 /** Segments of each disk that LUNs do not get, so that metadata can always grow. */
 const METADATA_KEPT = 1
+/** Events that wait for a commit, and how many one commit takes. */
+const LATE_EVENTS_MAX = 500
+const LATE_EVENTS_BATCH = 50
 /** Segments cleaned in one go. */
 const CLEAN_BATCH = 128
 
@@ -73,6 +76,7 @@ export class Pool implements StoreHost, MetadataHost {
   private readonly failing = new Map<number, Promise<void>>()
   private readonly cleaning = new Map<number, Promise<number>>()
   private readonly lateEvents: { code: string; object: string; message: string }[] = []
+  private lateEventsLost = 0
   /** Called when a disk came or went, so that processes look again. */
   onChange: () => void = () => undefined
 
@@ -126,8 +130,8 @@ export class Pool implements StoreHost, MetadataHost {
       this.metadataDisks.delete(label.diskNumber)
       this.warnings.push(`${disk.name} carries the label of this pool but is none of its disks any more`)
     }
+    if (this.options.readOnly) return this.viewStates()
     for await (const { lo } of this.metadata.range(hiOf('event'))) this.nextEvent = lo + 1
-    if (this.options.readOnly) this.viewStates()
   }
 
   /** In a view nothing is recorded: a disk that is away counts as missing for this look. */
@@ -459,7 +463,7 @@ export class Pool implements StoreHost, MetadataHost {
     marker.put(keyOf('disk', disk.number), diskRecord.encode(disk.record))
     this.event(marker, 'quorum.left', `disk ${disk.number}`, 'left the quorum because it failed')
     void this.track(disk, Promise.all([this.metadata.commit(marker, 'data', true), stale])).catch((failure: unknown) => {
-      this.lateEvents.push({ code: 'pool.error', object: `disk ${disk.number}`, message: String(failure) })
+      this.late('pool.error', `disk ${disk.number}`, String(failure))
     })
     return batch
   }
@@ -480,7 +484,7 @@ export class Pool implements StoreHost, MetadataHost {
     void tracked
       .then(() => this.maintain())
       .catch((error: unknown) => {
-        this.lateEvents.push({ code: 'pool.error', object: `disk ${disk.number}`, message: String(error) })
+        this.late('pool.error', `disk ${disk.number}`, String(error))
       })
     return tracked
   }
@@ -507,21 +511,13 @@ export class Pool implements StoreHost, MetadataHost {
   }
 
   metadataDamaged(member: MetadataDisk, what: string, repaired: boolean): void {
-    this.lateEvents.push({
-      code: 'metadata.damaged',
-      object: `disk ${member.number}`,
-      message: `${what} ${repaired ? 'was wrong and has been rewritten from another copy' : 'is wrong'}`,
-    })
+    this.late('metadata.damaged', `disk ${member.number}`, `${what} ${repaired ? 'was wrong and has been rewritten from another copy' : 'is wrong'}`)
     const disk = this.disks.get(member.number)
     if (disk) disk.errors++
   }
 
   readRepaired(disk: PoolDisk, error: unknown): void {
-    this.lateEvents.push({
-      code: 'disk.readError',
-      object: `disk ${disk.number}`,
-      message: `a read failed and another copy served it: ${error instanceof Error ? error.message : String(error)}`,
-    })
+    this.late('disk.readError', `disk ${disk.number}`, `a read failed and another copy served it: ${error instanceof Error ? error.message : String(error)}`)
   }
 
   private enterFailed(disk: PoolDisk, error: unknown): { batch: Batch; stale: Promise<void> } {
@@ -554,7 +550,7 @@ export class Pool implements StoreHost, MetadataHost {
   private flushFailed(disk: PoolDisk, error: unknown): void {
     // Whoever waits for the flush sees its error; the disk leaves service whether or not anybody waits.
     void this.failDisk(disk, error).catch((failure: unknown) => {
-      this.lateEvents.push({ code: 'pool.error', object: `disk ${disk.number}`, message: String(failure) })
+      this.late('pool.error', `disk ${disk.number}`, String(failure))
     })
   }
 
@@ -747,12 +743,22 @@ export class Pool implements StoreHost, MetadataHost {
     this.nextEvent++
   }
 
-  /** Commits events that came from where no commit could be made. */
+  /** Commits events that came from where no commit could be made: all that wait when it is called. */
   async flushLateEvents(): Promise<void> {
-    if (this.lateEvents.length === 0 || this.metadata.failure) return
-    const batch = new Batch()
-    for (const { code, object, message } of this.lateEvents.splice(0, 50)) this.event(batch, code, object, message)
-    await this.metadata.commit(batch, 'data', true)
+    if (this.metadata.failure) return
+    for (let waiting = this.lateEvents.length; waiting > 0; waiting -= LATE_EVENTS_BATCH) {
+      const batch = new Batch()
+      for (const { code, object, message } of this.lateEvents.splice(0, Math.min(waiting, LATE_EVENTS_BATCH))) this.event(batch, code, object, message)
+      if (this.lateEventsLost > 0) this.event(batch, 'pool.error', this.record.name, `${this.lateEventsLost} more events came too fast to be kept`)
+      this.lateEventsLost = 0
+      await this.metadata.commit(batch, 'data', true)
+    }
+  }
+
+  /** Keeps an event for the next commit that can take it. */
+  private late(code: string, object: string, message: string): void {
+    if (this.lateEvents.length < LATE_EVENTS_MAX) this.lateEvents.push({ code, object, message })
+    else this.lateEventsLost++
   }
 
   /** Flushes every disk that was written and closes every slice that can be closed. */
@@ -768,7 +774,7 @@ export class Pool implements StoreHost, MetadataHost {
   }
 
   private noteUnflushed(disk: PoolDisk): void {
-    this.lateEvents.push({ code: 'disk.flushFailed', object: `disk ${disk.number}`, message: disk.fault ?? 'flush failed' })
+    this.late('disk.flushFailed', `disk ${disk.number}`, disk.fault ?? 'flush failed')
   }
 
   async close(): Promise<void> {

@@ -107,11 +107,16 @@ export class RunningProcess {
     this.waking.abort()
   }
 
-  /** Runs to the end. Never rejects: how it ended is in `progress()`. */
-  async run(): Promise<void> {
+  /**
+   * Runs to the end. Never rejects: how it ended is in `progress()`.
+   * @param resumed it ran before, and did so many bytes: its pace goes on, so that resuming it often does not make it faster
+   */
+  async run(resumed?: { readonly done: number }): Promise<void> {
+    this.done = resumed?.done ?? 0
     let savedAt = this.clock.monotonicMs()
     this.sample()
     try {
+      if (resumed) await this.pause(this.body.pace?.() ?? 0)
       for (;;) {
         if (this.abort.signal.aborted) break
         const step = await this.body.step(this.abort.signal)

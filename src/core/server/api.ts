@@ -51,9 +51,24 @@ export interface PoolStatus {
   readonly disks: DiskSummary[]
   /** LUNs that cannot be served whole, or have less redundancy than promised. */
   readonly luns: { readonly name: string; readonly health: Health; readonly lost: number; readonly stale: number }[]
+  /** Relationships that need somebody: two instants in one volume, an image that was given up, a part that was lost while disabled. */
+  readonly relationships: RelationshipTrouble[]
+  /** Write-once devices whose file is not there, and why. */
+  readonly devices: { readonly name: string; readonly problem: string }[]
   readonly tasks: TaskView[]
   /** Sentences for the operator: what is wrong, and what helps. */
   readonly messages: string[]
+}
+
+export interface RelationshipTrouble {
+  readonly number: number
+  readonly source: string
+  readonly image: string
+  readonly trouble: 'mixed' | 'invalid' | 'lost'
+  /** Bytes of the image that its source was written in while they were disabled. */
+  readonly lost: number
+  /** Why it is mixed or invalid. */
+  readonly reason: string | null
 }
 
 export interface DiskSummary {
@@ -391,7 +406,7 @@ export interface Verbs {
   'pool.events': { params: { limit?: number; after?: number }; result: EventView[] }
   /** Flushes, closes and lets the disks go; the owner ends. */
   'pool.close': { params: object; result: { closed: true } }
-  'pool.destroy': { params: Change & { force?: boolean }; result: { name: string; disks: string[]; luns: string[] } }
+  'pool.destroy': { params: Change & { force?: boolean }; result: { name: string; disks: string[]; luns: string[]; files: string[] } }
   'disk.add': { params: Change & { disks: DiskSpec[]; witness?: boolean; overwrite?: boolean }; result: DiskSummary[] }
   'disk.list': { params: object; result: DiskSummary[] }
   'disk.show': { params: { disk: string }; result: DiskDetail }

@@ -160,15 +160,13 @@ export const changes = {
   },
 
   'lun.resize': async (
-    { luns, views, processes, relationships, wodImages, trees }: EngineParts,
+    { luns, views, processes, wodImages, trees }: EngineParts,
     { lun: name, size, force, dryRun }: Params<'lun.resize'>,
   ): Promise<Result<'lun.resize'>> => {
     const lun = luns.find(name)
-    relationships.checkResize(lun, size)
-    wodImages.checkResize(lun, size)
     trees.checkResize(lun, size)
     const was = lun.size
-    await luns.resize(lun, size, { force: force === true, dryRun: dryRun === true })
+    await wodImages.resize(lun, size, { force: force === true, dryRun: dryRun === true })
     if (!dryRun) await processes.look()
     return { ...(await views.lunDetail(lun)), size, was }
   },

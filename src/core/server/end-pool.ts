@@ -42,7 +42,7 @@ async function closed(known: KnownPool, params: EndParams): Promise<string[]> {
   return alone.pool.disks.map(({ disk }) => disk.name)
 }
 
-/** Writes zeros over what makes the disks a pool. Only the one who holds every lock does that. */
+/** Writes zeros over what makes the disks a pool, and deletes the files of its write-once devices. Only the one who holds every lock does that. */
 export async function destroyPool(params: EndParams & { name: string; force?: boolean }): Promise<Reply<Result<'pool.destroy'>>> {
   const known = lookUp(params.name)
   await using open = new ResourceStack()
@@ -50,11 +50,12 @@ export async function destroyPool(params: EndParams & { name: string; force?: bo
   const alone = await takeAlone(known, params)
   open.use(alone.open)
   const reply = await look(alone.pool, params)
-  const { wipePool } = await engineModule()
+  const { wipePool, removeDeviceFiles } = await engineModule()
   await wipePool(alone.pool.disks)
   await clearRecords(alone.pool.disks)
   new Registry().forget(known.id)
-  return reply
+  const stays = await removeDeviceFiles(reply.data.files, known.id)
+  return { ...reply, warnings: [...reply.warnings, ...stays] }
 }
 
 /** What would go, and whether it may. A pool that cannot be opened goes only with `force`. */
@@ -72,8 +73,8 @@ async function look(pool: FoundPool, params: EndParams & { force?: boolean }): P
     }
   } catch (error) {
     if (!params.force || !(error instanceof LunarError) || error.code === 'ERR_BUG') throw error
-    const warning = `the pool could not be opened, so its LUNs are not listed: ${error.why}`
-    return { generation: 0, data: { name: pool.name, disks: pool.disks.map(({ disk }) => disk.name), luns: [] }, warnings: [warning, ...away] }
+    const warning = `the pool could not be opened, so its LUNs are not listed, and files of write-once devices stay: ${error.why}`
+    return { generation: 0, data: { name: pool.name, disks: pool.disks.map(({ disk }) => disk.name), luns: [], files: [] }, warnings: [warning, ...away] }
   }
 }
 

@@ -93,4 +93,6 @@ export interface EngineModule {
   formatPool(disks: readonly FormatDisk[], params: { name: string }): Promise<{ poolId: string }>
   /** Writes zeros over labels, roots and journal of the disks. */
   wipePool(disks: readonly FoundDisk[]): Promise<void>
+  /** Deletes the files of a pool's write-once devices. @returns what stays, and why */
+  removeDeviceFiles(paths: readonly string[], poolId: string): Promise<string[]>
 }

@@ -10,7 +10,7 @@ import { OpenLun } from '../lun/open-lun.ts'
 import { createPoolOn, wipeDisks } from '../pool/format.ts'
 import { Pool } from '../pool/pool.ts'
 import type { Params, RelationshipHold, Reply, Result, Verb } from './api.ts'
-import { hostFiles } from '../wod/files.ts'
+import { hostFiles, removePoolFile } from '../wod/files.ts'
 import { Wods } from '../wod/wods.ts'
 import { Relationships } from '../snapshot/relationships.ts'
 import { Trees } from '../snapshot/tree/trees.ts'
@@ -20,6 +20,7 @@ import { snapChanges } from './snap-changes.ts'
 import { SnapViews } from './snap-views.ts'
 import type { Engine, EngineOptions, FormatDisk, FoundDisk, LunOptions } from './engine-types.ts'
 import { Processes } from './processes.ts'
+import { Troubles } from './troubles.ts'
 import { treeChanges } from './tree-changes.ts'
 import { TreeViews } from './tree-views.ts'
 import { Views } from './views.ts'
@@ -72,8 +73,9 @@ export class LocalEngine implements Engine {
     const relationships = await Relationships.load(pool, luns)
     const wods = await Wods.load(pool, luns, hostFiles)
     const trees = await Trees.load(pool, luns, relationships)
-    const processes = new Processes(pool, luns, relationships, wods, trees)
-    const views = new Views(pool, luns, relationships, () => pool.metadata.report.lastWriteMs)
+    const wodImages = new WodImages(pool, luns, relationships, wods)
+    const processes = new Processes(pool, luns, relationships, wods, wodImages, trees)
+    const views = new Views(pool, luns, relationships, new Troubles(relationships, wods, wodImages), () => pool.metadata.lastWriteMs)
     const parts: EngineParts = {
       pool,
       luns,
@@ -82,7 +84,7 @@ export class LocalEngine implements Engine {
       snaps: new SnapViews(pool, relationships, processes),
       wods,
       wodViews: new WodViews(luns, wods, views),
-      wodImages: new WodImages(pool, luns, relationships, wods),
+      wodImages,
       trees,
       treeViews: new TreeViews(trees, views),
       views,
@@ -199,9 +201,14 @@ const looks = {
   'pool.status': async ({ views, processes }) => views.poolStatus(await processes.list()),
   'pool.events': ({ views }, { limit, after }: Params<'pool.events'>) => views.events(limit ?? 1000, after ?? 0),
   /** What destroying would take away; the labels are wiped by whoever holds the disks. */
-  'pool.destroy': ({ pool, luns }, { dryRun }: Params<'pool.destroy'>) => {
+  'pool.destroy': async ({ pool, luns, wods }, { dryRun }: Params<'pool.destroy'>) => {
     if (!dryRun) throw new LunarError('ERR_USAGE', `Cannot destroy pool "${pool.record.name}" over its owner`, { fix: 'lunar pool destroy' })
-    return { name: pool.record.name, disks: [...pool.disks.values()].map(disk => disk.label), luns: luns.all.map(lun => lun.name) }
+    return {
+      name: pool.record.name,
+      disks: [...pool.disks.values()].map(disk => disk.label),
+      luns: luns.all.map(lun => lun.name),
+      files: await wods.ownFiles(),
+    }
   },
   'disk.list': ({ pool, views }) => [...pool.disks.values()].map(disk => views.diskSummary(disk)),
   'disk.show': ({ pool, views }, { disk }: Params<'disk.show'>) => views.diskDetail(pool.findDisk(disk)),
@@ -258,4 +265,17 @@ export function formatPool(disks: readonly FormatDisk[], params: { name: string 
 
 export function wipePool(disks: readonly FoundDisk[]): Promise<void> {
   return wipeDisks(disks.map(({ disk, label }) => ({ disk, size: label.size })))
+}
+
+export async function removeDeviceFiles(paths: readonly string[], poolId: string): Promise<string[]> {
+  const stays: string[] = []
+  for (const path of paths) {
+    try {
+      if (!(await removePoolFile(hostFiles, path, poolId))) stays.push(`${path} stays: it is no longer a file of the pool`)
+    } catch (error) {
+      if (!(error instanceof LunarError) || error.code === 'ERR_BUG') throw error
+      stays.push(`${path} stays: ${error.message}${error.why === '' ? '' : `: ${error.why}`}`)
+    }
+  }
+  return stays
 }

@@ -1,22 +1,28 @@
 /** The front door: what commands and the library call to make, find, open and end pools. */
 import { LunarError } from '../base/errors.ts'
 import type { OpenOptions, PoolService, PoolSummary, Reply } from './api.ts'
-import { findPoolAt } from './import-pools.ts'
+import type { CreatePoolParams } from './create-pool.ts'
+import type { ImportParams } from './import-pools.ts'
 import { lookUp } from './lookup.ts'
 import { Registry, type KnownPool } from './registry.ts'
 import { noSummary, toSummary } from './summary.ts'
 import { ViewService } from './view-service.ts'
 
-export { createPool, type CreatePoolParams } from './create-pool.ts'
-export { importPools, type ImportParams } from './import-pools.ts'
-export { destroyPool, exportPool } from './end-pool.ts'
+export type { CreatePoolParams, ImportParams }
+
+// What a command that only looks does not need is loaded when it is called.
+
+export const createPool: typeof import('./create-pool.ts').createPool = async params => (await import('./create-pool.ts')).createPool(params)
+export const importPools: typeof import('./import-pools.ts').importPools = async params => (await import('./import-pools.ts')).importPools(params)
+export const exportPool: typeof import('./end-pool.ts').exportPool = async params => (await import('./end-pool.ts')).exportPool(params)
+export const destroyPool: typeof import('./end-pool.ts').destroyPool = async params => (await import('./end-pool.ts')).destroyPool(params)
 
 /**
  * Opens a pool by name, by id, or the only one known or found in `paths`. `view` reads metadata beside any owner; `owner` asks the process
  * that owns the pool, or becomes it.
  */
 export async function openService(pool: string | undefined, options: OpenOptions): Promise<PoolService> {
-  const found = options.paths ? await findPoolAt(options.paths, pool) : lookUp(pool)
+  const found = options.paths ? await (await import('./import-pools.ts')).findPoolAt(options.paths, pool) : lookUp(pool)
   const known = (): KnownPool => (options.paths ? newestOf(found) : lookUp(found.id))
   if (options.mode === 'view') return ViewService.open(known, options)
   const { OwnerService } = await import('./owner-service.ts')

@@ -8,6 +8,7 @@ import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
+import { deferred } from '../base/deferred.ts'
 import { LunarError } from '../base/errors.ts'
 import type { MissingDisk } from './engine-types.ts'
 import { stateFolder } from './folders.ts'
@@ -20,6 +21,9 @@ export const ANSWERS_FD = 4
 export const FIRST_DISK_FD = 5
 /** Set for the child; `runOwner` looks for it. */
 export const OWNER_VARIABLE = 'LUNAR_OWNER'
+
+/** How long the child may take from its order to its answer, in milliseconds: it replays a journal of at most a few seconds. */
+const ANSWER_WITHIN = 120_000
 
 /** What the child is told once the pool is quiet: one line of JSON. */
 export interface HandOverOrder {
@@ -84,14 +88,25 @@ export class NextOwner {
     }
   }
 
-  /** Resolves when the child owns the pool: its records are written, its socket answers. */
-  async takeOver(order: HandOverOrder): Promise<void> {
+  /**
+   * Resolves when the child owns the pool: its records are written, its socket answers. One that does not answer in time is ended,
+   * so that it does not hold the locks for ever.
+   * @throws LunarError `ERR_FAILED`
+   */
+  async takeOver(order: HandOverOrder, withinMs = ANSWER_WITHIN): Promise<void> {
     const orders = this.child.stdio[ORDERS_FD] as Writable
     orders.on('error', () => undefined) // a child that died is noticed by its answers
     orders.end(`${JSON.stringify(order)}\n`)
+    const late = deferred()
+    const timer = setTimeout(() => {
+      this.child.kill('SIGKILL')
+      const why = `it did not answer within ${withinMs / 1000} s and was ended`
+      late.reject(new LunarError('ERR_FAILED', 'The owner in the background did not start', { why, fix: `read ${this.log}` }))
+    }, withinMs)
     try {
-      await this.answer
+      await Promise.race([this.answer, late.promise])
     } finally {
+      clearTimeout(timer)
       this.letLoose()
     }
   }

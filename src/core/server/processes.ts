@@ -14,8 +14,10 @@ import {
 import { fitting } from '../../metadata/struct.ts'
 import { Reclaim } from '../lun/reclaim.ts'
 import type { Luns } from '../lun/luns.ts'
-import type { Relationship } from '../snapshot/relationship.ts'
+import { Relationship } from '../snapshot/relationship.ts'
 import type { ProcessName, Relationships } from '../snapshot/relationships.ts'
+import type { WodImage } from '../snapshot/wod-image.ts'
+import type { WodImages } from '../snapshot/wod-images.ts'
 import { Tidy } from '../snapshot/tidy.ts'
 import type { Trees } from '../snapshot/tree/trees.ts'
 import { Resync } from '../pool/resync.ts'
@@ -26,6 +28,11 @@ import type { TaskView } from './api.ts'
 
 /** Ended processes that stay in the list. */
 const ENDED_KEPT = 100
+
+/** What a copying process is of. */
+type Target = Relationship | WodImage
+
+const updateOf = (target: Target): ProcessName | undefined => (target instanceof Relationship ? target.update : undefined)
 
 /** The background processes of an open pool: started when there is work for them, resumed after a crash, shown as tasks. */
 export class Processes {
@@ -41,6 +48,7 @@ export class Processes {
     private readonly luns: Luns,
     private readonly relationships: Relationships,
     private readonly wods: Wods,
+    private readonly wodImages: WodImages,
     private readonly trees: Trees,
   ) {}
 
@@ -79,6 +87,7 @@ export class Processes {
       for (const kind of ['completeImage', 'imageUpdate', 'sourceUpdate'] as const)
         await this.ensure(kind, relationship.number, relationship.label, () => this.relationships.process(relationship, kind))
     }
+    for (const image of this.wodImages.all) await this.ensure('completeImage', image.number, image.label, () => this.wodImages.process(image))
   }
 
   /** Starts a process unless it runs or was paused. */
@@ -126,30 +135,50 @@ export class Processes {
       resumed?.record.startedMs ?? now,
     )
     this.running.set(number, process)
-    void process.run().then(
-      () => {
-        this.running.delete(number)
-        // What came up while it was ending is looked for again; a failure waits for the next change of the pool.
-        if (process.progress().state === 'done') return this.look()
-        return this.afterEnd(process)
-      },
-      () => undefined,
-    )
+    void process
+      .run(resumed?.record)
+      .then(
+        () => {
+          this.running.delete(number)
+          // What came up while it was ending is looked for again; a failure waits for the next change of the pool.
+          if (process.progress().state === 'done') return this.look()
+          return this.afterEnd(process)
+        },
+        () => undefined,
+      )
+      // Nobody waits for this look: that it failed is told with the next answers.
+      .catch((error: unknown) => {
+        this.pool.warnings.push(String(error))
+      })
   }
 
   /** A process of a relationship that failed is over until somebody starts it again. */
   private async afterEnd(process: RunningProcess): Promise<void> {
     const { state, reason } = process.progress()
-    const relationship = this.relationships.all.find(({ number }) => number === process.targetNumber)
-    if (state === 'failed' && relationship && !this.closing) {
+    const target = this.targets.find(({ number }) => number === process.targetNumber)
+    if (state === 'failed' && target && !this.closing) {
       try {
-        if (process.kind === 'completeImage') await this.relationships.stopComplete(relationship)
-        else if (process.kind !== 'resync' && process.kind !== 'reclaim') await this.relationships.stopUpdate(relationship, reason)
+        if (process.kind === 'completeImage') await this.stopComplete(target)
+        else if (process.kind !== 'resync' && process.kind !== 'reclaim') await this.stopUpdate(target, reason)
       } catch (error) {
         this.pool.warnings.push(String(error))
       }
     }
     this.tellIdle()
+  }
+
+  /** What processes may be of: relationships with LUN images, and with images on write-once devices. */
+  private get targets(): Target[] {
+    return [...this.relationships.all, ...this.wodImages.all]
+  }
+
+  private stopComplete(target: Target): Promise<boolean> {
+    return target instanceof Relationship ? this.relationships.stopComplete(target) : this.wodImages.stopComplete(target)
+  }
+
+  /** @returns bytes left. There are none of images on write-once devices. */
+  private stopUpdate(target: Target, reason: string): Promise<number> {
+    return target instanceof Relationship ? this.relationships.stopUpdate(target, reason) : Promise.resolve(0)
   }
 
   /** A process of this kind that a crash or the end of its owner interrupted, or that was paused. */
@@ -191,39 +220,39 @@ export class Processes {
    */
   async stop(number: number, dryRun = false): Promise<TaskView> {
     const { kind, target } = await this.expectState(number, 'stop', ['running', 'waiting', 'paused'])
-    const relationship = this.relationships.all.find(({ label }) => label === target)
-    if (kind === 'resync' || kind === 'reclaim' || !relationship) {
+    const of = this.targets.find(({ label }) => label === target)
+    if (kind === 'resync' || kind === 'reclaim' || !of) {
       throw new LunarError('ERR_TASK_STATE', `Cannot stop task ${number} (${kind} of ${target})`, {
         why: 'the pool needs it and would start it again',
         fix: `lunar task pause ${number}`,
       })
     }
-    if (!dryRun) await this.stopOf(relationship, kind as ProcessName)
+    if (!dryRun) await this.stopOf(of, kind as ProcessName)
     return this.find(number)
   }
 
   /** What `stopOf` would say now. */
-  async wouldStop(relationship: Relationship, kind: ProcessName): Promise<{ done: number; left: number; changed: boolean }> {
-    const progress = this.runningOf(kind, relationship.number)?.progress() ?? (await this.interrupted(kind, relationship.number))?.record
+  async wouldStop(target: Target, kind: ProcessName): Promise<{ done: number; left: number; changed: boolean }> {
+    const progress = this.runningOf(kind, target.number)?.progress() ?? (await this.interrupted(kind, target.number))?.record
     return {
       done: progress?.done ?? 0,
       left: progress ? progress.total - progress.done : 0,
-      changed: kind === 'completeImage' ? relationship.isCompleting : relationship.update === kind,
+      changed: kind === 'completeImage' ? target.isCompleting : updateOf(target) === kind,
     }
   }
 
   /** Stops a process of a relationship. @returns bytes done, and left to do */
-  async stopOf(relationship: Relationship, kind: ProcessName): Promise<{ done: number; left: number; changed: boolean }> {
-    const process = this.runningOf(kind, relationship.number)
+  async stopOf(target: Target, kind: ProcessName): Promise<{ done: number; left: number; changed: boolean }> {
+    const process = this.runningOf(kind, target.number)
     await process?.interrupt('stopped')
     const progress = process?.progress()
-    const paused = process ? undefined : await this.interrupted(kind, relationship.number)
+    const paused = process ? undefined : await this.interrupted(kind, target.number)
     let left = progress ? progress.total - progress.done : 0
     let changed = process !== undefined
-    if (kind === 'completeImage') changed = (await this.relationships.stopComplete(relationship)) || changed
-    else if (relationship.update === kind) {
+    if (kind === 'completeImage') changed = (await this.stopComplete(target)) || changed
+    else if (updateOf(target) === kind) {
       changed = true
-      left = await this.relationships.stopUpdate(relationship, 'it was stopped')
+      left = await this.stopUpdate(target, 'it was stopped')
     }
     if (paused) {
       const batch = new Batch()
@@ -238,14 +267,14 @@ export class Processes {
   }
 
   /** The pace of a relationship's process was changed: it counts at once. */
-  paceChanged(relationship: Relationship, kind: ProcessName): void {
-    this.runningOf(kind, relationship.number)?.wake()
+  paceChanged(target: Target, kind: ProcessName): void {
+    this.runningOf(kind, target.number)?.wake()
   }
 
   /** Progress of what a relationship runs now. */
-  of(relationship: Relationship): Progress | undefined {
+  of(target: Target): Progress | undefined {
     return [...this.running.values()]
-      .find(process => process.targetNumber === relationship.number && process.kind in { completeImage: 1, imageUpdate: 1, sourceUpdate: 1 })
+      .find(process => process.targetNumber === target.number && process.kind in { completeImage: 1, imageUpdate: 1, sourceUpdate: 1 })
       ?.progress()
   }
 

@@ -1,9 +1,32 @@
 /** The verbs that change relationships. */
 import { LunarError } from '../base/errors.ts'
 import { PACE_ADAPTIVE } from '../../metadata/records.ts'
+import type { Disabled, Enabled, EnableOptions } from '../snapshot/relationships.ts'
 import type { Params, Result } from './api.ts'
 import type { EngineParts } from './engine.ts'
 import { delayView } from './snap-views.ts'
+
+export const enableOptions = (params: Params<'snap.enable'>): EnableOptions & { readonly dryRun: boolean } => ({
+  fresh: params.fresh === true,
+  forceLostPart: params.forceLostPart === true,
+  forceMixed: params.forceMixed === true,
+  dryRun: params.dryRun === true,
+})
+
+/** The instant, or now in a dry run of the first enabling. */
+export const asOfView = ({ pool }: EngineParts, asOfMs: number): string => new Date(asOfMs === 0 ? pool.options.clock.wallMs() : asOfMs).toISOString()
+
+export const enabledView = (parts: EngineParts, { relationship, changed, lost }: Enabled): Result<'snap.enable'>[number] => ({
+  ...parts.snaps.view(relationship),
+  asOf: asOfView(parts, relationship.record.asOfMs),
+  lost: [...lost],
+  changed,
+})
+
+export const disabledView = ({ snaps }: EngineParts, { relationship, ...rest }: Disabled): Result<'snap.disable'>[number] => ({
+  ...snaps.view(relationship),
+  ...rest,
+})
 
 export const snapChanges = {
   'snap.configure': async ({ relationships, snaps, warnings }: EngineParts, params: Params<'snap.configure'>): Promise<Result<'snap.configure'>> => {
@@ -24,31 +47,23 @@ export const snapChanges = {
     return view
   },
 
-  'snap.enable': async ({ relationships, snaps, processes, pool }: EngineParts, params: Params<'snap.enable'>): Promise<Result<'snap.enable'>> => {
+  'snap.enable': async (parts: EngineParts, params: Params<'snap.enable'>): Promise<Result<'snap.enable'>> => {
+    const { relationships, processes } = parts
     const found = params.relationships.map(name => relationships.find(name))
-    const enabled = await relationships.enable(found, {
-      fresh: params.fresh === true,
-      forceLostPart: params.forceLostPart === true,
-      forceMixed: params.forceMixed === true,
-      dryRun: params.dryRun === true,
-    })
+    const enabled = await relationships.enable(found, enableOptions(params))
     if (!params.dryRun) await processes.look()
-    return enabled.map(({ relationship, changed, lost }) => ({
-      ...snaps.view(relationship),
-      asOf: new Date(relationship.record.asOfMs === 0 ? pool.options.clock.wallMs() : relationship.record.asOfMs).toISOString(),
-      lost: [...lost],
-      changed,
-    }))
+    return enabled.map(one => enabledView(parts, one))
   },
 
-  'snap.disable': async ({ relationships, snaps, processes }: EngineParts, params: Params<'snap.disable'>): Promise<Result<'snap.disable'>> => {
+  'snap.disable': async (parts: EngineParts, params: Params<'snap.disable'>): Promise<Result<'snap.disable'>> => {
+    const { relationships, processes } = parts
     const found = params.relationships.map(name => relationships.find(name))
     if (!params.dryRun) {
       await relationships.disable(found, { dryRun: true }) // what is refused stops nothing
       for (const relationship of found) if (relationship.isCompleting && !relationship.update) await processes.stopOf(relationship, 'completeImage')
     }
     const disabled = await relationships.disable(found, { dryRun: params.dryRun === true })
-    return disabled.map(({ relationship, ...rest }) => ({ ...snaps.view(relationship), ...rest }))
+    return disabled.map(one => disabledView(parts, one))
   },
 
   'snap.start': async (

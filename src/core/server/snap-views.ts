@@ -4,6 +4,7 @@ import { fullPolicies, PACE_ADAPTIVE } from '../../metadata/records.ts'
 import type { Pool } from '../pool/pool.ts'
 import { copiesOf } from '../raid/geometry.ts'
 import type { ChunkMap } from '../snapshot/chunk-map.ts'
+import type { Progress } from '../process/runner.ts'
 import type { Relationship } from '../snapshot/relationship.ts'
 import type { Relationships } from '../snapshot/relationships.ts'
 import type { Delay, ProcessName, RelationshipConfig, RelationshipMaps, RelationshipStatus, RelationshipSummary, RelationshipView } from './api.ts'
@@ -18,6 +19,16 @@ const MAP_TRIES_MAX = 8
 export const delayView = (ms: number): Delay => (ms === PACE_ADAPTIVE ? 'adaptive' : ms)
 const instant = (ms: number): string | null => (ms === 0 ? null : new Date(ms).toISOString())
 const percent = (part: number, of: number): number => (of === 0 ? 0 : Math.floor((part / of) * 100))
+
+export const progressView = (running: Progress, kind: ProcessName, delayMs: number): RelationshipStatus['progress'] => ({
+  kind,
+  task: running.number,
+  done: running.done,
+  total: running.total,
+  rate: Math.round(running.rate),
+  eta: running.rate > 0 ? Math.ceil((running.total - running.done) / running.rate) : null,
+  delayMs: delayView(delayMs),
+})
 
 export class SnapViews {
   constructor(
@@ -94,18 +105,7 @@ export class SnapViews {
       completePercent: percent(chunks.migrated, chunks.total),
       asOf: instant(record.asOfMs),
       enabledAt: relationship.isEnabled ? instant(record.enabledMs) : null,
-      progress:
-        running && kind
-          ? {
-              kind,
-              task: running.number,
-              done: running.done,
-              total: running.total,
-              rate: Math.round(running.rate),
-              eta: running.rate > 0 ? Math.ceil((running.total - running.done) / running.rate) : null,
-              delayMs: delayView(this.relationships.delayOf(relationship, kind)),
-            }
-          : null,
+      progress: running && kind ? progressView(running, kind, this.relationships.delayOf(relationship, kind)) : null,
       lost: (await this.relationships.lostRanges(relationship)).slice(0, LOST_MAX),
       reason: record.reason === '' ? null : record.reason,
     }

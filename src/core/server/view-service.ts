@@ -4,7 +4,6 @@ import { isCode, LunarError } from '../base/errors.ts'
 import { ResourceStack } from '../base/resources.ts'
 import type { BlockDevice } from '../block/device.ts'
 import type { LockView, OpenOptions, Params, PoolService, PoolStatus, RelationshipHold, Reply, Result, Verb } from './api.ts'
-import { askRecord } from './acquire.ts'
 import { engineModule } from './engine-module.ts'
 import type { DiskOpener, Engine, FoundDisk } from './engine-types.ts'
 import { describeRecord, holderView } from './holder.ts'
@@ -129,6 +128,7 @@ export class ViewService implements PoolService {
   ): Promise<Reply<Result<V>> | undefined> {
     if (record.host !== hostname()) return undefined
     const asker = { command: this.options.command, readOnly: true, ...(signal ? { signal } : {}) }
+    const { askRecord } = await import('./acquire.ts')
     const client = await askRecord(record, asker, ms).catch((error: unknown) => {
       if (isCode(error, 'ERR_LOCKED')) return undefined // its socket is not for this user: what the disks say is shown
       throw error

@@ -29,6 +29,7 @@ import type {
   Setting,
   TaskView,
 } from './api.ts'
+import { areDegraded, troubleMessages, type Troubles } from './troubles.ts'
 
 const time = (ms: number): string => new Date(ms).toISOString()
 const worst = (a: Health, b: Health): Health =>
@@ -47,18 +48,20 @@ export class Views {
     private readonly pool: Pool,
     private readonly luns: Luns,
     private readonly relationships: Relationships,
+    private readonly troubles: Troubles,
     private readonly lastWriteMs: () => number,
   ) {}
 
   /** Everything is where it belongs: then no LUN needs to be looked at slice by slice. */
   private get allWell(): boolean {
     for (const disk of this.pool.disks.values()) if (!disk.isWitness && disk.state !== 'normal') return false
-    for (const stores of this.pool.stores.values()) if (stores.staleStores.length > 0) return false
+    for (const stores of this.pool.stores.values()) if (stores.hasStale) return false
     return true
   }
 
-  async lunHealth(lun: Lun): Promise<LunHealth> {
-    if (this.allWell) return { health: 'healthy', lost: 0, stale: 0 }
+  /** @param well what `allWell` says; a list asks once for all its rows */
+  async lunHealth(lun: Lun, well = this.allWell): Promise<LunHealth> {
+    if (well) return { health: 'healthy', lost: 0, stale: 0 }
     let lost = 0
     let stale = 0
     for await (const { place } of lun.map.bound(0, lun.sliceCount)) {
@@ -71,6 +74,11 @@ export class Views {
   }
 
   private async health(): Promise<Health> {
+    const other: Health = areDegraded(await this.troubles.find()) ? 'degraded' : 'healthy'
+    return worst(other, await this.healthOfLuns())
+  }
+
+  private async healthOfLuns(): Promise<Health> {
     if (this.allWell) return 'healthy'
     let health: Health = [...this.pool.disks.values()].every(disk => disk.state === 'normal') ? 'healthy' : 'degraded'
     for (const lun of this.luns.all) health = worst(health, (await this.lunHealth(lun)).health)
@@ -127,12 +135,15 @@ export class Views {
   async poolStatus(tasks: TaskView[]): Promise<PoolStatus> {
     const luns = []
     let health: Health = [...this.pool.disks.values()].every(disk => disk.state === 'normal') ? 'healthy' : 'degraded'
+    const well = this.allWell
     for (const lun of this.luns.all) {
-      const state = await this.lunHealth(lun)
+      const state = await this.lunHealth(lun, well)
       health = worst(health, state.health)
       if (state.health !== 'healthy') luns.push({ name: lun.name, health: state.health, lost: state.lost, stale: state.stale })
     }
     const disks = [...this.pool.disks.values()].map(disk => this.diskSummary(disk))
+    const troubles = await this.troubles.find()
+    if (areDegraded(troubles)) health = worst(health, 'degraded')
     return {
       name: this.pool.record.name,
       health,
@@ -141,8 +152,9 @@ export class Views {
       owner: null,
       disks,
       luns,
+      ...troubles,
       tasks: tasks.filter(task => task.state === 'running' || task.state === 'waiting' || task.state === 'paused'),
-      messages: await this.messages(disks, luns),
+      messages: [...(await this.messages(disks, luns)), ...troubleMessages(troubles)],
     }
   }
 
@@ -274,7 +286,8 @@ export class Views {
 
   async lunList(): Promise<LunSummary[]> {
     const rows: LunSummary[] = []
-    for (const lun of this.luns.all) if (!lun.isStore) rows.push(this.lunSummary(lun, (await this.lunHealth(lun)).health))
+    const well = this.allWell
+    for (const lun of this.luns.all) if (!lun.isStore) rows.push(this.lunSummary(lun, (await this.lunHealth(lun, well)).health))
     return rows
   }
 

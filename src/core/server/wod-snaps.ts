@@ -1,10 +1,13 @@
 /** The verbs of relationships for images on write-once devices; all others go on to those of LUN images. */
 import { LunarError } from '../base/errors.ts'
+import { PACE_ADAPTIVE } from '../../metadata/records.ts'
+import { Relationship } from '../snapshot/relationship.ts'
 import { Trees } from '../snapshot/tree/trees.ts'
-import type { WodImage } from '../snapshot/wod-image.ts'
+import { WodImage } from '../snapshot/wod-image.ts'
 import type { Params, RelationshipConfig, RelationshipStatus, RelationshipSummary, RelationshipView, Result } from './api.ts'
 import type { EngineParts } from './engine.ts'
-import { snapChanges } from './snap-changes.ts'
+import { asOfView, disabledView, enabledView, enableOptions, snapChanges } from './snap-changes.ts'
+import { delayView, progressView } from './snap-views.ts'
 
 const BLOCK_BYTES = 512
 const instant = (ms: number): string | null => (ms === 0 ? null : new Date(ms).toISOString())
@@ -46,7 +49,7 @@ function config(parts: EngineParts, image: WodImage): RelationshipConfig {
     ...view(parts, image),
     chunkBytes: image.wod.blockBytes,
     blockBytes: BLOCK_BYTES,
-    delaysMs: { completeImage: 0, imageUpdate: 0, sourceUpdate: 0 },
+    delaysMs: { completeImage: delayView(image.wod.record.completeDelay), imageUpdate: 0, sourceUpdate: 0 },
     store: `write-once device ${image.wod.name}`,
     policy: image.dropsWhenFull ? 'drop' : 'fail-writes',
     created: new Date(image.wod.record.createdMs).toISOString(),
@@ -56,6 +59,7 @@ function config(parts: EngineParts, image: WodImage): RelationshipConfig {
 async function status(parts: EngineParts, image: WodImage): Promise<RelationshipStatus> {
   const { total, written, percent } = await chunks(parts, image)
   const { record, isEnabled } = image.wod
+  const running = parts.processes.of(image)
   return {
     ...view(parts, image),
     chunks: { total, migrated: written, different: written, frozen: 0, lost: 0 },
@@ -63,7 +67,7 @@ async function status(parts: EngineParts, image: WodImage): Promise<Relationship
     completePercent: percent,
     asOf: instant(record.asOfMs),
     enabledAt: isEnabled ? instant(record.asOfMs) : null,
-    progress: null,
+    progress: running ? progressView(running, 'completeImage', record.completeDelay) : null,
     lost: [],
     reason: record.reason === '' ? null : record.reason,
   }
@@ -80,16 +84,10 @@ function imageOf({ wodImages, relationships }: EngineParts, reference: string): 
   })
 }
 
-/** All images on write-once devices, none (undefined), or a mix, which cannot have one instant. */
-function allOf(parts: EngineParts, names: readonly string[], what: string): WodImage[] | undefined {
-  const found = names.flatMap(name => imageOf(parts, name) ?? [])
-  if (found.length === 0) return undefined
-  if (names.length > 1)
-    throw new LunarError('ERR_RELATIONSHIP_STATE', `Cannot ${what} ${names.join(', ')} at one instant`, {
-      why: `${found.map(({ label }) => label).join(', ')} ${found.length === 1 ? 'has' : 'have'} an image on a write-once device, which takes an instant of its own`,
-      fix: 'name them one at a time',
-    })
-  return found
+/** What names mean, in their order: images on write-once devices and relationships with LUN images. */
+function allOf(parts: EngineParts, names: readonly string[]): { all: (WodImage | Relationship)[]; images: WodImage[]; relationships: Relationship[] } {
+  const all = names.map(name => imageOf(parts, name) ?? parts.relationships.find(name))
+  return { all, images: all.filter(one => one instanceof WodImage), relationships: all.filter(one => one instanceof Relationship) }
 }
 
 const noUpdates = ({ wodImages }: EngineParts, image: WodImage, what: string): never =>
@@ -128,49 +126,69 @@ export const wodSnaps = {
   },
 
   'snap.enable': async (parts: EngineParts, params: Params<'snap.enable'>): Promise<Result<'snap.enable'>> => {
-    const images = allOf(parts, params.relationships, 'enable')
-    if (!images) return snapChanges['snap.enable'](parts, params)
-    const result: Result<'snap.enable'> = []
-    for (const image of images) {
-      const changed = await parts.wodImages.enable(image, { fresh: params.fresh === true, dryRun: params.dryRun === true })
-      const { asOfMs } = image.wod.record
-      result.push({ ...view(parts, image), asOf: new Date(asOfMs === 0 ? parts.pool.options.clock.wallMs() : asOfMs).toISOString(), lost: [], changed })
-    }
+    const { all, images, relationships } = allOf(parts, params.relationships)
+    if (images.length === 0) return snapChanges['snap.enable'](parts, params)
+    const { changed, enabled } = await parts.wodImages.enable(images, enableOptions(params), relationships)
     if (!params.dryRun) await parts.processes.look()
-    return result
+    return [...new Set(all)].map(one => {
+      if (one instanceof Relationship)
+        return enabledView(
+          parts,
+          enabled.find(({ relationship }) => relationship === one)!,
+        )
+      return { ...view(parts, one), asOf: asOfView(parts, one.wod.record.asOfMs), lost: [], changed: changed.has(one) }
+    })
   },
 
   'snap.disable': async (parts: EngineParts, params: Params<'snap.disable'>): Promise<Result<'snap.disable'>> => {
-    const images = allOf(parts, params.relationships, 'disable')
-    if (!images) return snapChanges['snap.disable'](parts, params)
+    const { all, images, relationships } = allOf(parts, params.relationships)
+    if (images.length === 0) return snapChanges['snap.disable'](parts, params)
+    const { wodImages, processes } = parts
+    if (!params.dryRun) {
+      await wodImages.disable(images, { dryRun: true }, relationships) // what is refused stops nothing
+      for (const one of all) if (one.isCompleting) await processes.stopOf(one, 'completeImage')
+    }
+    const { changed, disabled } = await wodImages.disable(images, { dryRun: params.dryRun === true }, relationships)
     const result: Result<'snap.disable'> = []
-    for (const image of images) {
-      const changed = await parts.wodImages.disable(image, { dryRun: params.dryRun === true })
-      result.push({ ...view(parts, image), changed, complete: await parts.wodImages.isWhole(image) })
+    for (const one of new Set(all)) {
+      if (one instanceof Relationship)
+        result.push(
+          disabledView(
+            parts,
+            disabled.find(({ relationship }) => relationship === one)!,
+          ),
+        )
+      else result.push({ ...view(parts, one), changed: changed.has(one), complete: await wodImages.isWhole(one) })
     }
     return result
   },
 
-  /** Completes the image before it answers: the copies are few and small, and nothing has to be taken up again after a crash. */
   'snap.start': async (parts: EngineParts, params: Params<'snap.start'>): Promise<Result<'snap.start'>> => {
     const image = imageOf(parts, params.relationship)
     if (!image) return snapChanges['snap.start'](parts, params)
-    if (params.kind !== 'completeImage') noUpdates(parts, image, params.kind === 'imageUpdate' ? 'update the image of' : 'update the source of')
-    if (params.dryRun) return { ...view(parts, image), task: null, changed: !(await parts.wodImages.isWhole(image)) }
-    const copied = await parts.wodImages.complete(image)
-    return { ...view(parts, image), task: null, changed: copied > 0 }
+    const { kind } = params
+    if (kind !== 'completeImage') noUpdates(parts, image, kind === 'imageUpdate' ? 'update the image of' : 'update the source of')
+    const changed = await parts.wodImages.startComplete(image, { dryRun: params.dryRun === true })
+    if (params.dryRun) return { ...view(parts, image), task: parts.processes.numberOf(kind, image.number), changed }
+    await parts.processes.look()
+    return { ...view(parts, image), task: await parts.processes.latestOf(kind, image.number), changed }
   },
 
   'snap.stop': async (parts: EngineParts, params: Params<'snap.stop'>): Promise<Result<'snap.stop'>> => {
     const image = imageOf(parts, params.relationship)
     if (!image) return snapChanges['snap.stop'](parts, params)
-    return { ...view(parts, image), done: 0, left: 0, changed: false }
+    const stopped = await (params.dryRun ? parts.processes.wouldStop(image, params.kind) : parts.processes.stopOf(image, params.kind))
+    return { ...view(parts, image), ...stopped }
   },
 
   'snap.setDelay': async (parts: EngineParts, params: Params<'snap.setDelay'>): Promise<Result<'snap.setDelay'>> => {
     const image = imageOf(parts, params.relationship)
     if (!image) return snapChanges['snap.setDelay'](parts, params)
-    return noUpdates(parts, image, 'set a delay of')
+    const { kind, delay } = params
+    if (kind !== 'completeImage') noUpdates(parts, image, 'set a delay of an update of')
+    const was = await parts.wodImages.setDelay(image, delay === 'adaptive' ? PACE_ADAPTIVE : delay, { dryRun: params.dryRun === true })
+    if (!params.dryRun) parts.processes.paceChanged(image, kind)
+    return { ...view(parts, image), delayMs: delay, was: delayView(was) }
   },
 
   'volume.show': async ({ luns, wods, wodImages, views, trees }: EngineParts, { volume: name }: Params<'volume.show'>): Promise<Result<'volume.show'>> => {

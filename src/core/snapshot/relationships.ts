@@ -26,10 +26,11 @@ import {
 } from '../../metadata/records.ts'
 import { fitting } from '../../metadata/struct.ts'
 import type { Lun } from '../lun/lun.ts'
-import type { Luns } from '../lun/luns.ts'
+import { checkUnused, type Luns, type ResizeOptions } from '../lun/luns.ts'
 import type { Pool } from '../pool/pool.ts'
 import { copiesOf } from '../raid/geometry.ts'
-import { checkChunkSize, CHUNK_DEFAULT, type ChunkRun } from './chunks.ts'
+import type { ChunkMap } from './chunk-map.ts'
+import { checkChunkSize, CHUNK_DEFAULT, runsWhere, type ChunkRun } from './chunks.ts'
 import { Relationship, type UpdateKind } from './relationship.ts'
 import { CompleteImage, Update, updateRun } from './updates.ts'
 import { Volume } from './volume.ts'
@@ -61,6 +62,13 @@ export interface ByteRange {
   readonly length: number
 }
 
+export interface Disabled {
+  readonly relationship: Relationship
+  readonly changed: boolean
+  /** The image owns all of its chunks. */
+  readonly complete: boolean
+}
+
 export interface Enabled {
   readonly relationship: Relationship
   readonly changed: boolean
@@ -68,8 +76,16 @@ export interface Enabled {
   readonly lost: readonly ByteRange[]
 }
 
+/** What else changes at an instant, in its commit. */
+export interface Together {
+  /** Volumes that are quiet for it, by number of their LUN. */
+  readonly luns: readonly number[]
+  /** @param commit makes a batch durable, with what the relationships change; called once */
+  change(now: number, commit: (fill: (batch: Batch) => void) => Promise<void>): Promise<void>
+}
+
 /** Pauses between steps that a new relationship starts with (DataCore Fig. 8; tables.md). Milliseconds. */
-const COMPLETE_DELAY_MS = 20
+export const COMPLETE_DELAY_MS = 20
 /** Writes acknowledged ahead of what must be durable before them, with what they preserve, of all volumes. Bytes. */
 const HOLD_BYTES = 64 * MIB
 /** Records deleted in one step, and bits set in one batch. */
@@ -222,16 +238,44 @@ export class Relationships {
     })
   }
 
-  /** @throws LunarError `ERR_IN_RELATIONSHIP` when an image would not keep the size of its instant */
-  checkResize(lun: Lun, size: number): void {
-    if (size >= lun.size) return
-    const users = this.of(lun).filter(({ record, isUsed }) => isUsed && size < record.size)
-    if (users.length === 0) return
-    throw new LunarError('ERR_IN_RELATIONSHIP', `Cannot shrink LUN "${lun.name}" to ${size} bytes`, {
-      why: users.map(relationship => `${this.describe(relationship)}, of ${relationship.record.size} bytes`).join('; '),
-      fix: users.map(({ number }) => `lunar snap unconfigure ${number}`).join(', '),
-      blockers: users.map(({ label }) => label),
-    })
+  /**
+   * Shrinks a LUN, in the turn of the caller. A relationship that is enabled keeps both of its volumes at the size of its instant (features.md
+   * A8); one that is disabled takes what is cut off as written.
+   * @throws LunarError `ERR_IN_RELATIONSHIP`, and as `Luns.resize`
+   */
+  async shrinkNow(lun: Lun, size: number, options: Omit<ResizeOptions, 'cutting'>): Promise<void> {
+    for (const relationship of this.of(lun)) this.checkShrink(relationship, lun, size)
+    await this.luns.resize(lun, size, { ...options, cutting: () => this.noteCut(lun, size) })
+  }
+
+  private checkShrink(relationship: Relationship, lun: Lun, size: number): void {
+    const { number, label, record } = relationship
+    if (!relationship.isUsed || relationship.isInvalid || size >= record.size) return
+    const refuse = (why: string, fix: string): never => {
+      throw new LunarError('ERR_IN_RELATIONSHIP', `Cannot shrink LUN "${lun.name}" to ${size} bytes`, { why, fix, blockers: [label] })
+    }
+    if (relationship.isEnabled)
+      refuse(
+        `${this.describe(relationship)}, which is enabled with the ${record.size} bytes of its instant`,
+        `lunar DisableSnap ${number}; before that lunar StartCompleteImage ${number} --wait, to keep what the image lacks`,
+      )
+    if (record.image === lun.number && !relationship.isComplete)
+      refuse(`${this.describe(relationship)}, which is disabled and of which the image does not own all chunks`, `lunar snap unconfigure ${number}`)
+  }
+
+  /** What is cut off a volume counts as written in relationships that are disabled, also when it grows again. */
+  private async noteCut(lun: Lun, size: number): Promise<void> {
+    for (const relationship of this.of(lun)) {
+      const { chunks, record, migrated } = relationship
+      if (!relationship.isRecording) continue
+      for (const runs of inBatches([chunks.touched(size, Math.max(0, record.size - size))])) {
+        for (const run of runs) for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
+        const owned = runs.flatMap(run => runsWhere(run, chunk => migrated.has(chunk)))
+        const lacking = runs.flatMap(run => runsWhere(run, chunk => !migrated.has(chunk)))
+        await this.setBits(relationship.delta, owned)
+        await this.setBits(relationship.lost, lacking)
+      }
+    }
   }
 
   private describe(relationship: Relationship): string {
@@ -369,62 +413,62 @@ export class Relationships {
    * @throws LunarError `ERR_LOST_PART` with the ranges, `ERR_MIXED`, `ERR_BUSY`, `ERR_RELATIONSHIP_STATE`
    */
   enable(relationships: readonly Relationship[], options: EnableOptions): Promise<Enabled[]> {
-    return this.changing.run(async () => {
-      const plans = []
-      for (const relationship of new Set(relationships)) plans.push(await this.planEnable(relationship, options))
-      const due = plans.filter(({ changed }) => changed)
-      for (const { relationship, fresh, lost } of due) {
-        const made = due.find(other => other.relationship.record.source === relationship.record.image)
-        if (made && (fresh || lost.length > 0))
-          made.relationship.refuse(
-            'enable',
-            `its source is the image of ${relationship.label}, which changes at the same instant`,
-            'enable one after the other',
-          )
-      }
-      if (due.length > 0 && !options.dryRun) {
-        for (const plan of due) if (plan.fresh || plan.lost.length > 0) await this.markImagesOf(plan.relationship)
-        const now = this.pool.options.clock.wallMs()
-        await this.atOneInstant(
-          due.map(({ relationship }) => relationship),
-          batch =>
-            due.map(plan => {
-              const { record } = plan.relationship
-              const era = record.nextEra
-              this.pool.event(batch, plan.fresh ? 'relationship.enabledNew' : 'relationship.enabled', plan.relationship.label, this.describe(plan.relationship))
-              if (plan.fresh) {
-                return plan.relationship.change(
-                  {
-                    size: this.source(plan.relationship).size,
-                    migratedEra: era,
-                    deltaEra: era + 1,
-                    lostEra: era + 2,
-                    frozenEra: 0,
-                    nextEra: era + 3,
-                    asOfMs: now,
-                    enabledMs: now,
-                    update: 0,
-                    mixed: 0,
-                    reason: '',
-                  },
-                  {
-                    set: RELATIONSHIP_ENABLED | RELATIONSHIP_USED,
-                    clear: RELATIONSHIP_INVALID | RELATIONSHIP_MIXED | RELATIONSHIP_COMPLETE | RELATIONSHIP_COMPLETING,
-                  },
-                  batch,
-                )
-              }
-              const forgotten = plan.lost.length > 0 ? { lostEra: era, nextEra: era + 1 } : {}
+    return this.changing.run(() => this.enableNow(relationships, options))
+  }
+
+  /** The same in the turn of the caller, with what else is to happen at that instant. */
+  async enableNow(relationships: readonly Relationship[], options: EnableOptions, together?: Together): Promise<Enabled[]> {
+    const plans = []
+    for (const relationship of new Set(relationships)) plans.push(await this.planEnable(relationship, options))
+    const due = plans.filter(({ changed }) => changed)
+    for (const { relationship, fresh, lost } of due) {
+      const made = due.find(other => other.relationship.record.source === relationship.record.image)
+      if (made && (fresh || lost.length > 0))
+        made.relationship.refuse('enable', `its source is the image of ${relationship.label}, which changes at the same instant`, 'enable one after the other')
+    }
+    if ((due.length > 0 || together) && !options.dryRun) {
+      for (const plan of due) if (plan.fresh || plan.lost.length > 0) await this.markImagesOf(plan.relationship)
+      const now = this.pool.options.clock.wallMs()
+      await this.atOneInstant(
+        due.map(({ relationship }) => relationship),
+        batch =>
+          due.map(plan => {
+            const { record } = plan.relationship
+            const era = record.nextEra
+            this.pool.event(batch, plan.fresh ? 'relationship.enabledNew' : 'relationship.enabled', plan.relationship.label, this.describe(plan.relationship))
+            if (plan.fresh) {
               return plan.relationship.change(
-                { enabledMs: now, ...forgotten },
-                { set: RELATIONSHIP_ENABLED, clear: RELATIONSHIP_COMPLETE | RELATIONSHIP_MIXED },
+                {
+                  size: this.source(plan.relationship).size,
+                  migratedEra: era,
+                  deltaEra: era + 1,
+                  lostEra: era + 2,
+                  frozenEra: 0,
+                  nextEra: era + 3,
+                  asOfMs: now,
+                  enabledMs: now,
+                  update: 0,
+                  mixed: 0,
+                  reason: '',
+                },
+                {
+                  set: RELATIONSHIP_ENABLED | RELATIONSHIP_USED,
+                  clear: RELATIONSHIP_INVALID | RELATIONSHIP_MIXED | RELATIONSHIP_COMPLETE | RELATIONSHIP_COMPLETING,
+                },
                 batch,
               )
-            }),
-        )
-      }
-      return plans
-    })
+            }
+            const forgotten = plan.lost.length > 0 ? { lostEra: era, nextEra: era + 1 } : {}
+            return plan.relationship.change(
+              { enabledMs: now, ...forgotten },
+              { set: RELATIONSHIP_ENABLED, clear: RELATIONSHIP_COMPLETE | RELATIONSHIP_MIXED },
+              batch,
+            )
+          }),
+        together && { luns: together.luns, change: commit => together.change(now, commit) },
+      )
+    }
+    return plans
   }
 
   private async planEnable(relationship: Relationship, options: EnableOptions): Promise<Enabled & { readonly fresh: boolean }> {
@@ -434,7 +478,7 @@ export class Relationships {
     if (relationship.isEnabled && !fresh) return { relationship, changed: false, lost: [], fresh }
     this.checkNoUpdate(relationship, 'enable')
     if (relationship.isCompleting) relationship.refuse('enable', 'complete image is running', `lunar StopCompleteImage ${relationship.number}`)
-    this.checkQuiet(this.image(relationship), `enable ${relationship.label}`)
+    checkUnused(this.image(relationship), `enable ${relationship.label}`)
     const source = this.source(relationship)
     const image = this.image(relationship)
     this.checkWhole(source, `enable ${relationship.label}`)
@@ -444,6 +488,13 @@ export class Relationships {
         'enable',
         `the source has grown to ${source.size} bytes, the image has ${image.size}`,
         `lunar lun resize ${image.name} --size ${source.size}`,
+      )
+    const cut = fresh ? undefined : [source, image].find(({ size }) => size < relationship.record.size)
+    if (cut)
+      relationship.refuse(
+        'enable',
+        `LUN "${cut.name}" was shrunk to ${cut.size} bytes while it was disabled, its instant has ${relationship.record.size}`,
+        `lunar EnableNewSnap ${relationship.number}`,
       )
     const mixed = [source, ...(fresh ? [] : [image])].map(lun => this.mixedBy(lun)).find(found => found !== undefined)
     if (mixed && !options.forceMixed)
@@ -470,19 +521,23 @@ export class Relationships {
   }
 
   /** Takes relationships out of all I/O at one instant; maps and data stay. @throws LunarError `ERR_BUSY`, `ERR_RELATIONSHIP_STATE` */
-  disable(
-    relationships: readonly Relationship[],
-    options: { readonly dryRun?: boolean } = {},
-  ): Promise<{ relationship: Relationship; changed: boolean; complete: boolean }[]> {
-    return this.changing.run(async () => {
-      const due = [...new Set(relationships)].filter(({ isEnabled }) => isEnabled)
-      for (const relationship of due) {
-        this.checkNoUpdate(relationship, 'disable')
-        this.checkQuiet(this.image(relationship), `disable ${relationship.label}`)
-        if (!(await this.isWhole(relationship))) this.checkNoDependants(relationship, 'disable')
-      }
-      if (due.length > 0 && !options.dryRun) {
-        await this.atOneInstant(due, async batch => {
+  disable(relationships: readonly Relationship[], options: { readonly dryRun?: boolean } = {}): Promise<Disabled[]> {
+    return this.changing.run(() => this.disableNow(relationships, options))
+  }
+
+  /** The same in the turn of the caller, with what else is to happen at that instant. */
+  async disableNow(relationships: readonly Relationship[], options: { readonly dryRun?: boolean }, together?: Together): Promise<Disabled[]> {
+    const due = [...new Set(relationships)].filter(({ isEnabled }) => isEnabled)
+    for (const relationship of due) {
+      this.checkNoUpdate(relationship, 'disable')
+      checkUnused(this.image(relationship), `disable ${relationship.label}`)
+      if (!(await this.isWhole(relationship))) this.checkNoDependants(relationship, 'disable')
+    }
+    if ((due.length > 0 || together) && !options.dryRun) {
+      const now = this.pool.options.clock.wallMs()
+      await this.atOneInstant(
+        due,
+        async batch => {
           const whole = new Map<Relationship, boolean>()
           for (const relationship of due) whole.set(relationship, await this.isWhole(relationship))
           return due.map(relationship => {
@@ -493,17 +548,18 @@ export class Relationships {
               batch,
             )
           })
-        })
-      }
-      const results = []
-      for (const relationship of new Set(relationships))
-        results.push({
-          relationship,
-          changed: due.includes(relationship),
-          complete: relationship.isUsed && !relationship.isInvalid && (await this.isWhole(relationship)),
-        })
-      return results
-    })
+        },
+        together && { luns: together.luns, change: commit => together.change(now, commit) },
+      )
+    }
+    const results = []
+    for (const relationship of new Set(relationships))
+      results.push({
+        relationship,
+        changed: due.includes(relationship),
+        complete: relationship.isUsed && !relationship.isInvalid && (await this.isWhole(relationship)),
+      })
+    return results
   }
 
   /** The image owns every chunk. */
@@ -512,8 +568,12 @@ export class Relationships {
   }
 
   /** Everything acknowledged of the volumes is durable, nothing is in flight, and then one commit (features.md C1; hazard 8). */
-  private async atOneInstant(relationships: readonly Relationship[], change: (batch: Batch) => (() => void)[] | Promise<(() => void)[]>): Promise<void> {
-    const numbers = [...new Set(relationships.flatMap(({ record }) => [record.source, record.image]))].sort((a, b) => a - b)
+  private async atOneInstant(
+    relationships: readonly Relationship[],
+    change: (batch: Batch) => (() => void)[] | Promise<(() => void)[]>,
+    together?: { readonly luns: readonly number[]; change(commit: (fill: (batch: Batch) => void) => Promise<void>): Promise<void> },
+  ): Promise<void> {
+    const numbers = [...new Set(relationships.flatMap(({ record }) => [record.source, record.image]).concat(together?.luns ?? []))].sort((a, b) => a - b)
     const volumes = numbers.map(number => this.volume(number))
     for (const volume of volumes) await volume.flush()
     const paused: Volume[] = []
@@ -523,11 +583,15 @@ export class Relationships {
         await volume.quiesce.pause()
       }
       for (const volume of volumes) await volume.flush()
-      const batch = new Batch()
-      const undo = await change(batch)
-      await this.commit(batch, () => {
-        for (const one of undo) one()
-      })
+      const commit = async (fill?: (batch: Batch) => void): Promise<void> => {
+        const batch = new Batch()
+        const undo = await change(batch)
+        fill?.(batch)
+        await this.commit(batch, () => {
+          for (const one of undo) one()
+        })
+      }
+      await (together ? together.change(commit) : commit())
       for (const { number } of relationships) await this.noteOldMaps(number)
     } finally {
       for (const volume of paused) volume.quiesce.resume()
@@ -547,12 +611,12 @@ export class Relationships {
   private async markImagesOf(relationship: Relationship): Promise<void> {
     for (const dependant of this.volume(relationship.record.image).asSource) {
       if (!dependant.isUsed || dependant.isInvalid) continue
-      for (const runs of inBatches([{ from: 0, to: dependant.chunks.count }])) await this.setDelta(dependant, runs)
+      for (const runs of inBatches([{ from: 0, to: dependant.chunks.count }])) await this.setBits(dependant.delta, runs)
     }
   }
 
-  private async setDelta(relationship: Relationship, runs: readonly ChunkRun[]): Promise<void> {
-    const bits = relationship.delta
+  private async setBits(bits: ChunkMap, runs: readonly ChunkRun[]): Promise<void> {
+    if (runs.length === 0) return
     for (const run of runs) for (let loading = bits.load(run); loading; loading = bits.load(run)) await loading
     const batch = new Batch()
     bits.put(runs, true, batch)
@@ -562,16 +626,6 @@ export class Relationships {
   }
 
   // ---- checks
-
-  /** @throws LunarError `ERR_BUSY` naming who uses the LUN */
-  private checkQuiet(lun: Lun, what: string): void {
-    const users = [...new Set(lun.users)]
-    if (users.length > 0)
-      throw new LunarError('ERR_BUSY', `Cannot ${what}`, {
-        why: `${users.join(', ')} ${users.length === 1 ? 'has' : 'have'} LUN "${lun.name}" open`,
-        blockers: users,
-      })
-  }
 
   /** What a source holds must mean something. @throws LunarError `ERR_INCOMPLETE`, `ERR_IMAGE_INCOMPLETE`, `ERR_IMAGE_INVALID` */
   private checkWhole(source: Lun, what: string): void {
@@ -651,7 +705,7 @@ export class Relationships {
       this.checkNoUpdate(relationship, what)
       this.checkWhole(this.source(relationship), `${what} ${relationship.label}`)
       const target = kind === 'sourceUpdate' ? this.source(relationship) : this.image(relationship)
-      this.checkQuiet(target, `${what} ${relationship.label}`)
+      checkUnused(target, `${what} ${relationship.label}`)
       if (target.isProtected)
         throw new LunarError('ERR_PROTECTED', `Cannot ${what} ${relationship.label}`, {
           why: `LUN "${target.name}" is protected`,
@@ -705,10 +759,10 @@ export class Relationships {
         left += relationship.chunks.lengthOf(run)
         runs.push(run)
         if (runs.length < MERGE_STEP) continue
-        for (const some of inBatches(runs)) await this.setDelta(relationship, some)
+        for (const some of inBatches(runs)) await this.setBits(relationship.delta, some)
         runs = []
       }
-      for (const some of inBatches(runs)) await this.setDelta(relationship, some)
+      for (const some of inBatches(runs)) await this.setBits(relationship.delta, some)
       if (left === 0) {
         await this.finishUpdate(relationship)
         return 0
@@ -742,8 +796,7 @@ export class Relationships {
   /** @returns what it was */
   setDelay(relationship: Relationship, kind: ProcessName, delay: number, options: { readonly dryRun?: boolean } = {}): Promise<number> {
     return this.changing.run(async () => {
-      if (delay !== PACE_ADAPTIVE && !(Number.isInteger(delay) && delay >= 0 && delay <= DELAY_MAX_MS))
-        throw new LunarError('ERR_USAGE', `Cannot set a delay of ${delay}`, { why: `it is a whole number of milliseconds up to ${DELAY_MAX_MS}, or adaptive` })
+      checkDelay(delay)
       const field = delayFields[kind]
       const was = relationship.record[field]
       if (was !== delay && !options.dryRun) await this.setFlags(relationship, {}, { [field]: delay })
@@ -810,6 +863,12 @@ export class Relationships {
     }
     return this.untidy.size > 0
   }
+}
+
+/** @throws LunarError `ERR_USAGE` unless it is a pause between steps, in milliseconds, or `PACE_ADAPTIVE` */
+export function checkDelay(delay: number): void {
+  if (delay === PACE_ADAPTIVE || (Number.isInteger(delay) && delay >= 0 && delay <= DELAY_MAX_MS)) return
+  throw new LunarError('ERR_USAGE', `Cannot set a delay of ${delay}`, { why: `it is a whole number of milliseconds up to ${DELAY_MAX_MS}, or adaptive` })
 }
 
 /** Runs in groups whose bits fit into one batch. */

@@ -1,20 +1,10 @@
 import { LunarError } from '../base/errors.ts'
 import { Batch } from '../../metadata/batch.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
-import { PACE_ADAPTIVE } from '../../metadata/records.ts'
-import type { ProcessBody, Step } from '../process/runner.ts'
 import { runsWhere, type ChunkRun } from './chunks.ts'
+import { Copying } from './copying.ts'
 import type { Relationship } from './relationship.ts'
 import type { Volume } from './volume.ts'
-
-/** Bytes under lock at a time without a pace: while nobody uses the volumes, and while hosts do, who wait for one such run at most. */
-const RUN_BYTES_IDLE = 8 * 1024 * 1024
-const RUN_BYTES_USED = 256 * 1024
-/** Runs under way at a time: one is copied while another is flushed. */
-const RUNS = 3
-/** With the adaptive pace: this pause while hosts use the volume, which they do for so long after an operation. Milliseconds. */
-const BUSY_PAUSE_MS = 20
-const IDLE_AFTER_MS = 50
 
 export interface CopyHost {
   readonly metadata: Metadata
@@ -94,78 +84,28 @@ export async function completeRun(host: CopyHost, relationship: Relationship, ru
   }
 }
 
-/** What the two kinds of copying processes share: the next runs by the pace, and when there are none. */
-abstract class Copying implements ProcessBody {
-  /** Chunks to do when last counted; made less by what is done. */
-  private left = 0
-  private cursor = 0
-  private readonly running: Promise<number>[] = []
-
+/** A process of a relationship. */
+abstract class OfRelationship extends Copying {
   constructor(
     protected readonly host: CopyHost,
     readonly relationship: Relationship,
-    private readonly nowMs: () => number,
-    private readonly ended: () => Promise<void>,
-  ) {}
-
-  /** Counts what is to be done, for progress. */
-  async begin(): Promise<void> {
-    this.left = await this.toDo()
+    nowMs: () => number,
+    ended: () => Promise<void>,
+  ) {
+    super(nowMs, ended)
   }
 
-  remaining(): number {
-    return Math.max(0, this.left)
+  protected get chunkBytes(): number {
+    return this.relationship.chunks.bytes
   }
-
-  protected abstract get delay(): number
-  protected abstract toDo(): Promise<number>
-  protected abstract next(from: number, most: number): Promise<ChunkRun | undefined>
-  protected abstract copy(run: ChunkRun): Promise<number>
-
-  /** The pause before the next step, in milliseconds. */
-  pace(): number {
-    if (this.delay !== PACE_ADAPTIVE) return this.delay
-    return this.inUse ? BUSY_PAUSE_MS : 0
-  }
-
-  /** Hosts use one of the volumes now. */
-  private get inUse(): boolean {
+  protected get lastUsedMs(): number {
     const { source, image } = this.relationship.record
-    return this.nowMs() - Math.max(this.host.volume(source).lastUsedMs, this.host.volume(image).lastUsedMs) < IDLE_AFTER_MS
-  }
-
-  /** Starts the next run, and waits for one when enough are under way. */
-  async step(): Promise<Step> {
-    const paced = this.pace() > 0
-    const most = paced ? 1 : Math.max(1, Math.floor((this.inUse ? RUN_BYTES_USED : RUN_BYTES_IDLE) / this.relationship.chunks.bytes))
-    const run = await this.next(this.cursor, most)
-    if (run) {
-      this.cursor = run.to
-      const copying = this.copy(run)
-      // Its failure is told by the step that waits for it.
-      copying.catch(() => undefined)
-      this.running.push(copying)
-    }
-    let moved = 0
-    while (this.running.length > 0 && (!run || paced || this.running.length >= RUNS)) moved += await this.running.shift()!
-    this.left -= moved
-    if (run) return { moved, finished: false }
-    if (this.cursor > 0) {
-      // From the beginning again: only when nothing is found there, nothing is left.
-      this.cursor = 0
-      return { moved, finished: false }
-    }
-    await this.ended()
-    return { moved, finished: true }
-  }
-
-  async end(): Promise<void> {
-    await Promise.all(this.running.splice(0))
+    return Math.max(this.host.volume(source).lastUsedMs, this.host.volume(image).lastUsedMs)
   }
 }
 
 /** Forced migration (DataCore Fig. 8). */
-export class CompleteImage extends Copying {
+export class CompleteImage extends OfRelationship {
   protected get delay(): number {
     return this.relationship.record.completeDelay
   }
@@ -184,7 +124,7 @@ export class CompleteImage extends Copying {
 }
 
 /** Image update and source update (DataCore Figs. 9, 10). */
-export class Update extends Copying {
+export class Update extends OfRelationship {
   protected get delay(): number {
     const { record, update } = this.relationship
     return update === 'sourceUpdate' ? record.sourceDelay : record.imageDelay

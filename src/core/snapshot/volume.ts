@@ -409,7 +409,7 @@ export class Volume implements BlockDevice {
       this.wodImages.map(async image => {
         if (!image.isActive) return
         try {
-          await image.preserve(offset, length, (from, into) => this.readLocked(from, into))
+          await image.preserve(offset, length, { read: (from, into) => this.readLocked(from, into), extents: (from, size) => this.extents(from, size) })
         } catch (error) {
           await this.wodImageFailed(image, error)
         }

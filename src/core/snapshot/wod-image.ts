@@ -11,6 +11,13 @@ const KNOWN_MAX = 1_000_000
 /** Reads what a source holds now, without doing what an update of it has still to do. */
 export type ReadSource = (offset: number, into: Uint8Array) => Promise<void>
 
+/** A source that is copied from. */
+export interface CopySource {
+  readonly read: ReadSource
+  /** What a hole is reads as zeros, and need not be read. */
+  readonly extents: (offset: number, length: number) => Promise<Extent[]>
+}
+
 /**
  * An image that needs nothing but a write-once device (Symantec; features.md E3). Before a block of the source is written it is
  * copied; whoever comes second is told that it is there already, which is as good. So writers need no lock on it.
@@ -18,7 +25,6 @@ export type ReadSource = (offset: number, into: Uint8Array) => Promise<void>
 export class WodImage {
   /** Readers that have it open. */
   users = 0
-  isCompleting = false
   private readonly known = new Set<number>()
 
   constructor(readonly wod: Wod) {}
@@ -28,6 +34,9 @@ export class WodImage {
   }
   get label(): string {
     return `DcsSnap${this.number}`
+  }
+  get isCompleting(): boolean {
+    return this.wod.isCompleting
   }
   get isActive(): boolean {
     return this.wod.isEnabled && !this.wod.isInvalid
@@ -52,7 +61,7 @@ export class WodImage {
   }
 
   /** Copies the blocks of a range that are not copied yet, before the source is written there. Durable when it resolves. */
-  async preserve(offset: number, length: number, read: ReadSource): Promise<void> {
+  async preserve(offset: number, length: number, source: CopySource): Promise<void> {
     const block = this.wod.blockBytes
     const to = Math.min(alignUp(offset + length, block), this.size)
     for (let at = alignDown(offset, block); at < to;) {
@@ -62,23 +71,35 @@ export class WodImage {
       }
       let end = at + block
       while (end < to && !this.known.has(end / block)) end += block
-      await this.copy(at, end - at, read)
+      await this.copy(at, end - at, source)
       at = end
     }
   }
 
-  /** Copies whole blocks; that one is written already is as good. */
-  async copy(offset: number, length: number, read: ReadSource): Promise<void> {
+  /** Copies whole blocks, those that are holes in the source without a copy; that one is written already is as good. */
+  async copy(offset: number, length: number, source: CopySource): Promise<void> {
     const device = await this.wod.device()
-    const bytes = new Uint8Array(length)
-    await read(offset, bytes)
-    try {
-      await device.write(offset, bytes)
-    } catch (error) {
-      if (!isCode(error, 'ERR_ALREADY_WRITTEN')) throw error
+    let at = offset
+    const put = async (to: number, hole: boolean): Promise<void> => {
+      if (to <= at) return
+      const from = at
+      at = to
+      const bytes = new Uint8Array(hole ? 0 : to - from)
+      if (!hole) await source.read(from, bytes)
+      try {
+        await (hole ? device.zero(from, to - from) : device.write(from, bytes))
+      } catch (error) {
+        if (!isCode(error, 'ERR_ALREADY_WRITTEN')) throw error
+      }
     }
+    for (const extent of await source.extents(offset, length)) {
+      if (extent.kind !== 'hole') continue
+      await put(alignUp(extent.offset, this.wod.blockBytes), false)
+      await put(alignDown(extent.offset + extent.length, this.wod.blockBytes), true)
+    }
+    await put(offset + length, false)
     if (this.known.size > KNOWN_MAX) this.known.clear()
-    for (let at = offset; at < offset + length; at += this.wod.blockBytes) this.known.add(at / this.wod.blockBytes)
+    for (let block = offset; block < offset + length; block += this.wod.blockBytes) this.known.add(block / this.wod.blockBytes)
   }
 
   /**

@@ -1,14 +1,27 @@
 import { isCode, LunarError } from '../base/errors.ts'
 import type { BlockDevice } from '../block/device.ts'
 import { keyOf } from '../../metadata/key.ts'
-import { fullPolicies, poolRecord, WOD_CONFIGURED, WOD_ENABLED, WOD_INVALID } from '../../metadata/records.ts'
+import type { Batch } from '../../metadata/batch.ts'
+import { fullPolicies, poolRecord, WOD_COMPLETING, WOD_CONFIGURED, WOD_ENABLED, WOD_INVALID, WOD_STALE } from '../../metadata/records.ts'
 import type { Lun } from '../lun/lun.ts'
-import type { Luns } from '../lun/luns.ts'
+import type { Luns, ResizeOptions } from '../lun/luns.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { Wod, Wods } from '../wod/wods.ts'
-import type { FullPolicy, Relationships } from './relationships.ts'
+import type { ProcessBody } from '../process/runner.ts'
+import type { Relationship } from './relationship.ts'
+import {
+  checkDelay,
+  COMPLETE_DELAY_MS,
+  type Disabled,
+  type Enabled,
+  type EnableOptions,
+  type FullPolicy,
+  type Relationships,
+  type Together,
+} from './relationships.ts'
 import type { Volume } from './volume.ts'
-import { readOnlyImage, WodImage, WodVolume, type ReadSource } from './wod-image.ts'
+import { readOnlyImage, WodImage, WodVolume, type CopySource, type ReadSource } from './wod-image.ts'
+import { WodComplete } from './wod-complete.ts'
 
 export interface NewWodImage {
   readonly source: string
@@ -88,12 +101,27 @@ export class WodImages {
     this.checkUsers(`delete LUN "${lun.name}"`, this.of(lun))
   }
 
-  /** @throws LunarError `ERR_IN_RELATIONSHIP` when an image reads what would be cut off */
-  checkResize(lun: Lun, size: number): void {
-    this.checkUsers(
-      `shrink LUN "${lun.name}" to ${size} bytes`,
-      this.of(lun).filter(image => image.isActive && size < image.size),
-    )
+  /**
+   * Resizes a LUN that may be in relationships. Those that are enabled keep the size of their instant.
+   * @throws LunarError `ERR_IN_RELATIONSHIP`, and as `Luns.resize`
+   */
+  resize(lun: Lun, size: number, options: Omit<ResizeOptions, 'cutting'>): Promise<void> {
+    const grown = (): Promise<void> =>
+      Promise.reject(new LunarError('ERR_BUSY', `Cannot shrink LUN "${lun.name}" to ${size} bytes`, { why: 'it has just been grown', fix: 'try again' }))
+    if (size >= lun.size) return this.luns.resize(lun, size, { ...options, cutting: grown })
+    return this.exclusively(() => {
+      for (const image of this.of(lun)) this.checkShrink(image, lun, size)
+      return this.relationships.shrinkNow(lun, size, options)
+    })
+  }
+
+  private checkShrink(image: WodImage, lun: Lun, size: number): void {
+    if (!image.isActive || size >= image.size) return
+    throw new LunarError('ERR_IN_RELATIONSHIP', `Cannot shrink LUN "${lun.name}" to ${size} bytes`, {
+      why: `${this.describe(image)}, which is enabled with the ${image.size} bytes of its instant`,
+      fix: `lunar DisableSnap ${image.number}; before that lunar StartCompleteImage ${image.number} --wait, to keep what the image lacks`,
+      blockers: [image.label],
+    })
   }
 
   private checkUsers(what: string, users: readonly WodImage[]): void {
@@ -153,12 +181,13 @@ export class WodImages {
       this.checkPair(source, wod)
       const number = Math.max(1, this.pool.record.nextRelationship)
       const change = {
-        flags: WOD_CONFIGURED,
+        flags: WOD_CONFIGURED | (wod.record.flags & WOD_STALE),
         source: source.number,
         relationship: number,
         imageSize: 0,
         asOfMs: 0,
         onFull: fullPolicies.indexOf(spec.onFull ?? 'fail-writes'),
+        completeDelay: COMPLETE_DELAY_MS,
         reason: '',
       }
       if (spec.dryRun) return new WodImage(wod.with(change))
@@ -193,7 +222,7 @@ export class WodImages {
       this.checkQuiet(image, 'unconfigure')
       if (options.dryRun) return
       const { source } = image.wod.record
-      await this.wods.update(image.wod, () => ({ flags: 0, source: 0, relationship: 0, imageSize: 0, asOfMs: 0, reason: '' }), {
+      await this.wods.update(image.wod, ({ flags }) => ({ flags: flags & WOD_STALE, source: 0, relationship: 0, imageSize: 0, asOfMs: 0, reason: '' }), {
         code: 'relationship.unconfigured',
         message: this.describe(image),
       })
@@ -203,54 +232,109 @@ export class WodImages {
   }
 
   /**
-   * Empties the device and takes a new instant. An image that is enabled already stays as it is, unless `fresh`.
-   * @returns whether anything changed
-   * @throws LunarError `ERR_RELATIONSHIP_STATE`, `ERR_BUSY`
+   * Empties devices and takes a new instant, at one with `relationships`. Images that are enabled already stay as they are, unless `fresh`.
+   * The old instant of an image ends in the commit that begins the new one.
+   * @returns the images that changed, and what became of the relationships
+   * @throws LunarError `ERR_RELATIONSHIP_STATE`, `ERR_BUSY`, and as `Relationships.enable`; then nothing has changed
    */
-  enable(image: WodImage, options: { readonly fresh: boolean; readonly dryRun: boolean }): Promise<boolean> {
+  enable(
+    images: readonly WodImage[],
+    options: EnableOptions,
+    relationships: readonly Relationship[] = [],
+  ): Promise<{ readonly changed: ReadonlySet<WodImage>; readonly enabled: readonly Enabled[] }> {
     return this.exclusively(async () => {
-      const { wod } = image
-      if (!options.fresh) {
-        if (wod.isInvalid) this.refuse(image, 'enable', `it is invalid: ${wod.record.reason}`, `lunar EnableNewSnap ${image.number}`)
-        if (wod.isEnabled) return false
-        if (wod.record.asOfMs > 0)
-          this.refuse(
-            image,
-            'enable',
-            'a write-once device keeps no account of what changes while it is disabled, so its instant cannot be taken up again',
-            `lunar EnableNewSnap ${image.number}`,
-          )
-      }
-      this.checkQuiet(image, 'enable')
-      const source = this.source(image)
-      if (source.isIncomplete) this.refuse(image, 'enable', `an import into its source "${source.name}" has not ended`)
-      if (wod.record.size < source.size) this.refuse(image, 'enable', `the source has grown to ${source.size} bytes, the device has ${wod.record.size}`)
-      const updating = this.volume(image).asSource.find(({ update }) => update !== undefined)
-      if (updating) this.refuse(image, 'enable', `an update of ${updating.label} is under way`)
-      if (options.dryRun) return true
-      // The old instant is over before its blocks go, and nobody copies for it any more: after a crash the image is disabled, never of two instants.
-      await this.atInstant(image, () => this.setFlags(image, 0, { asOfMs: 0, imageSize: 0, reason: '' }))
-      await (await wod.device()).reallocate(0, wod.record.size)
-      image.forget()
-      const asOfMs = this.pool.options.clock.wallMs()
-      await this.atInstant(image, () => this.setFlags(image, WOD_ENABLED, { asOfMs, imageSize: source.size }, 'enabledNew'))
-      return true
+      const due = [...new Set(images)].filter(image => this.isDue(image, options.fresh))
+      // What a device lies on is looked at before anything waits for the instant.
+      for (const { wod } of due) await wod.device()
+      const enabled = await this.relationships.enableNow(
+        relationships,
+        options,
+        this.together(due, (now, commit) =>
+          this.wods.renew(
+            due.map(({ wod }) => wod),
+            record => ({ flags: WOD_CONFIGURED | WOD_ENABLED, asOfMs: now, imageSize: this.sourceSize(record.source), reason: '' }),
+            fill =>
+              commit(batch => {
+                fill(batch)
+                this.tell('enabledNew', due, batch)
+              }),
+          ),
+        ),
+      )
+      if (!options.dryRun) for (const image of due) image.forget()
+      return { changed: new Set(due), enabled }
     })
   }
 
-  /** @returns whether anything changed */
-  disable(image: WodImage, options: { readonly dryRun: boolean }): Promise<boolean> {
+  private together(due: readonly WodImage[], change: Together['change']): Together | undefined {
+    return due.length === 0 ? undefined : { luns: due.map(({ wod }) => wod.record.source), change }
+  }
+
+  private tell(event: string, images: readonly WodImage[], batch: Batch): void {
+    for (const image of images) this.pool.event(batch, `relationship.${event}`, image.wod.name, this.describe(image))
+  }
+
+  private sourceSize(source: number): number {
+    return this.relationships.volume(source).size
+  }
+
+  /** @returns whether it is to be enabled. @throws LunarError `ERR_RELATIONSHIP_STATE`, `ERR_BUSY`, `ERR_INCOMPLETE` when it cannot be */
+  private isDue(image: WodImage, fresh: boolean): boolean {
+    const { wod } = image
+    if (!fresh) {
+      if (wod.isInvalid) this.refuse(image, 'enable', `it is invalid: ${wod.record.reason}`, `lunar EnableNewSnap ${image.number}`)
+      if (wod.isEnabled) return false
+      if (wod.record.asOfMs > 0)
+        this.refuse(
+          image,
+          'enable',
+          'a write-once device keeps no account of what changes while it is disabled, so its instant cannot be taken up again',
+          `lunar EnableNewSnap ${image.number}`,
+        )
+    }
+    if (image.isCompleting) this.refuse(image, 'enable', 'complete image is running', `lunar StopCompleteImage ${image.number}`)
+    this.checkQuiet(image, 'enable')
+    const source = this.source(image)
+    if (source.isIncomplete) this.refuse(image, 'enable', `an import into its source "${source.name}" has not ended`)
+    if (wod.record.size < source.size) this.refuse(image, 'enable', `the source has grown to ${source.size} bytes, the device has ${wod.record.size}`)
+    const updating = this.volume(image).asSource.find(({ update }) => update !== undefined)
+    if (updating) this.refuse(image, 'enable', `an update of ${updating.label} is under way`)
+    return true
+  }
+
+  /** @returns the images that changed, and what became of the relationships that are disabled at the same instant */
+  disable(
+    images: readonly WodImage[],
+    options: { readonly dryRun: boolean },
+    relationships: readonly Relationship[] = [],
+  ): Promise<{ readonly changed: ReadonlySet<WodImage>; readonly disabled: readonly Disabled[] }> {
     return this.exclusively(async () => {
-      if (!image.wod.isEnabled) return false
-      this.checkQuiet(image, 'disable')
-      if (!options.dryRun) await this.atInstant(image, () => this.setFlags(image, image.wod.record.flags & WOD_INVALID, {}, 'disabled'))
-      return true
+      const due = [...new Set(images)].filter(({ wod }) => wod.isEnabled)
+      for (const image of due) this.checkQuiet(image, 'disable')
+      const disabled = await this.relationships.disableNow(
+        relationships,
+        options,
+        this.together(due, (_, commit) =>
+          this.wods.updateTogether(
+            due.map(({ wod }) => wod),
+            ({ flags }) => ({ flags: flags & ~(WOD_ENABLED | WOD_COMPLETING) }),
+            fill =>
+              commit(batch => {
+                fill(batch)
+                this.tell('disabled', due, batch)
+              }),
+          ),
+        ),
+      )
+      return { changed: new Set(due), disabled }
     })
   }
 
-  /** Copies what the device lacks, so that the image needs its source no more. @returns bytes copied */
-  async complete(image: WodImage): Promise<number> {
-    await this.exclusively(() => {
+  // ---- complete image
+
+  /** @returns whether it did not run yet. @throws LunarError `ERR_RELATIONSHIP_STATE` */
+  startComplete(image: WodImage, options: { readonly dryRun: boolean }): Promise<boolean> {
+    return this.exclusively(async () => {
       if (!image.isActive)
         this.refuse(
           image,
@@ -258,55 +342,58 @@ export class WodImages {
           image.wod.isInvalid ? `it is invalid: ${image.wod.record.reason}` : 'it is disabled',
           `lunar EnableNewSnap ${image.number}`,
         )
-      if (image.isCompleting) this.refuse(image, 'complete the image of', 'that is under way')
-      image.isCompleting = true
-      return Promise.resolve()
+      if (image.isCompleting) return false
+      if (!options.dryRun) await this.wods.update(image.wod, ({ flags }) => ({ flags: flags | WOD_COMPLETING }))
+      return true
     })
-    try {
-      return await this.copyMissing(image)
-    } finally {
-      image.isCompleting = false
-    }
   }
 
-  private async copyMissing(image: WodImage): Promise<number> {
-    const { wod, size } = image
-    const device = await wod.device()
-    const step = Math.max(1024 * 1024, wod.blockBytes)
-    let copied = 0
-    for (let at = 0; at < size; at += step) {
-      for (const { offset, length, kind } of await device.extents(at, Math.min(step, size - at))) {
-        if (kind !== 'hole') continue
-        await image.copy(offset, length, (from, into) => this.volume(image).readThrough(from, into))
-        copied += length
-      }
-    }
-    return copied
+  /** @returns whether it ran */
+  stopComplete(image: WodImage): Promise<boolean> {
+    return this.exclusively(async () => {
+      if (!image.isCompleting) return false
+      await this.endComplete(image)
+      return true
+    })
   }
 
-  /** Everything acknowledged of the source is durable, nothing is in flight. */
-  private async atInstant(image: WodImage, change: () => Promise<void>): Promise<void> {
+  private endComplete(image: WodImage): Promise<void> {
+    return this.wods.update(image.wod, ({ flags }) => ({ flags: flags & ~WOD_COMPLETING }))
+  }
+
+  /** Complete image, to be run; undefined when the image does not want it. */
+  async process(image: WodImage): Promise<ProcessBody | undefined> {
+    if (!image.isCompleting || !image.isActive) return undefined
+    const { wod } = image
     const volume = this.volume(image)
-    await volume.flush()
-    try {
-      await volume.quiesce.pause()
-      await volume.flush()
-      await change()
-    } finally {
-      volume.quiesce.resume()
-    }
+    const body = new WodComplete(
+      image,
+      this.copySource(image),
+      (from, to) => this.wods.written(wod, from * wod.blockBytes, (to - from) * wod.blockBytes),
+      () => volume.lastUsedMs,
+      () => this.pool.options.clock.monotonicMs(),
+      () => this.endComplete(image),
+    )
+    await body.begin()
+    return body
   }
 
-  private async setFlags(image: WodImage, flags: number, change: Partial<Wod['record']>, event?: string): Promise<void> {
-    await this.wods.update(
-      image.wod,
-      () => ({ ...change, flags: WOD_CONFIGURED | flags }),
-      event === undefined ? undefined : { code: `relationship.${event}`, message: this.describe(image) },
-    )
+  /** @returns what it was */
+  setDelay(image: WodImage, delay: number, options: { readonly dryRun: boolean }): Promise<number> {
+    return this.exclusively(async () => {
+      checkDelay(delay)
+      const was = image.wod.record.completeDelay
+      if (was !== delay && !options.dryRun) await this.wods.update(image.wod, () => ({ completeDelay: delay }))
+      return was
+    })
+  }
+
+  private copySource(image: WodImage): CopySource {
+    const volume = this.volume(image)
+    return { read: (offset, into) => volume.readThrough(offset, into), extents: (offset, length) => volume.extents(offset, length) }
   }
 
   private checkQuiet(image: WodImage, what: string): void {
-    if (image.isCompleting) this.refuse(image, what, 'its image is being completed')
     if (image.users > 0) throw new LunarError('ERR_BUSY', `Cannot ${what} ${image.label}`, { why: `image "${image.wod.name}" is open`, fix: 'close it first' })
   }
 
@@ -321,6 +408,9 @@ export class WodImages {
     if (!(error instanceof LunarError) || error.code === 'ERR_BUG' || (full && !image.dropsWhenFull)) throw error
     if (image.wod.isInvalid) return
     const reason = Buffer.from(`${error.message}: ${error.why}`).subarray(0, 100).toString()
-    await this.wods.update(image.wod, ({ flags }) => ({ flags: flags | WOD_INVALID, reason }), { code: 'relationship.invalid', message: reason })
+    await this.wods.update(image.wod, ({ flags }) => ({ flags: (flags | WOD_INVALID) & ~WOD_COMPLETING, reason }), {
+      code: 'relationship.invalid',
+      message: reason,
+    })
   }
 }

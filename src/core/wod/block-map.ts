@@ -10,6 +10,7 @@ const PAGES_MAX = 16 * 1024
 
 /** The map of a write-once device in the metadata of a pool: slot and crc32c of each written block, loaded by page. */
 export class BlockMap implements WriteOnceMap {
+  private currentEra: number
   private readonly pages = new Map<number, Uint8Array>()
   /** Pages on their way; one that is changed meanwhile is read again. */
   private readonly loading = new Map<number, { done: Promise<void>; stale: boolean }>()
@@ -17,10 +18,13 @@ export class BlockMap implements WriteOnceMap {
   constructor(
     private readonly metadata: Metadata,
     private readonly wod: number,
-    private currentEra: number,
-    /** Makes the era that follows the map's, durably. @returns it */
-    private readonly startEra: () => Promise<number>,
-  ) {}
+    /** The era that the device has. */
+    private readonly eraNow: () => number,
+    /** Gives the device another era, durably. */
+    private readonly startEra: () => Promise<void>,
+  ) {
+    this.currentEra = eraNow()
+  }
 
   load(from: number, to: number): Promise<void> | undefined {
     for (let page = pageOf(from); page < pageOf(to - 1) + 1; page++) if (!this.pages.has(page)) return this.loadPages(pageOf(from), pageOf(to - 1))
@@ -86,7 +90,12 @@ export class BlockMap implements WriteOnceMap {
   }
 
   async clearAll(): Promise<void> {
-    this.currentEra = await this.startEra()
+    await this.startEra()
+    this.renewed()
+  }
+
+  renewed(): void {
+    this.currentEra = this.eraNow()
     this.pages.clear()
     for (const running of this.loading.values()) running.stale = true
   }

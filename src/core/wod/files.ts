@@ -65,3 +65,18 @@ export async function checkFileLabel(disk: Disk, owner: FileOwner, name: string)
     fix: 'bring the right file back to this path',
   })
 }
+
+/** Deletes a file that ends with the label of a device of the pool. @returns whether it was one */
+export async function removePoolFile(files: WodFiles, path: string, poolId: string): Promise<boolean> {
+  const disk = await files.open(path, true)
+  const block = new Uint8Array(BLOCK)
+  try {
+    if (disk.size < BLOCK) return false
+    await disk.read(disk.size - BLOCK, block)
+  } finally {
+    await disk.close()
+  }
+  if (!isSealed('wod', block) || wodFileLabel.decode(block).poolId !== poolId) return false
+  await files.remove(path)
+  return true
+}

@@ -1,13 +1,15 @@
 import { invariant } from '../base/errors.ts'
 import { deferred, type Deferred } from '../base/deferred.ts'
 import { Mutex } from '../base/mutex.ts'
-import type { PlacedBlock, WriteOnceMap, WriteOnceSpace } from '../block/write-once.ts'
+import { inSlots, type PlacedBlock, type WriteOnceMap, type WriteOnceSpace } from '../block/write-once.ts'
 import type { Backing } from './backing.ts'
 
 /** A segment of the log: what a LUN binds and gives back at a time. Bytes. */
 export const LOG_SEGMENT = 1024 * 1024
 /** Segments that a log has beyond those its blocks fill: one to clean into, one that is being filled. */
 export const LOG_SPARE = 2
+/** Segments given back in one step, while who needs room waits. */
+const RELEASE_STEP = 64
 
 interface Segment {
   /** Slots that the map names. */
@@ -30,6 +32,8 @@ export class LogSpace implements WriteOnceSpace {
   private head: number | undefined
   private used = 0
   private loaded = false
+  /** Free segments from here on may hold what was forgotten. */
+  private released: number
   /** Taking slots, cleaning and giving up blocks take turns. */
   private readonly turns = new Mutex()
   private changed: Deferred<void> | undefined
@@ -41,9 +45,12 @@ export class LogSpace implements WriteOnceSpace {
     size: number,
     private readonly map: WriteOnceMap,
     private readonly blocks: number,
+    /** Free segments may hold what was forgotten before. */
+    stale: boolean,
   ) {
     this.perSegment = LOG_SEGMENT / slotBytes
     this.segments = Array.from({ length: size / LOG_SEGMENT }, () => ({ live: 0, pending: 0, readers: 0, state: 'free' }))
+    this.released = stale ? 0 : this.segments.length
   }
 
   take(blocks: readonly number[]): Promise<number[]> {
@@ -58,7 +65,7 @@ export class LogSpace implements WriteOnceSpace {
   private async load(): Promise<void> {
     if (this.loaded) return
     for (const segment of this.segments) Object.assign(segment, { live: 0, state: 'free' })
-    for await (const { slot } of this.map.written(0, this.blocks)) {
+    for await (const { slot } of inSlots(this.map.written(0, this.blocks))) {
       const segment = this.segmentOf(slot)
       segment.live++
       segment.state = 'full'
@@ -119,7 +126,7 @@ export class LogSpace implements WriteOnceSpace {
 
   private async move(number: number, victim: Segment): Promise<void> {
     const live: PlacedBlock[] = []
-    for await (const placed of this.map.written(0, this.blocks)) if (this.numberOf(placed.slot) === number) live.push(placed)
+    for await (const placed of inSlots(this.map.written(0, this.blocks))) if (this.numberOf(placed.slot) === number) live.push(placed)
     const target = this.firstFree()
     const first = target * this.perSegment
     const bytes = new Uint8Array(live.length * this.slotBytes)
@@ -183,12 +190,29 @@ export class LogSpace implements WriteOnceSpace {
     }
   }
 
-  /** In its turn; no block of the device is in use or being written. */
-  async freeAll(): Promise<void> {
-    // Free whether or not its space could be given back.
-    this.head = undefined
-    this.loaded = false
-    await this.backing.trim(0, this.segments.length * LOG_SEGMENT)
+  forgetAll(change: () => Promise<void>): Promise<void> {
+    return this.turns.run(async () => {
+      await change()
+      this.head = undefined
+      this.loaded = false
+      this.released = 0
+    })
+  }
+
+  release(): Promise<boolean> {
+    return this.turns.run(async () => {
+      await this.load()
+      const to = Math.min(this.segments.length, this.released + RELEASE_STEP)
+      for (let from = this.released; from < to;) {
+        const is = this.segments[from]!.state === 'free'
+        let end = from + 1
+        while (end < to && (this.segments[end]!.state === 'free') === is) end++
+        if (is) await this.backing.trim(from * LOG_SEGMENT, (end - from) * LOG_SEGMENT)
+        from = end
+      }
+      this.released = to
+      return to < this.segments.length
+    })
   }
 
   write(slot: number, data: Uint8Array): Promise<void> {

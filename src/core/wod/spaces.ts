@@ -1,5 +1,9 @@
-import type { WriteOnceSpace } from '../block/write-once.ts'
+import { MIB } from '../base/units.ts'
+import type { Unwritten, WriteOnceSpace } from '../block/write-once.ts'
 import type { Backing } from './backing.ts'
+
+/** Space given back in one step, while what is written to it waits. Bytes. */
+const RELEASE_STEP = 256 * MIB
 
 /** Slots one after the other on a backing. */
 abstract class Slots implements WriteOnceSpace {
@@ -12,7 +16,8 @@ abstract class Slots implements WriteOnceSpace {
   abstract keep(slots: readonly number[]): void
   abstract drop(slots: readonly number[]): void
   abstract free(slots: readonly number[]): Promise<void>
-  abstract freeAll(): Promise<void>
+  abstract forgetAll(change: () => Promise<void>): Promise<void>
+  abstract release(unwritten: Unwritten): Promise<boolean>
 
   write(slot: number, data: Uint8Array): Promise<void> {
     return this.backing.write(slot * this.slotBytes, data)
@@ -41,12 +46,18 @@ abstract class Slots implements WriteOnceSpace {
 
 /** Each block in the slot of its own number: a sparse file, a thin LUN. */
 export class IsomorphicSpace extends Slots {
+  /** What lies from here on may hold what was forgotten. Slots. */
+  private released: number
+
+  /** @param slots in all; @param stale some may hold what was forgotten before */
   constructor(
     backing: Backing,
     slotBytes: number,
-    private readonly size: number,
+    private readonly slots: number,
+    stale: boolean,
   ) {
     super(backing, slotBytes)
+    this.released = stale ? 0 : slots
   }
 
   take(blocks: readonly number[]): Promise<number[]> {
@@ -61,8 +72,18 @@ export class IsomorphicSpace extends Slots {
   free(slots: readonly number[]): Promise<void> {
     return this.trim(slots)
   }
-  freeAll(): Promise<void> {
-    return this.backing.trim(0, this.size)
+  async forgetAll(change: () => Promise<void>): Promise<void> {
+    await change()
+    this.released = 0
+  }
+
+  async release(unwritten: Unwritten): Promise<boolean> {
+    const from = this.released
+    const to = Math.min(this.slots, from + RELEASE_STEP / this.slotBytes)
+    if (from < to) await unwritten(from, to, (a, b) => this.backing.trim(a * this.slotBytes, (b - a) * this.slotBytes))
+    // Forgotten again meanwhile: from the start.
+    if (this.released === from) this.released = to
+    return this.released < this.slots
   }
 }
 
@@ -72,14 +93,21 @@ export class PackedSpace extends Slots {
   private holes: number[] = []
   private next = 0
   private loading: Promise<void> | undefined
+  /** What lies from here on, and was not taken since, may hold what was forgotten. Slots. */
+  private released: number
+  private releasing: { readonly from: number; readonly done: Promise<void> } | undefined
 
+  /** @param slots in all; @param stale some may hold what was forgotten before */
   constructor(
     backing: Backing,
     slotBytes: number,
+    private readonly slots: number,
+    stale: boolean,
     /** The slots that the map names. */
     private readonly inUse: () => AsyncIterable<{ readonly slot: number }>,
   ) {
     super(backing, slotBytes)
+    this.released = stale ? 0 : slots
   }
 
   /** What is free follows from the map, once. */
@@ -103,6 +131,8 @@ export class PackedSpace extends Slots {
 
   async take(blocks: readonly number[]): Promise<number[]> {
     await this.load()
+    // Nothing is written where space is given back.
+    while (this.releasing && this.next + blocks.length > this.releasing.from) await this.releasing.done
     return blocks.map(() => this.holes.pop() ?? this.next++)
   }
 
@@ -128,11 +158,31 @@ export class PackedSpace extends Slots {
     }
   }
 
-  async freeAll(): Promise<void> {
-    const end = this.next
-    // Free whether or not their space could be given back.
+  async forgetAll(change: () => Promise<void>): Promise<void> {
+    // A look at the map that is under way would be of what is forgotten.
+    await this.loading?.catch(() => undefined)
+    await change()
     this.next = 0
     this.holes = []
-    await this.backing.trim(0, end * this.slotBytes)
+    this.loading = Promise.resolve()
+    this.released = 0
+  }
+
+  async release(): Promise<boolean> {
+    await this.load()
+    const from = Math.max(this.released, this.next)
+    const to = Math.min(this.slots, from + RELEASE_STEP / this.slotBytes)
+    const start = this.released
+    if (from < to) {
+      const trimming = this.backing.trim(from * this.slotBytes, (to - from) * this.slotBytes)
+      this.releasing = { from, done: trimming.catch(() => undefined) }
+      try {
+        await trimming
+      } finally {
+        this.releasing = undefined
+      }
+    }
+    if (this.released === start) this.released = to
+    return this.released < this.slots
   }
 }

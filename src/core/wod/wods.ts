@@ -3,17 +3,19 @@ import { Mutex } from '../base/mutex.ts'
 import { checkName } from '../base/names.ts'
 import { ResourceStack } from '../base/resources.ts'
 import { KIB, MIB } from '../base/units.ts'
-import { WriteOnce, type PlacedBlock, type WriteOnceDevice, type WriteOnceSpace } from '../block/write-once.ts'
+import { inSlots, WriteOnce, type PlacedBlock, type WriteOnceDevice, type WriteOnceSpace } from '../block/write-once.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { dropEras } from '../../metadata/eras.ts'
 import { hiOf, keyOf } from '../../metadata/key.ts'
 import {
   decodeRecord,
   poolRecord,
+  WOD_COMPLETING,
   WOD_CONFIGURED,
   WOD_ENABLED,
   WOD_GONE,
   WOD_INVALID,
+  WOD_STALE,
   wodKinds,
   wodRecord,
   type WodKind,
@@ -60,6 +62,9 @@ export interface WodEvent {
   readonly together?: (batch: Batch) => void
 }
 
+/** Commits a batch that others have a part in. */
+export type CommitWith = (fill: (batch: Batch) => void) => Promise<void>
+
 /** A write-once device of a pool: its record and, from its first use on, the device. */
 export class Wod {
   private opening: Promise<WriteOnceDevice> | undefined
@@ -93,6 +98,13 @@ export class Wod {
   }
   get isInvalid(): boolean {
     return this.flag(WOD_INVALID)
+  }
+  /** It was emptied, and what it held may still take space. */
+  get isStale(): boolean {
+    return this.flag(WOD_STALE)
+  }
+  get isCompleting(): boolean {
+    return this.flag(WOD_COMPLETING)
   }
   private flag(bit: number): boolean {
     return (this.record.flags & bit) !== 0
@@ -139,8 +151,7 @@ export class Wods {
       const record = decodeRecord(wodRecord, value)
       if ((record.flags & WOD_GONE) !== 0) wods.gone.set(number, record)
       else wods.add(number, record)
-      // Of its first era nothing is left behind.
-      if (wods.gone.has(number) || record.era > 1) wods.untidy.add(number)
+      if (wods.gone.has(number) || (record.flags & WOD_STALE) !== 0) wods.untidy.add(number)
     }
     return wods
   }
@@ -208,6 +219,7 @@ export class Wods {
         asOfMs: 0,
         imageSize: 0,
         onFull: 0,
+        completeDelay: 0,
         reason: '',
         path: spec.path ?? '',
       }
@@ -351,7 +363,9 @@ export class Wods {
       const lun = this.luns.byId(record.lun)
       if (!lun) throw new LunarError('ERR_METADATA_DAMAGED', `Cannot use write-once device "${wod.name}"`, { why: `the pool has no LUN ${record.lun}` })
       const backing = new LunBacking(lun)
-      return kind === 'lun' ? new IsomorphicSpace(backing, blockBytes, record.size) : new LogSpace(backing, blockBytes, lun.size, map, blocks)
+      return kind === 'lun'
+        ? new IsomorphicSpace(backing, blockBytes, blocks, wod.isStale)
+        : new LogSpace(backing, blockBytes, lun.size, map, blocks, wod.isStale)
     }
     const disk = await this.files.open(record.path, this.pool.options.readOnly)
     try {
@@ -361,18 +375,54 @@ export class Wods {
       throw error
     }
     const backing = new FileBacking(this.open.use(disk))
-    return kind === 'file' ? new IsomorphicSpace(backing, blockBytes, record.size) : new PackedSpace(backing, blockBytes, () => map.written(0, blocks))
+    return kind === 'file'
+      ? new IsomorphicSpace(backing, blockBytes, blocks, wod.isStale)
+      : new PackedSpace(backing, blockBytes, blocks, wod.isStale, () => inSlots(map.written(0, blocks)))
   }
 
   private mapOf(wod: Wod): BlockMap {
-    return new BlockMap(this.pool.metadata, wod.number, wod.record.era, async () => {
-      const { nextEra } = wod.record
-      await this.update(wod, () => ({ era: nextEra, nextEra: nextEra + 1, emptiedMs: this.pool.options.clock.wallMs() }), {
-        code: 'wod.reallocated',
-        message: 'all of it',
-      })
-      this.untidy.add(wod.number)
-      return nextEra
+    return new BlockMap(
+      this.pool.metadata,
+      wod.number,
+      () => wod.record.era,
+      async () => {
+        await this.update(wod, record => this.emptied(record), { code: 'wod.reallocated', message: 'all of it' })
+        this.untidy.add(wod.number)
+      },
+    )
+  }
+
+  /** The record of a device of which every block is unwritten. */
+  private emptied(record: WodRecord): WodRecord {
+    const { nextEra, flags } = record
+    return { ...record, era: nextEra, nextEra: nextEra + 1, emptiedMs: this.pool.options.clock.wallMs(), flags: flags | WOD_STALE }
+  }
+
+  /**
+   * Changes records in one commit with whatever else it changes.
+   * @param commit makes a batch durable, to which it may add
+   */
+  updateTogether(wods: readonly Wod[], change: (record: WodRecord) => Partial<WodRecord>, commit: CommitWith): Promise<void> {
+    return this.updating.run(() => this.commitTogether(wods, change, commit))
+  }
+
+  private async commitTogether(wods: readonly Wod[], change: (record: WodRecord) => Partial<WodRecord>, commit: CommitWith): Promise<void> {
+    const after = wods.map(({ record }) => ({ ...record, ...change(record) }))
+    await commit(batch => {
+      for (const [i, wod] of wods.entries()) batch.put(keyOf('wod', wod.number), wodRecord.encode(after[i]!))
+    })
+    for (const [i, wod] of wods.entries()) wod.record = after[i]!
+  }
+
+  /** The same, and every block of the devices becomes unwritten, in a time that does not depend on what they hold. Nobody writes them. */
+  renew(wods: readonly Wod[], change: (record: WodRecord) => Partial<WodRecord>, commit: CommitWith): Promise<void> {
+    return this.updating.run(async () => {
+      const devices: WriteOnceDevice[] = []
+      for (const wod of wods) devices.push(await wod.device())
+      const commitAll = (): Promise<void> => this.commitTogether(wods, record => this.emptied({ ...record, ...change(record) }), commit)
+      // Each is held while those after it are, and then all change.
+      await devices.reduceRight<() => Promise<void>>((inner, device) => () => device.renew(inner), commitAll)()
+      for (const { number } of wods) this.untidy.add(number)
     })
   }
 
@@ -406,11 +456,10 @@ export class Wods {
   /** Gives back a bounded part of it. @returns whether something is left */
   async tidy(): Promise<boolean> {
     for (const number of this.untidy) {
-      const inUse = new Set<number>()
       const wod = this.byNumber.get(number)
-      if (wod) inUse.add(wod.record.era)
+      const era = wod?.record.era
       const batch = new Batch()
-      const dropped = await dropEras(this.pool.metadata, hiOf('wodBlocks', number), inUse, ERASE_STEP, batch)
+      const dropped = await dropEras(this.pool.metadata, hiOf('wodBlocks', number), new Set(era === undefined ? [] : [era]), ERASE_STEP, batch)
       const finished = dropped < ERASE_STEP
       const gone = finished ? this.gone.get(number) : undefined
       if (gone) {
@@ -418,29 +467,65 @@ export class Wods {
         batch.delete(keyOf('wod', number))
       }
       if (!batch.isEmpty) await this.pool.metadata.commit(batch, 'data', true)
-      if (finished) {
-        this.untidy.delete(number)
-        this.gone.delete(number)
-      }
-      if (dropped > 0) return true
+      if (dropped > 0 || (finished && wod?.isStale && (await this.releaseSome(wod)))) return true
+      // Emptied again or deleted meanwhile, it has to be looked at again.
+      if (this.byNumber.get(number) !== wod || wod?.record.era !== era) return true
+      this.untidy.delete(number)
+      this.gone.delete(number)
     }
     return this.untidy.size > 0
   }
 
+  /** @returns whether something is left */
+  private async releaseSome(wod: Wod): Promise<boolean> {
+    const { era } = wod.record
+    try {
+      if (await (await wod.device()).release()) return true
+    } catch (error) {
+      if (!(error instanceof LunarError) || error.code === 'ERR_BUG') throw error
+      // What it lies on is away or refuses: it keeps the space, and the rest of the pool does not wait for it.
+      this.pool.warnings.push(`Write-once device "${wod.name}" keeps space that nothing needs: ${error.message}${error.why === '' ? '' : `: ${error.why}`}`)
+      return false
+    }
+    await this.update(wod, record => (record.era === era ? { flags: record.flags & ~WOD_STALE } : {}))
+    return false
+  }
+
   /** Only the file that is the device's own: what lies at the path now may be somebody else's. */
   private async removeFile(record: WodRecord): Promise<void> {
+    if (await this.hasFile(record)) await this.files.remove(record.path)
+  }
+
+  private async hasFile(record: WodRecord): Promise<boolean> {
     try {
-      const disk = await this.files.open(record.path, true)
-      try {
-        await checkFileLabel(disk, this.ownerOf(record), record.name)
-      } finally {
-        await disk.close()
-      }
+      await this.checkFileOf(record)
+      return true
     } catch (error) {
-      if (isCode(error, 'ERR_FILE_NOT_FOUND') || isCode(error, 'ERR_NOT_A_DISK') || isCode(error, 'ERR_TRUNCATED')) return
+      if (isCode(error, 'ERR_FILE_NOT_FOUND') || isCode(error, 'ERR_NOT_A_DISK') || isCode(error, 'ERR_TRUNCATED')) return false
       throw error
     }
-    await this.files.remove(record.path)
+  }
+
+  private async checkFileOf(record: WodRecord): Promise<void> {
+    const disk = await this.files.open(record.path, true)
+    try {
+      await checkFileLabel(disk, this.ownerOf(record), record.name)
+    } finally {
+      await disk.close()
+    }
+  }
+
+  /** @throws LunarError `ERR_FILE_NOT_FOUND`, `ERR_NOT_A_DISK`, `ERR_TRUNCATED` unless a device that lies in a file has it at its path */
+  async checkFile({ record }: Wod): Promise<void> {
+    if (record.path !== '') await this.checkFileOf(record)
+  }
+
+  /** Paths of the files that are there of the pool's devices, also of deleted ones. */
+  async ownFiles(): Promise<string[]> {
+    const paths: string[] = []
+    for (const record of [...this.all.map(wod => wod.record), ...this.gone.values()])
+      if (record.path !== '' && (await this.hasFile(record))) paths.push(record.path)
+    return paths
   }
 }
 

@@ -5,7 +5,7 @@ import { lunDetail } from './objects.ts'
 import { lunar, Stage } from './surroundings.ts'
 
 const MIB = 1024 * 1024
-const gone = { name: 'tank', disks: ['d1.img', 'd2.img'], luns: ['db'] }
+const gone = { name: 'tank', disks: ['d1.img', 'd2.img'], luns: ['db'], files: [] }
 const answers = {
   'lun.show': () => lunDetail('db', 64 * MIB),
   'lun.delete': () => ({ name: 'db', freed: 4 * MIB, task: 3 }),

@@ -79,6 +79,8 @@ export const status = (more: Partial<PoolStatus> = {}): PoolStatus => ({
   owner: null,
   disks: [disk(0)],
   luns: [],
+  relationships: [],
+  devices: [],
   tasks: [],
   messages: [],
   ...more,

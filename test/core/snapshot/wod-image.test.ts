@@ -5,7 +5,8 @@ import { LunarError } from '../../../src/core/base/errors.ts'
 import { KIB, MIB } from '../../../src/core/base/units.ts'
 import { CrashExplorer, describeCrash, type CrashState } from '../../../src/core/block/crash-states.ts'
 import { Tape } from '../../../src/core/block/tape.ts'
-import { readImage } from '../../../src/core/snapshot/wod-image.ts'
+import { readImage, type WodImage } from '../../../src/core/snapshot/wod-image.ts'
+import type { Relationship } from '../../../src/core/snapshot/relationship.ts'
 import { WodImages } from '../../../src/core/snapshot/wod-images.ts'
 import { openWods, SimulatedFiles, WodPool, wodKindsAll, type OpenWods } from '../../support/wod-pool.ts'
 
@@ -96,6 +97,20 @@ describe('the order of the reads', () => {
 const SIZE = 2 * MIB
 const BLOCK = 64 * KIB
 
+const fresh = { fresh: true, forceLostPart: false, forceMixed: false, dryRun: false }
+
+/** Runs complete image to its end. @returns bytes copied */
+async function complete(images: WodImages, image: WodImage): Promise<number> {
+  await images.startComplete(image, { dryRun: false })
+  const body = (await images.process(image))!
+  let copied = 0
+  for (;;) {
+    const step = await body.step(new AbortController().signal)
+    copied += step.moved
+    if (step.finished) return copied
+  }
+}
+
 const imagesOf = (open: OpenWods): WodImages => new WodImages(open.pool, open.luns, open.relationships, open.wods)
 
 /** Sectors that name a generation. */
@@ -127,7 +142,7 @@ async function prepared(kind: (typeof wodKindsAll)[number]): Promise<{ pool: Wod
   const contents = filled(SIZE, 1)
   await pool.open.relationships.volume(lun.number).write(0, contents)
   const image = await images.configure({ source: 's', image: 'w' })
-  await images.enable(image, { fresh: true, dryRun: false })
+  await images.enable([image], fresh)
   return { pool, images, contents }
 }
 
@@ -149,13 +164,13 @@ describe.each(wodKindsAll)('an image on a %s', kind => {
       )
     }
     expect((await readBack(images, pool.open)).equals(instant)).toBe(true)
-    expect(await images.isWhole(image)).toBe(await images.complete(image).then(copied => copied === 0))
+    await complete(images, image)
     expect(await images.isWhole(image)).toBe(true)
-    await images.disable(image, { dryRun: false })
+    await images.disable([image], { dryRun: false })
     await sourceOf(pool.open).write(0, filled(SIZE, 999))
     expect((await readBack(images, pool.open)).equals(instant)).toBe(true)
-    await expect(images.enable(image, { fresh: false, dryRun: false })).rejects.toMatchObject({ code: 'ERR_RELATIONSHIP_STATE' })
-    await images.enable(image, { fresh: true, dryRun: false })
+    await expect(images.enable([image], { ...fresh, fresh: false })).rejects.toMatchObject({ code: 'ERR_RELATIONSHIP_STATE' })
+    await images.enable([image], fresh)
     expect((await readBack(images, pool.open)).equals(filled(SIZE, 999))).toBe(true)
     await expect(pool.open.wods.reallocate(image.wod, { offset: 0, length: SIZE })).rejects.toMatchObject({ code: 'ERR_IN_RELATIONSHIP' })
     await expect(pool.open.wods.delete(image.wod, { dryRun: false })).rejects.toMatchObject({ code: 'ERR_IN_RELATIONSHIP' })
@@ -218,4 +233,131 @@ test('a device without room fails the write, and the source is as it was', async
   await sourceOf(pool.open).read(0, into)
   expect(into.equals(contents)).toBe(true)
   expect((await readBack(images, pool.open)).equals(contents)).toBe(true)
+})
+
+test('what is unbound in the source, or zeros, is recorded and neither read nor copied', async () => {
+  const pool = await WodPool.make()
+  await pool.create('file', 4 * MIB, BLOCK)
+  const lun = await pool.open.luns.create({ name: 's', size: 4 * MIB, raid: 'raid1', reserve: false })
+  const images = imagesOf(pool.open)
+  const volume = pool.open.relationships.volume(lun.number)
+  const contents = Buffer.alloc(4 * MIB)
+  contents.set(filled(BLOCK, 1), MIB)
+  await volume.write(MIB, contents.subarray(MIB, 2 * MIB))
+  const image = await images.configure({ source: 's', image: 'w' })
+  await images.enable([image], fresh)
+  const written: number[] = []
+  pool.files.disks.get('/w.wod')!.plan = ({ kind, length }) => {
+    if (kind === 'write') written.push(length)
+    return undefined
+  }
+  await volume.write(MIB - BLOCK, filled(MIB, 2))
+  await volume.write(3 * MIB + 512, filled(512, 3))
+  expect(written).toEqual([BLOCK])
+  expect((await readBack(images, pool.open)).equals(contents)).toBe(true)
+  expect(await pool.open.wods.countWritten(image.wod)).toBe(17)
+  await pool.open.pool.close()
+})
+
+describe('images on a device and on a LUN', () => {
+  /** "s" holds generation 1 and both images are of it; then it holds 2. */
+  async function both(): Promise<{ pool: WodPool; images: WodImages; relationship: Relationship; image: WodImage }> {
+    const pool = await WodPool.make()
+    await pool.create('file', SIZE, BLOCK)
+    const { luns, relationships } = pool.open
+    const source = await luns.create({ name: 's', size: SIZE, raid: 'raid1', reserve: false })
+    await luns.create({ name: 'i', size: SIZE, raid: 'raid1', reserve: false })
+    const { relationship } = await relationships.configure({ source: 's', image: 'i' })
+    const images = imagesOf(pool.open)
+    const image = await images.configure({ source: 's', image: 'w' })
+    await relationships.volume(source.number).write(0, filled(SIZE, 1))
+    await images.enable([image], fresh, [relationship])
+    await relationships.volume(source.number).write(0, filled(SIZE, 2))
+    return { pool, images, relationship, image }
+  }
+
+  const generations = async (open: OpenWods): Promise<number[]> => {
+    const lun = Buffer.alloc(SIZE)
+    await open.relationships.volume(open.luns.find('i').number).read(0, lun)
+    const images = imagesOf(open)
+    const image = images.named('w')!
+    const wod = image.wod.isEnabled ? await readBack(images, open) : undefined
+    for (const bytes of [lun, wod]) if (bytes) expect(bytes.equals(filled(SIZE, bytes.readUInt32LE(0)))).toBe(true)
+    return [lun.readUInt32LE(0), wod?.readUInt32LE(0) ?? 0]
+  }
+
+  test('take one instant, together with nothing that is refused, and end together', async () => {
+    const { pool, images, relationship, image } = await both()
+    expect(image.wod.record.asOfMs).toBe(relationship.record.asOfMs)
+    expect(await generations(pool.open)).toEqual([1, 1])
+    const reader = await images.open(image.wod, { readOnly: true })
+    await expect(images.enable([image], fresh, [relationship])).rejects.toMatchObject({ code: 'ERR_BUSY' })
+    await reader.close()
+    pool.open.luns.find('i').users.push('somebody')
+    await expect(images.enable([image], fresh, [relationship])).rejects.toMatchObject({ code: 'ERR_BUSY' })
+    await expect(images.disable([image], { dryRun: false }, [relationship])).rejects.toMatchObject({ code: 'ERR_BUSY' })
+    pool.open.luns.find('i').users.pop()
+    expect((await images.enable([image], { ...fresh, dryRun: true }, [relationship])).changed.size).toBe(1)
+    expect(await generations(pool.open)).toEqual([1, 1])
+    const { changed, enabled } = await images.enable([image], { ...fresh, fresh: false }, [relationship])
+    expect([changed.size, enabled.map(one => one.changed)]).toEqual([0, [false]])
+    await images.enable([image], fresh, [relationship])
+    expect(await generations(pool.open)).toEqual([2, 2])
+    await images.disable([image], { dryRun: false }, [relationship])
+    expect([image.wod.isEnabled, relationship.isEnabled]).toEqual([false, false])
+    await pool.open.pool.close()
+  })
+
+  test('a crash while they are enabled anew leaves both at the old instant or both at the new one', { timeout: 60_000 }, async () => {
+    const { pool, images, relationship, image } = await both()
+    await pool.open.pool.metadata.checkpoint()
+    const disks = [...pool.disks, ...pool.files.disks.values()]
+    for (const disk of disks) await disk.flush()
+    const tape = new Tape(disks)
+    await images.enable([image], fresh, [relationship])
+    await sourceOf(pool.open).write(0, filled(SIZE, 3))
+    tape.stop()
+    const explorer = new CrashExplorer(tape)
+    const random = new Random(3)
+    const seen = new Set<string>()
+    for (let cut = 0; cut <= tape.length; cut++) {
+      const state = explorer.at(cut).state(random)
+      const files = new SimulatedFiles()
+      const file = state.disks.find(({ name }) => name === '/w.wod')!
+      files.disks.set('/w.wod', file)
+      seen.add(String(await generations(await openWods(state.disks.filter(disk => disk !== file), files)))) // prettier-ignore
+    }
+    expect([...seen].sort()).toEqual(['1,1', '2,2'])
+  })
+})
+
+describe('complete image', () => {
+  test('goes on where it was, beside writes of the source, and needs the source no more', async () => {
+    const { pool, images, contents } = await prepared('vdisk')
+    const image = images.named('w')!
+    await images.setDelay(image, 0, { dryRun: false })
+    await expect(images.process(image)).resolves.toBeUndefined()
+    expect(await images.startComplete(image, { dryRun: true })).toBe(true)
+    expect(await images.startComplete(image, { dryRun: false })).toBe(true)
+    expect(await images.startComplete(image, { dryRun: false })).toBe(false)
+    await expect(images.enable([image], fresh)).rejects.toMatchObject({ code: 'ERR_RELATIONSHIP_STATE' })
+    await images.setDelay(image, 20, { dryRun: false })
+    const body = (await images.process(image))!
+    expect([body.pace?.(), body.remaining()]).toEqual([20, SIZE])
+    // With a pace, one block a step.
+    expect(await body.step(new AbortController().signal)).toEqual({ moved: BLOCK, finished: false })
+    await pool.reopen()
+    const after = imagesOf(pool.open)
+    const again = after.named('w')!
+    expect(again.isCompleting).toBe(true)
+    const second = (await after.process(again))!
+    expect(second.remaining()).toBe(SIZE - BLOCK)
+    await sourceOf(pool.open).write(3 * BLOCK + 512, filled(4 * BLOCK, 9))
+    for (;;) if ((await second.step(new AbortController().signal)).finished) break
+    expect([again.isCompleting, await after.isWhole(again)]).toEqual([false, true])
+    await after.disable([again], { dryRun: false })
+    await sourceOf(pool.open).write(0, filled(SIZE, 10))
+    expect((await readBack(after, pool.open)).equals(contents)).toBe(true)
+    await pool.open.pool.close()
+  })
 })

@@ -30,6 +30,9 @@ class MemoryMap implements WriteOnceMap {
     this.places.clear()
     return Promise.resolve()
   }
+  renewed(): void {
+    this.places.clear()
+  }
   async *written(from: number, to: number): AsyncGenerator<PlacedBlock> {
     for (const [block, place] of [...this.places].sort(([a], [b]) => a - b)) if (block >= from && block < to) yield { block, ...place }
     await Promise.resolve()
@@ -61,7 +64,7 @@ class CountedDevice extends MemoryDevice {
 function make(size: number): { device: WriteOnce; below: CountedDevice; map: MemoryMap } {
   const map = new MemoryMap()
   const below = new CountedDevice(size + LOG_SPARE * LOG_SEGMENT)
-  const space = new LogSpace(below, BLOCK, below.size, map, size / BLOCK)
+  const space = new LogSpace(below, BLOCK, below.size, map, size / BLOCK, false)
   return { device: new WriteOnce('the log', size, BLOCK, map, space), below, map }
 }
 

@@ -187,6 +187,7 @@ export function readRecords(records: Records, poolId: string, problems: string[]
       const slot = block.u32(8 * i)
       if (slot === 0) continue
       if ((lo % 2 ** 28) * 64 + i >= wod.blocks) problems.push(`wodBlocks: a block behind the end of write-once device ${object} is written`)
+      if (slot === 0xffff_ffff) continue // zeros, which lie nowhere
       if (slots.has(`${object}:${slot}`)) problems.push(`wodBlocks: two blocks of write-once device ${object} lie in slot ${slot - 1}`)
       slots.add(`${object}:${slot}`)
     }

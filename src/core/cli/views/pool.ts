@@ -89,6 +89,13 @@ export const statusView = (status: PoolStatus): DetailView => ({
       { key: 'lost', kind: 'size', get: row => row.lost, about: 'bytes that cannot be read' },
       { key: 'stale', kind: 'size', get: row => row.stale, about: 'bytes still to be copied' },
     ]),
+    section('relationships that need somebody', status.relationships, [
+      { key: 'number', kind: 'count', get: row => row.number, about: 'number' },
+      { key: 'source', kind: 'text', get: row => row.source, about: 'source' },
+      { key: 'image', kind: 'text', get: row => row.image, about: 'image' },
+      { key: 'trouble', kind: 'state', get: row => row.trouble, about: 'mixed, invalid or lost' },
+      { key: 'lost', kind: 'size', get: row => row.lost, about: 'bytes of the image that were lost while it was disabled' },
+    ]),
     section('tasks', status.tasks, statusTasks),
   ],
 })

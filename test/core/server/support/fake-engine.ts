@@ -92,6 +92,7 @@ export function fakeEngine(hooks: FakeHooks = {}): EngineModule {
       await hooks.onOpen?.(options)
       return open(disks, options, hooks)
     },
+    removeDeviceFiles: () => Promise.resolve([]),
     async wipePool(disks) {
       for (const { disk, label } of disks) {
         await disk.writeDurable(0, new Uint8Array(4096))
@@ -176,7 +177,7 @@ async function open(disks: readonly FoundDisk[], options: EngineOptions, hooks: 
         stepping = step()
         return { settings: [], changed: [] }
       case 'pool.destroy':
-        return { name: first.label.poolName, disks: disks.map(({ disk }) => disk.name), luns: state.luns.map(lun => lun.name) }
+        return { name: first.label.poolName, disks: disks.map(({ disk }) => disk.name), luns: state.luns.map(lun => lun.name), files: [] }
       case 'task.wait':
         await new Promise<void>((_, reject) => {
           const end = (): void => reject(new LunarError('ERR_INTERRUPTED', 'waiting was given up'))
