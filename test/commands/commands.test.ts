@@ -48,7 +48,11 @@ const changing = [
   'pool:import',
   'pool:set',
   'snap:configure',
+  'snap:create',
+  'snap:delete',
   'snap:unconfigure',
+  'store:create',
+  'store:delete',
   'task:pause',
   'task:resume',
   'task:stop',
@@ -56,7 +60,18 @@ const changing = [
   'wod:delete',
   'wod:reallocate',
 ]
-const destructive = ['lun:delete', 'lun:import', 'lun:trim', 'lun:zero', 'pool:destroy', 'snap:unconfigure', 'wod:delete', 'wod:reallocate']
+const destructive = [
+  'lun:delete',
+  'lun:import',
+  'lun:trim',
+  'lun:zero',
+  'pool:destroy',
+  'snap:delete',
+  'snap:unconfigure',
+  'store:delete',
+  'wod:delete',
+  'wod:reallocate',
+]
 const lists = [
   'disk:list',
   'explain',
@@ -68,6 +83,8 @@ const lists = [
   'rstore:list',
   'snap:list',
   'snap:maps',
+  'snap:tree',
+  'store:list',
   'task:list',
   'wod:list',
 ]
