@@ -48,8 +48,10 @@ import SetSourceUpdateDelay from './SetSourceUpdateDelay.ts'
 import SnapConfigure from './snap/configure.ts'
 import SnapCreate from './snap/create.ts'
 import SnapDelete from './snap/delete.ts'
+import SnapDiff from './snap/diff.ts'
 import SnapList from './snap/list.ts'
 import SnapMaps from './snap/maps.ts'
+import SnapRefresh from './snap/refresh.ts'
 import SnapShow from './snap/show.ts'
 import SnapTree from './snap/tree.ts'
 import SnapUnconfigure from './snap/unconfigure.ts'
@@ -125,8 +127,10 @@ export const commands = {
   'snap:configure': SnapConfigure,
   'snap:create': SnapCreate,
   'snap:delete': SnapDelete,
+  'snap:diff': SnapDiff,
   'snap:list': SnapList,
   'snap:maps': SnapMaps,
+  'snap:refresh': SnapRefresh,
   'snap:show': SnapShow,
   'snap:tree': SnapTree,
   'snap:unconfigure': SnapUnconfigure,

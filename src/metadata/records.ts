@@ -285,6 +285,8 @@ export const SNAPSHOT_WRITABLE = 1
 export const SNAPSHOT_HIDDEN = 2
 /** Deleted: only what it alone needs is still to be given back. */
 export const SNAPSHOT_DEAD = 4
+/** What was written to it before it was refreshed is still to be given back. */
+export const SNAPSHOT_UNTIDY = 8
 
 /** Key (snapshot, number). */
 export const snapshotRecord = struct('snapshotRecord', 256, {
@@ -292,7 +294,7 @@ export const snapshotRecord = struct('snapshotRecord', 256, {
   name: text(16, 64, 'name, unique in its tree'),
   tree: u32(80, 'sharing tree'),
   epoch: u32(84, 'frozen state: the first entry of a chunk from this epoch on, else the source'),
-  flags: u16(88, 'bit 0: writable; bit 1: hidden, something rests on it; bit 2: dead'),
+  flags: u16(88, 'bit 0: writable; bit 1: hidden, something rests on it; bit 2: dead; bit 3: its leaf has entries of older eras'),
   onFull: u8(90, 'reserved: what happens when a chunk cannot be preserved'),
   base: u32(92, 'snapshot whose frozen state it is a writable view of, 0: its own'),
   size: u64(96, 'bytes of the source at the instant'),

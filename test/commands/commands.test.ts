@@ -50,6 +50,7 @@ const changing = [
   'snap:configure',
   'snap:create',
   'snap:delete',
+  'snap:refresh',
   'snap:unconfigure',
   'store:create',
   'store:delete',
@@ -67,6 +68,7 @@ const destructive = [
   'lun:zero',
   'pool:destroy',
   'snap:delete',
+  'snap:refresh',
   'snap:unconfigure',
   'store:delete',
   'wod:delete',
@@ -81,6 +83,7 @@ const lists = [
   'pool:import',
   'pool:list',
   'rstore:list',
+  'snap:diff',
   'snap:list',
   'snap:maps',
   'snap:tree',
@@ -151,7 +154,7 @@ test('the fifteen commands of Table 1 are there by exactly these names', () => {
 })
 
 test.each(lists.filter(id => id !== 'pool:import'))('%s: -o help needs no pool', async id => {
-  const args = id === 'lun:map' ? ['db'] : id === 'snap:maps' ? ['1'] : []
+  const args = id === 'lun:map' ? ['db'] : id === 'snap:maps' ? ['1'] : id === 'snap:diff' ? ['db@a', 'db'] : []
   const outcome = await lunar([...id.split(':'), ...args, '-o', 'help'])
   expect(outcome).toMatchObject({ status: 0, err: '', opened: [] })
   expect(outcome.out).toMatch(/^COLUMN/)

@@ -65,6 +65,20 @@ describe('snapshots', () => {
     expect(lunar.ok('metadata', 'dump', 'tank')).toMatch(/^snapshot 1 0 \{.*"name":"s1"/m)
     await expectSoundFiles(disks)
 
+    expect(lunar.json('snap', 'diff', 'tank/db@frozen', 'db')).toEqual({
+      from: 'db@frozen',
+      to: 'db',
+      chunkBytes: 4096,
+      bytes: MIB,
+      extents: [{ offset: 0, length: MIB }],
+    })
+    expect(lunar.ok('snap', 'diff', 'tank/db@frozen', 'db@s1', '-H', '--bytes')).toBe('4096\t4096\n')
+    lunar.refused('ERR_USAGE', 'snap', 'diff', 'tank/db@frozen', 'web')
+    lunar.refused('ERR_READ_ONLY', 'snap', 'refresh', 'tank/db@frozen', '--yes')
+    lunar.refused('ERR_CONFIRM_NEEDED', 'snap', 'refresh', 'tank/db@s1')
+    expect(lunar.ok('snap', 'refresh', 'tank/db@s1', '--yes')).toBe('Dropped what was written to snapshot "db@s1"\n')
+    expect(read('db@s1', '--length', '1MiB').equals(before)).toBe(true)
+
     expect(lunar.ok('snap', 'delete', 'tank/db@frozen', '--yes')).toBe('Deleted snapshot "db@frozen"; it is kept, hidden, for what rests on it\n')
     lunar.refused('ERR_SNAPSHOT_NOT_FOUND', 'snap', 'show', 'tank/db@frozen')
     expect(lunar.ok('snap', 'tree', 'tank/db', '-H', '--all', '-o', 'snapshot,state')).toBe('db@s1\twritable\ndb@frozen\thidden\n  db@view\twritable\n')

@@ -228,7 +228,7 @@ export const mutants = [
     file: 'src/core/snapshot/tree/trees.ts',
     text: '        await volume.quiesce.pause()\n',
     instead: '',
-    test: 'test/core/snapshot/tree/tree-model.test.ts',
+    test: 'test/core/snapshot/tree/tree.test.ts',
   },
 ]
 

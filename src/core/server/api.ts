@@ -467,6 +467,10 @@ export interface Verbs {
   }
   /** What others rest on stays, hidden, until they are gone. */
   'snap.delete': { params: Change & { snapshots: string[] }; result: { deleted: { name: string; hidden: boolean }[]; task: number | null } }
+  /** A writable snapshot holds its frozen state again. */
+  'snap.refresh': { params: Change & { snapshot: string }; result: { name: string; task: number | null } }
+  /** Where two snapshots of a volume, or one and the volume, may differ: whole chunks, in order. */
+  'snap.diff': { params: { from: string; to: string }; result: { from: string; to: string; chunkBytes: number; bytes: number; extents: ByteRange[] } }
   /** Of all volumes, or of one and its snapshots. */
   'snap.snapshots': { params: { volume?: string; hidden?: boolean }; result: SnapshotSummary[] }
   'snap.snapshot': { params: { snapshot: string }; result: SnapshotDetail }

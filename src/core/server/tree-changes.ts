@@ -19,6 +19,17 @@ export const treeChanges = {
     return { deleted: found.map(({ name, snapshot }) => ({ name, hidden: hidden.includes(snapshot) })), task: processes.numberOf('reclaim') }
   },
 
+  'snap.refresh': async ({ trees, processes }: EngineParts, { snapshot: name, dryRun }: Params<'snap.refresh'>): Promise<Result<'snap.refresh'>> => {
+    await trees.refresh(trees.find(name), { dryRun: dryRun === true })
+    if (!dryRun) await processes.look()
+    return { name, task: processes.numberOf('reclaim') }
+  },
+
+  'snap.diff': async ({ trees }: EngineParts, { from, to }: Params<'snap.diff'>): Promise<Result<'snap.diff'>> => {
+    const { extents, chunkBytes } = await trees.diff(from, to)
+    return { from, to, chunkBytes, bytes: extents.reduce((sum, { length }) => sum + length, 0), extents }
+  },
+
   'snap.snapshots': ({ treeViews, trees, luns }: EngineParts, { volume, hidden }: Params<'snap.snapshots'>): Result<'snap.snapshots'> => {
     if (volume?.includes('@')) trees.find(volume)
     else if (volume !== undefined) luns.find(volume)

@@ -53,6 +53,8 @@ export const verbKinds: Readonly<Record<Verb, VerbKind>> = {
   'snap.setDelay': 'change',
   'snap.create': 'change',
   'snap.delete': 'change',
+  'snap.refresh': 'change',
+  'snap.diff': 'live',
   'snap.snapshots': 'metadata',
   'snap.snapshot': 'metadata',
   'store.create': 'change',

@@ -1,4 +1,4 @@
-import type { RelationshipSummary, SnapshotDetail, SnapshotSummary, StoreDetail, StoreSummary } from '../../server/api.ts'
+import type { ByteRange, RelationshipSummary, SnapshotDetail, SnapshotSummary, StoreDetail, StoreSummary } from '../../server/api.ts'
 import type { Column } from '../columns.ts'
 import { line, section, type DetailView } from '../details.ts'
 
@@ -103,6 +103,11 @@ export const treeColumns: readonly Column<TreeRow>[] = [
   { key: 'as-of', kind: 'text', get: row => row.created, about: 'the instant it is of' },
   { key: 'of', kind: 'text', get: row => row.of, about: 'the read-only snapshot that it is a writable view of', extra: true },
   { key: 'size', kind: 'size', get: row => row.size, about: 'bytes', extra: true },
+]
+
+export const diffColumns: readonly Column<ByteRange>[] = [
+  { key: 'offset', kind: 'size', get: row => row.offset, about: 'bytes from the start of the volumes' },
+  { key: 'length', kind: 'size', get: row => row.length, about: 'bytes that may differ' },
 ]
 
 export const storeColumns: readonly Column<StoreSummary>[] = [

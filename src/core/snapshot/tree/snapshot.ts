@@ -1,5 +1,5 @@
 import { LunarError } from '../../base/errors.ts'
-import { SNAPSHOT_DEAD, SNAPSHOT_HIDDEN, SNAPSHOT_WRITABLE, type SnapshotRecord } from '../../../metadata/records.ts'
+import { SNAPSHOT_DEAD, SNAPSHOT_HIDDEN, SNAPSHOT_UNTIDY, SNAPSHOT_WRITABLE, type SnapshotRecord } from '../../../metadata/records.ts'
 import type { Metadata } from '../../../metadata/metadata.ts'
 import type { MapMemory } from './map-memory.ts'
 import type { Tree } from './tree.ts'
@@ -38,6 +38,10 @@ export class Snapshot {
   /** Deleted for good. */
   get isDead(): boolean {
     return (this.record.flags & SNAPSHOT_DEAD) !== 0
+  }
+  /** It was refreshed, and what it held before is not all given back. */
+  get isUntidy(): boolean {
+    return (this.record.flags & SNAPSHOT_UNTIDY) !== 0
   }
   /** What users see. */
   get isLive(): boolean {

@@ -1,6 +1,7 @@
 import { Batch } from '../../../metadata/batch.ts'
 import { keyOf } from '../../../metadata/key.ts'
 import type { Metadata } from '../../../metadata/metadata.ts'
+import { SNAPSHOT_UNTIDY, snapshotRecord } from '../../../metadata/records.ts'
 import type { SlotStore } from './slot-store.ts'
 import type { Snapshot } from './snapshot.ts'
 import type { Tree } from './tree.ts'
@@ -40,7 +41,7 @@ export class TreeTidy {
 
   /** Snapshots of the tree may be dead, or leaves of theirs old. */
   note(tree: Tree): void {
-    if (tree.snapshots.some(({ isDead, record }) => isDead || record.leafEra > 1)) this.due.add(tree)
+    if (tree.snapshots.some(({ isDead, isUntidy }) => isDead || isUntidy)) this.due.add(tree)
   }
 
   /** A crash may have left space bound in it. */
@@ -65,18 +66,28 @@ export class TreeTidy {
   /** What was written to snapshots that are dead, or before they were refreshed. @returns whether something was found */
   private async leaves(tree: Tree): Promise<boolean> {
     for (const snapshot of tree.snapshots) {
-      const { isDead, record, leaf } = snapshot
-      if (!isDead && record.leafEra === 1) continue
+      const { isDead, isUntidy, record, leaf } = snapshot
+      if (!isDead && !isUntidy) continue
       const gone: MapEntry[] = []
       for await (const entry of leaf.walk()) {
         if (isDead || entry.epoch < record.leafEra) gone.push(entry)
         if (gone.length === DELETED_MAX) break
       }
-      if (gone.length === 0) continue
-      await this.drop(tree, leaf, gone, new Batch())
-      return true
+      if (gone.length > 0) {
+        await this.drop(tree, leaf, gone, new Batch())
+        return true
+      }
+      if (isUntidy) await this.tidied(snapshot)
     }
     return false
+  }
+
+  private async tidied(snapshot: Snapshot): Promise<void> {
+    const record = { ...snapshot.record, flags: snapshot.record.flags & ~SNAPSHOT_UNTIDY }
+    const batch = new Batch()
+    batch.put(keyOf('snapshot', snapshot.number), snapshotRecord.encode(record))
+    await this.metadata.commit(batch, 'data', true)
+    snapshot.record = record
   }
 
   /** @returns whether something is left to do */

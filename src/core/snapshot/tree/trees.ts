@@ -9,6 +9,7 @@ import {
   poolRecord,
   SNAPSHOT_DEAD,
   SNAPSHOT_HIDDEN,
+  SNAPSHOT_UNTIDY,
   SNAPSHOT_WRITABLE,
   snapshotRecord,
   TREE_EPOCHS,
@@ -21,6 +22,7 @@ import type { Luns } from '../../lun/luns.ts'
 import type { Pool } from '../../pool/pool.ts'
 import { checkChunkSize } from '../chunks.ts'
 import type { Relationships } from '../relationships.ts'
+import { diffOf, requireOneTree, type DiffExtent, type Side } from './diff.ts'
 import { MapMemory } from './map-memory.ts'
 import { Snapshot } from './snapshot.ts'
 import { SnapshotVolume, type SourceVolume } from './snapshot-volume.ts'
@@ -464,6 +466,61 @@ export class Trees {
   /** Writable views of its frozen state, and snapshots of what was written to it. */
   restsOn(snapshot: Snapshot): Snapshot[] {
     return [...this.snapshots.values()].filter(one => !one.isDead && (one.record.base === snapshot.number || one.tree.record.snapshot === snapshot.number))
+  }
+
+  // ---- refreshing and comparing
+
+  /**
+   * A writable snapshot holds its frozen state again, in one commit; what was written to it is given back behind it (features.md D3).
+   * @throws LunarError `ERR_READ_ONLY`, `ERR_BUSY`, `ERR_HAS_SNAPSHOTS`
+   */
+  refresh(snapshot: Snapshot, options: { readonly dryRun?: boolean } = {}): Promise<void> {
+    return this.relationships.changing.run(async () => {
+      snapshot.checkWritable()
+      snapshot.checkQuiet('refresh')
+      const names = this.namesIn(this.all.find(({ record }) => record.snapshot === snapshot.number))
+      if (names.length > 0)
+        throw new LunarError('ERR_HAS_SNAPSHOTS', `Cannot refresh snapshot "${snapshot.name}"`, {
+          why: `${names.join(', ')} ${names.length === 1 ? 'is a snapshot' : 'are snapshots'} of it`,
+          fix: `lunar snap delete ${names.join(' ')}`,
+          blockers: names,
+        })
+      if (snapshot.record.leafEra + 1 >= TREE_EPOCHS)
+        throw new LunarError('ERR_OUT_OF_RANGE', `Cannot refresh snapshot "${snapshot.name}"`, {
+          why: 'it was refreshed as often as can be told apart',
+          fix: 'delete it and create another one',
+        })
+      if (options.dryRun) return
+      const record = { ...snapshot.record, leafEra: snapshot.record.leafEra + 1, flags: snapshot.record.flags | SNAPSHOT_UNTIDY }
+      const batch = new Batch()
+      batch.put(keyOf('snapshot', snapshot.number), snapshotRecord.encode(record))
+      this.pool.event(batch, 'snapshot.refreshed', snapshot.name, '')
+      await this.metadata.commit(batch, 'admin', true)
+      snapshot.record = record
+      this.cleaning.note(snapshot.tree)
+    })
+  }
+
+  /**
+   * Where two snapshots of a volume, or a snapshot and its volume, may differ.
+   * @throws LunarError `ERR_USAGE` when they are not of one volume, `ERR_LUN_NOT_FOUND`, `ERR_SNAPSHOT_NOT_FOUND`
+   */
+  async diff(from: string, to: string): Promise<{ readonly extents: DiffExtent[]; readonly chunkBytes: number }> {
+    const names = [from, to]
+    const trees = new Set<Tree | undefined>()
+    const sides = names.map((name, i): Side => {
+      const other = names[1 - i]!
+      // The volume of the other one, as it is now.
+      if (other.startsWith(`${name}@`) || !Trees.isName(name)) {
+        const volume = Trees.isName(name) ? this.volume(this.find(name)) : this.relationships.volume(this.luns.find(name).number)
+        trees.add(volume.tree)
+        return { name, size: volume.size, snapshot: undefined }
+      }
+      const snapshot = this.find(name)
+      return { name, size: snapshot.record.size, snapshot }
+    })
+    const tree = requireOneTree(sides[0]!, sides[1]!, [...trees][0])
+    return { extents: await diffOf(tree, sides[0]!, sides[1]!), chunkBytes: tree.chunkBytes }
   }
 
   /** Nothing is left of a tree. */

@@ -13,6 +13,8 @@ const chunkSizes = [4 * KIB, 4 * KIB, 16 * KIB, 64 * KIB]
 
 class Life {
   readonly contents = new Map<string, Buffer>()
+  /** What snapshots held when they were made. */
+  readonly frozen = new Map<string, Buffer>()
   readonly log: string[] = []
   private stamp = 1
 
@@ -64,6 +66,27 @@ class Life {
     for (const name of this.names) await this.expect(name)
   }
 
+  /** What differs of two snapshots of a volume, or of one and its volume, is said. */
+  async expectDiff(): Promise<void> {
+    const snapshots = this.names.filter(name => name.includes('@'))
+    if (snapshots.length === 0) return
+    const one = this.random.pick(snapshots)
+    const source = one.slice(0, one.lastIndexOf('@'))
+    const other = this.random.pick([
+      ...snapshots.filter(name => name.slice(0, name.lastIndexOf('@')) === source),
+      ...(this.contents.has(source) ? [source] : []),
+    ])
+    await this.pool.relationships.drain()
+    const { extents } = await this.pool.trees.diff(one, other)
+    const same = Buffer.alloc(SIZE / SECTOR, 1)
+    for (const { offset, length } of extents) same.fill(0, offset / SECTOR, (offset + length) / SECTOR)
+    for (let sector = 0; sector < SIZE / SECTOR; sector++) {
+      const [from, to] = [sector * SECTOR, (sector + 1) * SECTOR]
+      if (same[sector] === 1 && this.contents.get(one)!.compare(this.contents.get(other)!, from, to, from, to) !== 0)
+        throw new Error(`${one} and ${other} differ at ${from}, which is not said`)
+    }
+  }
+
   /** What extents call a hole reads as zeros. */
   async expectHoles(name: string): Promise<void> {
     for (const { offset, length, kind } of await this.volume(name).extents(0, SIZE))
@@ -91,7 +114,10 @@ async function operate(life: Life, counter: number): Promise<void> {
     log.push(`create ${names.join()} ${readOnly ? 'read-only' : ''}`)
     const before = sources.map(name => Buffer.from(contents.get(name)!))
     await trees.create({ names, readOnly, ...(fixed ? {} : { chunkBytes }) })
-    names.forEach((name, i) => contents.set(name, before[i]!))
+    names.forEach((name, i) => {
+      contents.set(name, before[i]!)
+      life.frozen.set(name, Buffer.from(before[i]!))
+    })
   } else if (dice < 24) {
     const bases = snapshots.filter(name => !life.isWritable(name) && life.names.includes(name.slice(0, name.lastIndexOf('@'))))
     if (bases.length === 0) return
@@ -100,6 +126,7 @@ async function operate(life: Life, counter: number): Promise<void> {
     log.push(`create ${name} --of ${base}`)
     await trees.create({ names: [name], of: base })
     contents.set(name, Buffer.from(contents.get(base)!))
+    life.frozen.set(name, Buffer.from(contents.get(base)!))
   } else if (dice < 34 && snapshots.length > 0) {
     const names = random.shuffle(snapshots).slice(0, random.between(1, 3))
     log.push(`delete ${names.join()}`)
@@ -108,7 +135,17 @@ async function operate(life: Life, counter: number): Promise<void> {
   } else if (dice < 40) {
     log.push('tidy')
     for (let i = random.between(1, 4); i > 0; i--) await trees.tidy()
-  } else if (dice < 44) {
+  } else if (dice < 43) {
+    const some = snapshots.filter(name => life.isWritable(name) && !snapshots.some(other => other.startsWith(`${name}@`)))
+    if (some.length === 0) return
+    const name = random.pick(some)
+    log.push(`refresh ${name}`)
+    await trees.refresh(trees.find(name))
+    contents.set(name, Buffer.from(life.frozen.get(name)!))
+  } else if (dice < 46) {
+    log.push('diff')
+    await life.expectDiff()
+  } else if (dice < 50) {
     log.push('reopen')
     await life.expectAll()
     await pool.relationships.drain()

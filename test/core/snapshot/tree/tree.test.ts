@@ -1,5 +1,6 @@
 /** Sharing trees: what snapshots read, what first writes copy, what deleting gives back. */
 import { beforeEach, describe, expect, test } from 'vitest'
+import { deferred } from '../../../../src/core/base/deferred.ts'
 import { KIB, MIB } from '../../../../src/core/base/units.ts'
 import type { SimulatedDisk } from '../../../../src/core/block/simulated.ts'
 import type { BlockDevice } from '../../../../src/core/block/device.ts'
@@ -233,6 +234,119 @@ test('several snapshots are of one instant', async () => {
   // web is written after db is: what it holds, db held before.
   expect(db >= 100 || web === 1).toBe(true)
   expect(await problems()).toEqual([])
+})
+
+test('a snapshot is of one instant: what is under way when it is taken is in it or not, for good', async () => {
+  for (let i = 0; i < 40; i++) {
+    // The chunk has what the last snapshot needs, so that the write goes straight down.
+    const writing = put('db', 0, 100 + i, 2 * CHUNK)
+    for (let tick = 0; tick < i; tick++) await Promise.resolve()
+    const creating = pool.trees.create({ names: [`db@s${i}`], readOnly: true })
+    await creating
+    const seen = [await get(`db@s${i}`, 0), await get(`db@s${i}`, 1)]
+    await writing
+    expect([await get(`db@s${i}`, 0), await get(`db@s${i}`, 1)]).toEqual(seen)
+    expect(seen[0]).toBe(i === 0 && seen[0] === 10 ? 10 : seen[1])
+    await put('db', 0, 60, 2 * CHUNK)
+    expect([await get(`db@s${i}`, 0), await get(`db@s${i}`, 1)]).toEqual(seen)
+    await put('db', 0, 61, 2 * CHUNK)
+  }
+})
+
+test('a snapshot waits for writes that are under way, and has them', async () => {
+  await pool.trees.create({ names: ['db@s0'] })
+  await put('db', 0, 1)
+  await pool.relationships.drain()
+  const gate = deferred()
+  for (const disk of disks) {
+    const { write } = disk
+    disk.write = async (offset, data) => {
+      if (data.length === CHUNK) await gate.promise
+      return write.call(disk, offset, data)
+    }
+  }
+  // What db@s0 needs of this chunk it has, so the write goes straight down.
+  const writing = put('db', 0, 2)
+  let created = false
+  const creating = pool.trees.create({ names: ['db@s1'], readOnly: true }).then(() => (created = true))
+  for (let i = 0; i < 50; i++) await new Promise(resolve => setImmediate(resolve))
+  expect(created).toBe(false)
+  gate.resolve()
+  await Promise.all([writing, creating])
+  await put('db', 0, 3)
+  expect([await get('db@s0', 0), await get('db@s1', 0), await get('db', 0)]).toEqual([10, 2, 3])
+})
+
+describe('comparing', () => {
+  const diff = async (from: string, to: string): Promise<number[][]> =>
+    (await pool.trees.diff(from, to)).extents.map(({ offset, length }) => [offset / CHUNK, length / CHUNK])
+
+  test('two snapshots, or one and its volume, names the chunks written between them, and those written to them', async () => {
+    await pool.trees.create({ names: ['db@s1'] })
+    await put('db', 1, 1)
+    await put('db', 2, 1)
+    await pool.trees.create({ names: ['db@s2'], readOnly: true })
+    await put('db', 2, 2)
+    await put('db', 5, 2)
+    await pool.trees.create({ names: ['db@s3'], readOnly: true })
+    await put('db', 7, 3)
+    await pool.relationships.drain()
+    expect(await diff('db@s1', 'db@s2')).toEqual([[1, 2]])
+    expect(await diff('db@s2', 'db@s3')).toEqual([
+      [2, 1],
+      [5, 1],
+    ])
+    expect(await diff('db@s3', 'db@s1')).toEqual([
+      [1, 2],
+      [5, 1],
+    ])
+    expect(await diff('db@s3', 'db')).toEqual([[7, 1]])
+    expect(await diff('db@s1', 'db@s1')).toEqual([])
+    await put('db@s1', 20, 9)
+    expect(await diff('db@s1', 'db@s2')).toEqual([
+      [1, 2],
+      [20, 1],
+    ])
+    await remove('db@s2')
+    await tidy()
+    expect(await diff('db', 'db@s3')).toEqual([[7, 1]])
+    expect(await diff('db@s1', 'db@s3')).toEqual([
+      [1, 2],
+      [5, 1],
+      [20, 1],
+    ])
+    await pool.trees.create({ names: ['db@s1@x'] })
+    await put('db@s1', 30, 9)
+    expect(await diff('db@s1@x', 'db@s1')).toEqual([[30, 1]])
+    await expect(diff('db@s1', 'web')).rejects.toMatchObject({ code: 'ERR_USAGE' })
+    await expect(diff('db@s1@x', 'db@s3')).rejects.toMatchObject({ code: 'ERR_USAGE' })
+    await expect(diff('db', 'web')).rejects.toMatchObject({ code: 'ERR_USAGE' })
+  })
+})
+
+describe('refreshing', () => {
+  test('drops what was written to a writable snapshot, and gives it back', async () => {
+    await pool.trees.create({ names: ['db@f'], readOnly: true })
+    await pool.trees.create({ names: ['db@rw'], of: 'db@f' })
+    await put('db', 1, 50)
+    for (const chunk of [1, 2, 30]) await put('db@rw', chunk, 70)
+    await pool.trees.refresh(pool.trees.find('db@rw'), { dryRun: true })
+    expect(await get('db@rw', 1)).toBe(70)
+    await pool.trees.refresh(pool.trees.find('db@rw'))
+    expect([await get('db@rw', 1), await get('db@rw', 2), await get('db@rw', 30), await get('db@f', 1)]).toEqual([11, 12, 0, 11])
+    await put('db@rw', 2, 71)
+    await reopen()
+    expect(pool.trees.needsTidying).toBe(true)
+    await tidy()
+    expect([await get('db@rw', 1), await get('db@rw', 2), await get('db@rw', 30)]).toEqual([11, 71, 0])
+    expect(await used()).toBe(2 * CHUNK)
+    expect(await problems()).toEqual([])
+    await reopen()
+    expect(pool.trees.needsTidying).toBe(false)
+    await expect(pool.trees.refresh(pool.trees.find('db@f'))).rejects.toMatchObject({ code: 'ERR_READ_ONLY' })
+    await pool.trees.create({ names: ['db@rw@x'] })
+    await expect(pool.trees.refresh(pool.trees.find('db@rw'))).rejects.toMatchObject({ code: 'ERR_HAS_SNAPSHOTS' })
+  })
 })
 
 test('a dry run changes nothing', async () => {
