@@ -24,7 +24,8 @@ export function run(program, args, options = {}) {
  * @typedef {object} Contestant
  * @property {string} name
  * @property {() => void | Promise<void>} [before] not timed
- * @property {() => void} run timed, start of the process and final flush included
+ * @property {() => number | void} run timed, start of the process and final flush included; or it returns the milliseconds
+ *   of what it timed itself
  * @property {() => void} [after] not timed
  */
 
@@ -42,8 +43,8 @@ export async function takeTurns(contestants, rounds, report = () => undefined) {
       const { name, before, run: timed, after } = contestants[(round + i) % contestants.length]
       await before?.()
       const begun = performance.now()
-      timed()
-      const ms = performance.now() - begun
+      const own = timed()
+      const ms = typeof own === 'number' ? own : performance.now() - begun
       after?.()
       samples.get(name).push(ms)
       report(`round ${round + 1} of ${rounds}: ${name} ${formatMs(ms)}`)
@@ -93,6 +94,16 @@ export function delayRow(name, samples, product, other, most) {
     shown: `+${more.toFixed(0)} ms (least +${leastMore.toFixed(0)})`,
     wanted: `at most +${most} ms`,
   }
+}
+
+/** A row of what must not grow: how many times as long as the other the product takes, by medians, and by the least times; at most `most`. */
+export function growthRow(name, samples, product, other, most) {
+  const mine = median(samples.get(product))
+  const base = median(samples.get(other))
+  const ratio = mine / base
+  const leastRatio = least(samples.get(product)) / least(samples.get(other))
+  const shown = `${ratio.toFixed(2)} times (least ${leastRatio.toFixed(2)})`
+  return { name, product: mine, peers: [{ name: other, ms: base }], ratio, leastRatio, goal: most, met: ratio <= most, shown, wanted: `at most ${most}` }
 }
 
 /** A row that could not be measured. */

@@ -12,6 +12,8 @@ import { cpus, release, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { table } from '../bench/harness.mjs'
+import { parityRows } from '../bench/parity.mjs'
+import { relationshipSuites } from '../bench/relationships.mjs'
 import { startUpRows } from '../bench/start-up.mjs'
 import { transferRows } from '../bench/transfer.mjs'
 import { buildWhenStale, root } from './setup.mjs'
@@ -32,6 +34,8 @@ if (!(rounds > 0 && mebibytes > 0)) throw new Error('--rounds and --size-mib are
 const suites = [
   { name: 'start-up', rows: startUpRows },
   { name: 'import export', rows: transferRows },
+  { name: 'parity', rows: parityRows },
+  ...relationshipSuites,
 ].filter(({ name }) => name.includes(values.only))
 
 buildWhenStale()

@@ -30,7 +30,7 @@ async function load(...files) {
 }
 
 const code = await load(
-  ...['block', 'layout', 'label', 'lock-record', 'root', 'journal', 'node', 'batch', 'key', 'records'].map(name => `src/metadata/${name}.ts`),
+  ...['block', 'layout', 'label', 'lock-record', 'root', 'journal', 'node', 'batch', 'key', 'records', 'parity-group'].map(name => `src/metadata/${name}.ts`),
   'src/core/raid/geometry.ts',
 )
 
@@ -109,7 +109,7 @@ function magics() {
   const hex = number => `0x${number.toString(16)}`
   return tableOf(
     ['block', 'seed and magic', 'bytes 4 to 7'],
-    ['label', 'lock', 'root', 'journal', 'node', 'wod'].map(kind => {
+    ['label', 'lock', 'root', 'journal', 'node', 'wod', 'parityLog'].map(kind => {
       const magic = Buffer.alloc(4)
       magic.writeUInt32LE(code.magicOf(kind))
       return [kind, hex(code.magicOf(kind)), `\`${magic.toString('latin1')}\``]
@@ -189,6 +189,9 @@ const structs = [
   code.treeRecord,
   code.mapEntry,
   code.slotsRecord,
+  code.parityGroupFields,
+  code.parityEntryFields,
+  code.parityPieceFields,
 ]
 
 const tables = new Map([

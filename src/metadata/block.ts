@@ -6,9 +6,17 @@ import { crc32c } from '../core/base/crc32c.ts'
  *
  * bytes 0..3 crc32c of bytes 4 to the end · 4..7 magic of the kind
  */
-export type BlockKind = 'label' | 'lock' | 'root' | 'journal' | 'node' | 'wod'
+export type BlockKind = 'label' | 'lock' | 'root' | 'journal' | 'node' | 'wod' | 'parityLog'
 
-const seeds: Record<BlockKind, number> = { label: 0x4c41424c, lock: 0x4c4f434b, root: 0x524f4f54, journal: 0x4a524e4c, node: 0x4e4f4445, wod: 0x574f4e43 }
+const seeds: Record<BlockKind, number> = {
+  label: 0x4c41424c,
+  lock: 0x4c4f434b,
+  root: 0x524f4f54,
+  journal: 0x4a524e4c,
+  node: 0x4e4f4445,
+  wod: 0x574f4e43,
+  parityLog: 0x504c4f47,
+}
 
 /** Four ASCII letters as a little-endian u32. */
 export const magicOf = (kind: BlockKind): number => seeds[kind]

@@ -6,6 +6,7 @@ import {
   CHUNKS_VALUE,
   decodeEntry,
   decodeRecord,
+  DISK_WITNESS,
   diskRecord,
   LMAP_SLICES,
   LUN_DELETED,
@@ -180,11 +181,17 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
 
   if (!hasPool) problem('pool.missing', 'pool', 'there is no pool record')
   checkNames(luns, problem)
+  checkSets(disks, problem)
   const owners = checkStores(rsds, places, luns, disks, problem)
   for (const store of metadataStores) {
     for (const place of store.places) {
       for (let i = 0; i < store.segments; i++) own(owners, `${place.disk}:${place.segment + i}`, `metadata store ${store.id}`, problem)
     }
+  }
+  for (const [number, { logSegment, logSegments, segmentCount }] of disks) {
+    if (logSegments > 0 && logSegment + logSegments > segmentCount)
+      problem('disk.log', `disk ${number}`, `its parity log is to lie in segments ${logSegment} to ${logSegment + logSegments - 1} of ${segmentCount}`)
+    for (let i = 0; i < logSegments; i++) own(owners, `${number}:${logSegment + i}`, `parity log of disk ${number}`, problem)
   }
   checkSegments(states, owners, disks, problem)
   checkRelationships(relationships, mapped, luns, problem)
@@ -199,6 +206,33 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
 }
 
 type Report = (code: string, object: string, message: string) => void
+
+/** Most disks and last index of a redundancy set; fewest beside other sets (features.md A5). */
+const SET_DISKS = { max: 11, min: 6 }
+
+/** Indices are unique in a redundancy set, and its size is sane. Before there were sets all disks were in set 0, their number the index. */
+function checkSets(disks: ReadonlyMap<number, DiskRecord>, problem: Report): void {
+  const groups = new Map<number, Map<number, Map<number, number>>>()
+  const data = [...disks].filter(([, record]) => (record.flags & DISK_WITNESS) === 0)
+  if (data.every(([number, record]) => record.redundancySet === 0 && record.redundancyIndex === number)) return
+  for (const [number, { ldad, redundancySet, redundancyIndex }] of data) {
+    const sets = groups.get(ldad) ?? new Map<number, Map<number, number>>()
+    groups.set(ldad, sets)
+    const set = sets.get(redundancySet) ?? new Map<number, number>()
+    sets.set(redundancySet, set)
+    const other = set.get(redundancyIndex)
+    if (other !== undefined) problem('set.index', `disk ${number}`, `disk ${other} has index ${redundancyIndex} of redundancy set ${redundancySet}, too`)
+    if (redundancyIndex > SET_DISKS.max) problem('set.index', `disk ${number}`, `it has index ${redundancyIndex}, the last one is ${SET_DISKS.max}`)
+    set.set(redundancyIndex, number)
+  }
+  for (const [ldad, sets] of groups) {
+    for (const [number, { size }] of sets) {
+      const object = `redundancy set ${number} of group ${ldad}`
+      if (size > SET_DISKS.max) problem('set.size', object, `it has ${size} disks, the most is ${SET_DISKS.max}`)
+      if (size < SET_DISKS.min && sets.size > 1) problem('set.size', object, `it has ${size} disks, the least beside other sets is ${SET_DISKS.min}`)
+    }
+  }
+}
 
 function checkNames(luns: ReadonlyMap<number, LunRecord>, problem: Report): void {
   const names = new Map<string, number>()
@@ -326,6 +360,8 @@ function checkStores(
       for (let column = 0; column < 4; column++)
         if (members[column]?.disk === members[column + 4]?.disk) problem('store.redundancy', object, `both copies of column ${column} are on one disk`)
     }
+    if (rsd.raid === raidTypes.raid5 && new Set(members.map(({ disk }) => disk)).size < members.length)
+      problem('store.redundancy', object, 'two members of a parity store are on one disk')
     for (let slice = 0; slice < SLICES; slice++) {
       const isBound = (rsd.bound & (1 << slice)) !== 0
       const named = places.has(`${lun}:${store * SLICES + slice}`)

@@ -19,6 +19,7 @@ export const poolRecord = struct('poolRecord', 256, {
   metadataCopies: u8(104, 'copies of metadata blocks wanted'),
   quorumWanted: u8(105, 'quorum disks wanted, 0: by the number of disks'),
   spare: u8(106, 'reserved: spare space policy'),
+  astride: u8(107, '1: redundant stores may have members in several redundancy sets; 0: none has'),
   comment: text(128, 128, 'free text of the operator'),
 })
 export type PoolRecord = ReturnType<typeof poolRecord.decode>
@@ -40,13 +41,15 @@ export const diskRecord = struct('diskRecord', 256, {
   state: u8(40, '0 normal, 1 missing, 2 merging, 3 replacing, 4 regenerating, 5 failed'),
   flags: u8(41, 'bit 0: witness; bit 1: offline by the operator'),
   ldad: u16(42, 'disk group'),
-  redundancySet: u16(44, 'set in the group'),
-  redundancyIndex: u16(46, 'index in the set'),
+  redundancySet: u16(44, 'redundancy set in the group; 0 for a witness, which has none'),
+  redundancyIndex: u16(46, 'index in the set; adjacent even and odd are a pair'),
   domain: text(48, 32, 'failure domain, empty when none'),
   addedMs: u64(80, 'milliseconds since 1970'),
   stateSinceMs: u64(88, 'milliseconds since 1970'),
   errors: u64(96, 'I/O errors seen'),
   reason: text(104, 120, 'why it is not normal'),
+  logSegment: u32(224, 'first segment of its parity log'),
+  logSegments: u16(228, 'segments of its parity log, 0: it has none'),
 })
 export type DiskRecord = ReturnType<typeof diskRecord.decode>
 
@@ -75,7 +78,7 @@ export const lunRecord = struct('lunRecord', 512, {
   size: u64(80, 'bytes'),
   createdMs: u64(88, 'milliseconds since 1970'),
   modifiedMs: u64(96, 'milliseconds since 1970, of the last administrative change'),
-  raid: u8(104, '1 raid0, 2 raid1'),
+  raid: u8(104, '1 raid0, 2 raid1, 3 raid5'),
   stripe: u8(105, 'interleaved stores, 1'),
   flags: u16(
     106,
@@ -85,6 +88,7 @@ export const lunRecord = struct('lunRecord', 512, {
   nextStore: u32(112, 'number for the next redundant store'),
   boundSlices: u32(116, 'slices bound'),
   storeCount: u32(120, 'redundant stores'),
+  nextGeneration: u32(140, 'allocation generation for the next redundant store, 0 is 1; never reused'),
   reclaimFrom: u32(124, 'slices from this one on are being given back after a shrink; 0 when none'),
   epoch: u32(128, 'reserved: epoch of the sharing tree'),
   tree: u32(132, 'reserved: sharing tree the LUN is a source of'),
@@ -93,11 +97,12 @@ export const lunRecord = struct('lunRecord', 512, {
 })
 export type LunRecord = ReturnType<typeof lunRecord.decode>
 
-export const raidTypes = { raid0: 1, raid1: 2 } as const
+export const raidTypes = { raid0: 1, raid1: 2, raid5: 3 } as const
 export type RaidName = keyof typeof raidTypes
 export const raidName = (number: number): RaidName => {
   if (number === raidTypes.raid0) return 'raid0'
   if (number === raidTypes.raid1) return 'raid1'
+  if (number === raidTypes.raid5) return 'raid5'
   throw new LunarError('ERR_METADATA_DAMAGED', 'Cannot use a metadata record', { why: `redundancy type ${number} is not known` })
 }
 
@@ -116,7 +121,7 @@ export const rsdFields = struct('rsd', 128, {
   home: u32(4, 'the 8 MiB of the LUN it was made for'),
   generation: u32(8, 'allocation generation, for the owner records'),
   checksums: u64(16, 'reserved: where checksums of its blocks lie'),
-  members: list(24, RSD_MEMBERS_MAX, rsdMember, 'segments: copy times 4 plus column'),
+  members: list(24, RSD_MEMBERS_MAX, rsdMember, 'segments: copy times 4 plus column; parity after the columns'),
 })
 /** Redundant stores in an RSD record. Key (rsd, LUN, store / 4). */
 export const RSD_STORES = 4

@@ -142,7 +142,7 @@ test('a resync after a crash copies the slices that were open and no other', asy
   const open = new Set<string>()
   for (const slice of [2, 9]) {
     const store = storeOf(map.place(slice))
-    for (let member = 0; member < stores.table.memberCount; member++) {
+    for (let member = 0; member < stores.table.memberCount(store); member++) {
       const disk = running.parts.pool.disk(stores.table.diskOf(store, member))
       open.add(`${disk.number}:${disk.offsetOf(stores.table.segmentOf(store, member), (map.place(slice) % 8) * SLICE_ON_MEMBER)}`)
     }
@@ -163,7 +163,7 @@ test('a disk that comes back is written only where it missed something, and no o
   })
   const { stores, map } = running.parts.luns.find('a')
   const store = storeOf(map.place(5))
-  const mine = Array.from({ length: stores.table.memberCount }, (_, member) => member).filter(member => stores.table.diskOf(store, member) === 3)
+  const mine = Array.from({ length: stores.table.memberCount(store) }, (_, member) => member).filter(member => stores.table.diskOf(store, member) === 3)
   expect(mine.length).toBeGreaterThan(0)
   const disk = running.parts.pool.disk(3)
   const segments = writes.filter(({ offset }) => offset >= disk.record.segmentsAt)

@@ -1,3 +1,3 @@
 import { crashShard } from './shard.ts'
 
-crashShard([116, 117, 118])
+crashShard([117, 118, 125])

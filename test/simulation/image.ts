@@ -1,28 +1,36 @@
 /** What an open pool contains, read as a user reads it, and what must hold inside of it. */
+import type { ErrorCode } from '../../src/core/base/error-table.ts'
 import { isCode } from '../../src/core/base/errors.ts'
 import { KIB, SECTOR } from '../../src/core/base/units.ts'
 import type { BlockDevice } from '../../src/core/block/device.ts'
-import { columnParts, COLUMNS, SLICE, SLICE_ON_MEMBER, SLICES } from '../../src/core/raid/geometry.ts'
+import { columnParts, COLUMNS, SLICE, SLICE_ON_MEMBER, SLICES, type Redundancy } from '../../src/core/raid/geometry.ts'
 import { storeOf, sliceOf } from '../../src/core/lun/slice-map.ts'
 import type { Lun } from '../../src/core/lun/lun.ts'
+import type { LocalEngine } from '../../src/core/server/engine.ts'
 import { kindOf, type Kind } from '../../src/metadata/key.ts'
 import { SEGMENT } from '../../src/metadata/layout.ts'
 import { LUN_RESERVING } from '../../src/metadata/records.ts'
 import type { Running } from './machine.ts'
+import { foundRelation, type RelationFound } from './relation-model.ts'
 import { describeStamp, LOST, versionsIn } from './stamps.ts'
 
 export interface LunImage {
   readonly number: number
   readonly name: string
   readonly size: number
-  readonly raid: 'raid0' | 'raid1'
-  /** Being reserved or imported when the pool was opened. */
-  readonly incomplete: boolean
+  readonly raid: Redundancy
+  /** Being reserved when the pool was opened. */
+  readonly reserving: boolean
+  /** An import, or an image that was let go half way, left it of no use. */
+  readonly useless: boolean
+  /** Why it cannot be opened: it is an image that is not what it should be. */
+  readonly refused: ErrorCode | undefined
   readonly versions: Uint32Array
 }
 
 export interface PoolImage {
   readonly luns: readonly LunImage[]
+  readonly relations: readonly RelationFound[]
   readonly comment: string
   readonly domains: ReadonlyMap<number, string>
   readonly offline: ReadonlyMap<number, boolean>
@@ -35,23 +43,23 @@ const PIECE = 64 * KIB
 class Reader {
   private buffer = new Uint8Array(0)
 
-  async versions(device: BlockDevice, size: number, uid: number): Promise<Uint32Array> {
+  async versions(device: BlockDevice, size: number): Promise<Uint32Array> {
     if (this.buffer.length < size) this.buffer = new Uint8Array(size)
     const into = this.buffer.subarray(0, size)
     try {
       await device.read(0, into)
-      return versionsIn(into, uid, 0)
+      return versionsIn(into, 0)
     } catch (error) {
-      if (!isCode(error, 'ERR_DATA_LOST')) throw error
+      if (!isLost(error)) throw error
     }
     const versions = new Uint32Array(size / SECTOR)
     for (let at = 0; at < size; at += PIECE) {
       const piece = into.subarray(at, at + PIECE)
       try {
         await device.read(at, piece)
-        versions.set(versionsIn(piece, uid, at / SECTOR), at / SECTOR)
+        versions.set(versionsIn(piece, at / SECTOR), at / SECTOR)
       } catch (error) {
-        if (!isCode(error, 'ERR_DATA_LOST')) throw error
+        if (!isLost(error)) throw error
         versions.fill(LOST, at / SECTOR, (at + piece.length) / SECTOR)
       }
     }
@@ -60,27 +68,52 @@ class Reader {
 }
 const reader = new Reader()
 
+/** No copy is left, or the image that it is read through was given up. */
+const isLost = (error: unknown): boolean => isCode(error, 'ERR_DATA_LOST') || isCode(error, 'ERR_IMAGE_INVALID')
+
+/** Hosts may have it: it is no image that is refused, and of use. */
+export function isOpenable({ parts }: Running, lun: Lun): boolean {
+  try {
+    parts.relationships.checkOpen(lun, { mixed: true })
+    return !lun.isIncomplete
+  } catch {
+    return false
+  }
+}
+
+/** The error code of an image that is refused as a whole. */
+async function openImage(engine: LocalEngine, name: string): Promise<BlockDevice | ErrorCode> {
+  try {
+    return await engine.openLun(name, { readOnly: true, incomplete: true, mixed: true })
+  } catch (error) {
+    for (const code of ['ERR_IMAGE_INCOMPLETE', 'ERR_IMAGE_INVALID'] as const) if (isCode(error, code)) return code
+    throw error
+  }
+}
+
 /**
  * Reads everything a pool contains.
- * @param uidOf the number that the stamps of a LUN carry; undefined for a LUN that must not exist
+ * @param isKnown whether a LUN may exist
  */
-export async function readPool({ engine, parts }: Running, uidOf: (number: number) => number | undefined): Promise<PoolImage> {
+export async function readPool({ engine, parts }: Running, isKnown: (number: number) => boolean): Promise<PoolImage> {
   const luns: LunImage[] = []
   for (const lun of parts.luns.all) {
-    const uid = uidOf(lun.number)
-    if (uid === undefined) throw new Error(`LUN ${lun.number} "${lun.name}" exists and was never asked for`)
-    const device = await engine.openLun(lun.name, { readOnly: true, incomplete: true })
+    if (!isKnown(lun.number)) throw new Error(`LUN ${lun.number} "${lun.name}" exists and was never asked for`)
+    const device = await openImage(engine, lun.name)
+    const refused = typeof device === 'string' ? device : undefined
     luns.push({
       number: lun.number,
       name: lun.name,
       size: lun.size,
       raid: lun.raid,
-      incomplete: lun.isIncomplete || (lun.record.flags & LUN_RESERVING) !== 0,
-      versions: await reader.versions(device, lun.size, uid),
+      reserving: (lun.record.flags & LUN_RESERVING) !== 0,
+      useless: lun.isIncomplete,
+      refused,
+      versions: typeof device === 'string' ? new Uint32Array(0) : await reader.versions(device, lun.size),
     })
-    await device.close()
+    if (typeof device !== 'string') await device.close()
   }
-  return { luns, comment: parts.pool.record.comment, ...disksOf(parts) }
+  return { luns, relations: parts.relationships.all.map(foundRelation), comment: parts.pool.record.comment, ...disksOf(parts) }
 }
 
 function disksOf({ pool }: Running['parts']): { domains: Map<number, string>; offline: Map<number, boolean> } {
@@ -93,8 +126,11 @@ export function sameImage(before: PoolImage, after: PoolImage, when: string): vo
   const list = ({ luns }: PoolImage): string => luns.map(({ number, name, size }) => `${number} "${name}" ${size}`).join(', ')
   if (list(before) !== list(after)) throw new Error(`${when} the LUNs are ${list(after)}, before ${list(before)}`)
   if (before.comment !== after.comment) throw new Error(`${when} the comment is "${after.comment}", before "${before.comment}"`)
+  const relations = ({ relations: all }: PoolImage): string => all.map(({ number, state }) => `DcsSnap${number} ${state}`).join(', ')
+  if (relations(before) !== relations(after)) throw new Error(`${when} the relationships are ${relations(after)}, before ${relations(before)}`)
   before.luns.forEach((lun, i) => {
-    const other = after.luns[i]!.versions
+    const { versions: other, refused } = after.luns[i]!
+    if (refused !== lun.refused) throw new Error(`${when} LUN "${lun.name}" is ${refused ?? 'not refused'}, before ${lun.refused ?? 'not'}`)
     if (Buffer.compare(bytesOf(lun.versions), bytesOf(other)) === 0) return
     const sector = lun.versions.findIndex((version, at) => version !== other[at])
     throw new Error(`${when} sector ${sector} of LUN "${lun.name}" (${lun.raid}) has version ${other[sector]}, before ${lun.versions[sector]}`)
@@ -133,7 +169,7 @@ export async function checkClean({ parts }: Running, when: string): Promise<void
   for (const lun of [...luns.all, ...luns.toReclaim]) {
     for await (const store of storesOf(lun)) {
       const { table } = lun.stores
-      for (let member = 0; member < table.memberCount; member++) {
+      for (let member = 0; member < table.memberCount(store); member++) {
         const disk = pool.disk(table.diskOf(store, member))
         if (!disk.device || (lun.stores.mirrored && !disk.inService)) continue
         for (let slice = 0; slice < SLICES; slice++) {
@@ -213,7 +249,7 @@ export async function describeSector({ parts: { pool } }: Running, lun: Lun, sec
   await table.load(store)
   const [part] = columnParts(sliceOf(place) * SLICE + ((sector * SECTOR) % SLICE), SECTOR)
   const lines = [`slice ${slice} of LUN ${lun.number} is slice ${sliceOf(place)} of store ${store}${lun.stores.isOpen(store, sliceOf(place)) ? ', open' : ''}`]
-  for (let member = part!.column; member < table.memberCount; member += COLUMNS) {
+  for (let member = part!.column; member < table.memberCount(store); member += COLUMNS) {
     const disk = pool.disk(table.diskOf(store, member))
     const words = new Uint32Array(SECTOR / 4)
     if (disk.device) await disk.device.read(disk.offsetOf(table.segmentOf(store, member), part!.at), new Uint8Array(words.buffer))

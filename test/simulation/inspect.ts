@@ -3,10 +3,11 @@ import { isCode } from '../../src/core/base/errors.ts'
 import type { Random } from '../../src/core/base/random.ts'
 import { SECTOR } from '../../src/core/base/units.ts'
 import type { SimulatedDisk } from '../../src/core/block/simulated.ts'
-import { checkClean, checkCopies, checkMetadata, describeSector, readPool, recordKinds, sameImage, type PoolImage } from './image.ts'
+import { checkClean, checkCopies, checkMetadata, describeSector, isOpenable, readPool, recordKinds, sameImage, type PoolImage } from './image.ts'
 import type { Life } from './life.ts'
 import { activity, finish, openPool, type Running, type Sources } from './machine.ts'
-import { atCut, WrongSector, type PoolModel } from './model.ts'
+import { atCut, WrongSector, type LunModel, type PoolModel } from './model.ts'
+import { leftIn, mayBeInvalid, mayFail, upstream } from './relation-model.ts'
 import { textOf } from './text.ts'
 import { stampedData } from './stamps.ts'
 
@@ -16,15 +17,19 @@ export interface Expectation {
   readonly cut: number
   /** Whether redundancy was whole until the cut, so that one disk may be lost. */
   readonly whole: boolean
+  /** Whether a disk failed before the cut, or was away. */
+  readonly troubled: boolean
+  /** Whether the pool may have been full. */
+  readonly full: boolean
 }
 
 /** How thorough a look is: each includes those before it. */
 export type Depth = 'read' | 'settle' | 'reopen'
 
-export const uidIn =
+export const knownIn =
   (model: PoolModel) =>
-  (number: number): number | undefined =>
-    model.luns.get(number)?.uid
+  (number: number): boolean =>
+    model.luns.has(number)
 
 /** Waits for work on disks that complete at once. */
 export const quick = <T>(disks: readonly SimulatedDisk[], work: Promise<T>, what: string): Promise<T> =>
@@ -79,23 +84,23 @@ async function inspectOpen(
   lost: boolean,
 ): Promise<{ image: PoolImage; kinds: Set<string> }> {
   const { engine } = running
-  const uidOf = uidIn(expectation.model)
+  const isKnown = knownIn(expectation.model)
   await checkMetadata(running, 'after a crash')
   const kinds = await recordKinds(running)
-  const image = await quick(disks, readPool(running, uidOf), 'reading')
+  const image = await quick(disks, readPool(running, isKnown), 'reading')
   hold(image, running, expectation, lost)
   if (depth === 'read') return { image, kinds }
   await checkClean(running, 'after a crash')
-  sameImage(image, await quick(disks, readPool(running, uidOf), 'reading again'), 'read again')
+  sameImage(image, await quick(disks, readPool(running, isKnown), 'reading again'), 'read again')
   await quick(disks, engine.settled(), 'settling')
-  sameImage(image, await quick(disks, readPool(running, uidOf), 'reading'), 'after resync and reclaim')
+  sameImage(image, await quick(disks, readPool(running, isKnown), 'reading'), 'after resync and reclaim')
   await checkSettled(running, 'after resync and reclaim', lost)
   if (depth === 'settle') return { image, kinds }
   await quick(disks, engine.close(), 'closing')
   const again = await quick(disks, openPool(disks, sources), 'opening again')
   await checkSettled(again, 'after a clean close', lost)
   if (!again.parts.pool.metadata.report.cleanShutdown) throw new Error('a clean close is taken for a crash')
-  sameImage(image, await quick(disks, readPool(again, uidOf), 'reading'), 'after a clean close')
+  sameImage(image, await quick(disks, readPool(again, isKnown), 'reading'), 'after a clean close')
   await quick(disks, again.engine.close(), 'closing')
   return { image, kinds }
 }
@@ -105,7 +110,8 @@ async function checkSettled(running: Running, when: string, lost: boolean): Prom
   await checkClean(running, when)
   await checkCopies(running, when)
   const { pool, luns } = running.parts
-  const failed = (await running.engine.call('task.list', {})).data.find(task => task.state === 'failed')
+  // Those of relationships may meet a full pool, or a lost one without redundancy: their volumes tell.
+  const failed = (await running.engine.call('task.list', {})).data.find(task => task.state === 'failed' && ['resync', 'reclaim'].includes(task.kind))
   if (failed) throw new Error(`${when} task ${failed.kind} has failed: ${failed.reason}`)
   if (luns.toReclaim.length > 0) throw new Error(`${when} LUN ${luns.toReclaim[0]!.number} is still to be reclaimed`)
   if (lost) return
@@ -113,8 +119,36 @@ async function checkSettled(running: Running, when: string, lost: boolean): Prom
   for (const disk of pool.disks.values()) if (disk.state === 'merging') throw new Error(`${when} disk ${disk.number} is still merging`)
 }
 
+/** Some of a LUN may be lost: with the last copy, or with an image that was given up, which it reads through. */
+function mayBeLost(lun: LunModel, image: PoolImage, { model, whole }: Expectation, lost: boolean): boolean {
+  const above = upstream(model, lun)
+  if (lost && (!whole || [...above].some(({ raid }) => raid === 'raid0'))) return true
+  return image.relations.some(({ number, invalid }) => {
+    const given = invalid ? model.relations.get(number)?.image : undefined
+    return given !== undefined && given !== lun && above.has(given)
+  })
+}
+
+/** Relationships are as the model says; one was given up, or its volume left of two instants, only for a reason. */
+function holdRelations(image: PoolImage, { model, cut, whole, troubled, full }: Expectation, lost: boolean): void {
+  const gone = lost && !whole
+  const found = new Map(image.relations.map(relation => [relation.number, relation]))
+  for (const number of found.keys()) if (!model.relations.has(number)) throw new Error(`DcsSnap${number} exists and was never asked for`)
+  for (const [number, relation] of model.relations) {
+    const there = found.get(number)
+    const state = there?.state ?? 'gone'
+    if (!relation.allows(state, cut)) throw new Error(`DcsSnap${number} is ${state}, it must be ${relation.state.allowedAt(cut).join(' or ')}`)
+    if (!there) continue
+    if (there.invalid && !gone && !mayBeInvalid(relation, troubled || lost)) throw new Error(`DcsSnap${number} was given up without a reason`)
+    const stopped = relation.was.mixed || (relation.stopped !== undefined && relation.stopped.position < cut)
+    if (there.mixed && !stopped && !gone && !mayFail(model, relation, { troubled: troubled || lost, full }))
+      throw new Error(`an update of DcsSnap${number} ended before its end without a reason`)
+  }
+}
+
 /** @throws Error where what was found is not what the model allows at the cut */
-function hold(image: PoolImage, running: Running, { model, cut, whole }: Expectation, lost: boolean): void {
+function hold(image: PoolImage, running: Running, expectation: Expectation, lost: boolean): void {
+  const { model, cut } = expectation
   const view = atCut(cut)
   const found = new Map(image.luns.map(lun => [lun.number, lun]))
   for (const [number, lun] of model.luns) {
@@ -127,8 +161,15 @@ function hold(image: PoolImage, running: Running, { model, cut, whole }: Expecta
     if (there.raid !== lun.raid) throw new Error(`LUN ${number} is ${there.raid}, it must be ${lun.raid}`)
     if (!allowed.some(entry => entry?.name === there.name && entry.size === there.size))
       throw new Error(`LUN ${number} is "${there.name}" of ${there.size} bytes, it must be ${describe(allowed)}`)
-    lun.check(there.versions, 0, view, { lost: lost && (lun.raid === 'raid0' || !whole), before: lost })
+    const wild = lun.wild.allowedAt(cut)
+    if (!wild.includes(there.useless)) throw new Error(`LUN ${number} "${there.name}" ${there.useless ? 'says' : 'does not say'} that it is of no use`)
+    if (there.refused !== undefined || there.useless) continue
+    const left = leftIn(model, lun, image.relations, cut)
+    const sectors = there.versions.length
+    const range = left.length > 0 ? lun.allowed(0, sectors, view, left) : lun.allowedAt(cut, sectors)
+    lun.check(there.versions, 0, range, view, { lost: mayBeLost(lun, image, expectation, lost), before: lost })
   }
+  holdRelations(image, expectation, lost)
   const names = new Set(image.luns.map(({ name }) => name))
   if (names.size < image.luns.length) throw new Error('two LUNs have the same name')
   if (!model.comment.allowedAt(cut).includes(image.comment))
@@ -154,9 +195,9 @@ const describe = (entries: readonly ({ name: string; size: number } | undefined)
 /** A view reads the same without writing anything. */
 export async function inspectView(disks: readonly SimulatedDisk[], sources: Sources, model: PoolModel, image: PoolImage): Promise<void> {
   const view = await quick(disks, openPool(disks, sources, { view: true }), 'opening a view')
-  const seen = await quick(disks, readPool(view, uidIn(model)), 'reading a view')
+  const seen = await quick(disks, readPool(view, knownIn(model)), 'reading a view')
   // What was being reserved in the crash is not there any more once an owner has opened the pool.
-  sameImage(image, { ...seen, luns: seen.luns.filter(lun => !lun.incomplete) }, 'in a view')
+  sameImage(image, { ...seen, luns: seen.luns.filter(lun => !lun.reserving) }, 'in a view')
   await view.engine.close()
   for (const { name, counters } of disks) {
     if (counters.writes + counters.durables + counters.flushes + counters.punches + counters.zeros + counters.reserves > 0)
@@ -176,12 +217,12 @@ export async function inspectReturn(
   random: Random,
   counters: { version: number },
 ): Promise<void> {
-  const uidOf = uidIn(expectation.model)
+  const isKnown = knownIn(expectation.model)
   const rest = disks.filter((_, i) => i !== lostIndex)
   let running = await quick(disks, openPool(rest, sources, { all: disks }), 'opening without a disk')
   await quick(disks, engineSettled(running), 'settling without a disk')
   await writeSome(running, expectation.model, random, counters)
-  const before = await quick(disks, readPool(running, uidOf), 'reading without a disk')
+  const before = await quick(disks, readPool(running, isKnown), 'reading without a disk')
   if (random.chance(0.5)) {
     const away = [...running.parts.pool.disks.values()].find(disk => !disk.device)
     if (away) await quick(disks, running.engine.call('disk.online', { disk: String(away.number) }), 'bringing a disk online')
@@ -189,27 +230,39 @@ export async function inspectReturn(
     await quick(disks, running.engine.close(), 'closing without a disk')
     running = await quick(disks, openPool(disks, sources), 'opening with the disk that was lost')
   }
-  const raid1 = ({ luns, ...image }: PoolImage): PoolImage => ({ ...image, luns: luns.filter(({ raid }) => raid === 'raid1') })
-  sameImage(raid1(before), raid1(await quick(disks, readPool(running, uidOf), 'reading')), 'with the disk that was lost')
+  const { model } = expectation
+  const raid1 = ({ luns, ...image }: PoolImage): PoolImage => ({ ...image, luns: luns.filter(({ number }) => isMirrored(model, number)) })
+  sameImage(raid1(before), raid1(await quick(disks, readPool(running, isKnown), 'reading')), 'with the disk that was lost')
   await quick(disks, engineSettled(running), 'settling with the disk that was lost')
   await checkSettled(running, 'with the disk that was lost', true)
-  sameImage(raid1(before), raid1(await quick(disks, readPool(running, uidOf), 'reading')), 'with the disk that was lost, resynced')
+  sameImage(raid1(before), raid1(await quick(disks, readPool(running, isKnown), 'reading')), 'with the disk that was lost, resynced')
   await quick(disks, running.engine.close(), 'closing')
 }
 
 const engineSettled = ({ engine }: Running): Promise<void> => engine.settled()
 
+/** Every byte of a LUN is on two disks, also those that it reads through a source. */
+function isMirrored(model: PoolModel, number: number): boolean {
+  const lun = model.luns.get(number)
+  return lun !== undefined && [...upstream(model, lun)].every(({ raid }) => raid === 'raid1')
+}
+
 /** Overwrites parts of every mirror. */
 async function writeSome(running: Running, model: PoolModel, random: Random, counters: { version: number }): Promise<void> {
   for (const lun of running.parts.luns.all) {
     const known = model.luns.get(lun.number)
-    if (lun.raid !== 'raid1' || !known) continue
-    const device = await running.engine.openLun(lun.name, { incomplete: true })
+    if (!known || !isMirrored(model, lun.number) || !isOpenable(running, lun)) continue
+    const device = await running.engine.openLun(lun.name, { incomplete: true, mixed: true })
     const sectors = lun.size / SECTOR
     for (let i = 0; i < 3; i++) {
       const from = random.below(sectors)
       const to = Math.min(sectors, from + random.between(1, 700))
-      await device.write(from * SECTOR, stampedData(known.uid, from, to, ++counters.version))
+      try {
+        await device.write(from * SECTOR, stampedData(known.uid, from, to, ++counters.version))
+      } catch (error) {
+        // Without the disk there may be no room for what an image needs.
+        if (!isCode(error, 'ERR_POOL_FULL')) throw error
+      }
     }
     if (random.chance(0.7)) await device.flush()
     await device.close()

@@ -5,8 +5,9 @@ import { SECTOR } from '../../src/core/base/units.ts'
 import { Scheduler, type Fault, type SimulatedDisk } from '../../src/core/block/simulated.ts'
 import type { SparsePages } from '../../src/core/block/sparse-pages.ts'
 import { Tape, type TapeEvent } from '../../src/core/block/tape.ts'
-import { activity, disksFrom, finish, openPool, pass, type Running, type Sources } from './machine.ts'
+import { activity, disksFrom, finish, openPool, pass, type Running, type Shape, type Sources } from './machine.ts'
 import { between, type Change, type LunModel, type Moment, type PoolModel } from './model.ts'
+import { foundRelation, leftBy, leftIn, upstream } from './relation-model.ts'
 import { versionsIn } from './stamps.ts'
 import { textOf } from './text.ts'
 
@@ -32,6 +33,9 @@ export interface Health {
   readonly whole: boolean
 }
 
+/** What hosts are told of images that are not what they should be. */
+const refusals = ['ERR_IMAGE_INCOMPLETE', 'ERR_IMAGE_INVALID'] as const
+
 /** Numbers that go on through all lives of a machine, so that no stamp is used twice. */
 export class Counters {
   version = 0
@@ -47,6 +51,10 @@ export class Life {
   running!: Running
   /** A disk failed in this life: LUNs without redundancy may refuse from then on. */
   faulted = false
+  /** The same, or a disk is away: the event of the tape it began with. */
+  private troubledAt = Infinity
+  /** A disk's host was full: the event it began with. */
+  private fullAt = Infinity
   private ticks = 0
   private readonly moods: DiskMood[]
   private readonly inFlight = new Map<Promise<void>, string>()
@@ -61,6 +69,7 @@ export class Life {
     readonly counters: Counters,
     readonly sources: Sources,
     schedule: Random,
+    readonly shape: Shape,
   ) {
     this.scheduler = new Scheduler(schedule)
     this.disks = disksFrom(contents, names, this.scheduler)
@@ -101,6 +110,7 @@ export class Life {
     const members = pool.metadata.memberIds.join()
     const whole = this.isWhole
     const last = this.health.at(-1)
+    if (this.troubledAt === Infinity && [...pool.disks.values()].some(disk => !disk.inService)) this.troubledAt = this.tape.length
     if (last?.members !== members || last.whole !== whole) this.health.push({ position: this.tape.length, members, whole })
   }
 
@@ -138,7 +148,11 @@ export class Life {
 
   setMood(index: number, mood: DiskMood): void {
     this.note(`${this.names[index]} is ${mood}`)
-    if (mood !== 'well' && mood !== 'no-space') this.faulted = true
+    if (mood !== 'well' && mood !== 'no-space') {
+      this.faulted = true
+      this.troubledAt = Math.min(this.troubledAt, this.tape.length)
+    }
+    if (mood === 'no-space') this.fullAt = Math.min(this.fullAt, this.tape.length)
     this.moods[index] = mood
     if (this.running) this.watch()
   }
@@ -202,7 +216,7 @@ export class Life {
     lun.users++
     try {
       const begun = this.now()
-      const device = await this.running.engine.openLun(lun.name)
+      const device = await this.running.engine.openLun(lun.name, { mixed: true })
       await device.flush().finally(() => device.close())
       lun.flushed(begun, this.now())
     } catch (error) {
@@ -216,14 +230,28 @@ export class Life {
     lun.users++
     const begun = this.now()
     try {
-      const device = await this.running.engine.openLun(lun.name)
+      const device = await this.running.engine.openLun(lun.name, { mixed: true })
       const data = new Uint8Array((to - from) * SECTOR)
       await device.read(from * SECTOR, data).finally(() => device.close())
-      lun.check(versionsIn(data, lun.uid, from), from, between(begun, this.now()), { before: this.faulted })
+      const view = between(begun, this.now())
+      const left = leftIn(this.model, lun, this.running.parts.relationships.all.map(foundRelation))
+      lun.check(versionsIn(data, from), from, lun.allowed(from, to, view, left), view, { before: this.faulted })
     } catch (error) {
       this.refused(error, lun)
     } finally {
       lun.users--
+    }
+  }
+
+  /** The same for an operation on several LUNs: one of them may be the reason. */
+  refusedBy(error: unknown, luns: readonly LunModel[]): void {
+    for (const [i, lun] of luns.entries()) {
+      try {
+        this.refused(error, lun)
+        return
+      } catch (thrown) {
+        if (i === luns.length - 1) throw thrown
+      }
     }
   }
 
@@ -234,7 +262,15 @@ export class Life {
     if (isCode(error, 'ERR_HOST_FULL') && this.faultsOfHost) return
     const disksFault = isCode(error, 'ERR_DATA_LOST') || isCode(error, 'ERR_SUSPENDED') || isCode(error, 'ERR_IO')
     if (disksFault && this.faulted && lun?.raid !== 'raid1') return
+    if (lun && disksFault && this.mayLose(lun)) return
+    if (lun && refusals.some(code => isCode(error, code)) && this.mayRefuse(lun)) return
     throw error as LunarError
+  }
+
+  /** It is an image whose relationship is not enabled, or was given up, or reads through one; or calls under way change that. */
+  private mayRefuse(lun: LunModel): boolean {
+    const above = upstream(this.model, lun)
+    return [...this.model.relations.values()].some(relation => above.has(relation.image) && relation.exists)
   }
 
   private get faultsOfHost(): boolean {
@@ -276,7 +312,35 @@ export class Life {
     return this.ending
   }
 
+  // ---- relationships
+
+  /** What an update that failed or was stopped has left in its volume: on record before its relationship is changed. */
+  noteMixed(): void {
+    for (const found of this.running.parts.relationships.all.map(foundRelation)) {
+      const relation = this.model.relations.get(found.number)
+      const update = relation?.updateAt(Infinity)
+      if (!found.mixed || update?.kind !== found.mixed || update.noted || !update.ended) continue
+      update.noted = true
+      relation!.targetOf(update.kind).changes.push(leftBy(update, this.now()))
+    }
+  }
+
+  /** Something that a LUN's bytes go through may fail. */
+  mayLose(lun: LunModel): boolean {
+    return this.troubledAt < Infinity && [...upstream(this.model, lun)].some(({ raid }) => raid === 'raid0')
+  }
+
   // ---- afterwards
+
+  /** A disk failed or was away before a cut. */
+  troubledUntil(cut: number): boolean {
+    return this.troubledAt <= cut
+  }
+
+  /** A host had no room for a disk before a cut. */
+  fullUntil(cut: number): boolean {
+    return this.fullAt <= cut
+  }
 
   /** The memberships that may be in force at a cut: the one in memory then, and the one before it. */
   membersAt(cut: number): string[][] {

@@ -13,12 +13,10 @@ import { readLabel } from '../../src/metadata/label.ts'
 import { BLOCK, JOURNAL_AT, JOURNAL_SMALL, journalStreams, ROOT_COUNT, ROOTS_AT } from '../../src/metadata/layout.ts'
 import { decodeRoot, encodeRoot, rootAddress } from '../../src/metadata/root.ts'
 import { SteppedClock } from './clock.ts'
-import { stampedData } from './stamps.ts'
+import { FOREIGN, stampedData } from './stamps.ts'
 
 const DISK_SIZE = 64 * MIB
 const WITNESS_SIZE = 32 * MIB
-/** The LUN in stamps that lay on disks before they belonged to the pool. */
-const FOREIGN = 0xffff_fff0
 
 export interface Sources {
   readonly clock: SteppedClock
@@ -39,14 +37,17 @@ export interface Shape {
   readonly used: boolean
   /** The journal's streams and the ring of roots are about to come round. */
   readonly late: boolean
+  /** LUNs are put into relationships. */
+  readonly related: boolean
+  /** Hosts run out of room more often than disks fail. */
+  readonly tight: boolean
 }
 
-export const shapeOf = (random: Random): Shape => ({
-  disks: random.between(2, 6),
-  witness: random.chance(0.35),
-  used: random.chance(0.15),
-  late: random.chance(0.5),
-})
+export const shapeOf = (random: Random): Shape => {
+  const shape = { disks: random.between(2, 6), witness: random.chance(0.35), used: random.chance(0.15), late: random.chance(0.5) }
+  const related = random.chance(0.7)
+  return { ...shape, related, tight: related && random.chance(0.3) }
+}
 
 /** A disk's name says whether it is a witness, and whether it was used before. */
 const isWitness = (name: string): boolean => name.startsWith('witness')

@@ -1,5 +1,7 @@
 /** What a pool must contain: a list of what was asked of it and answered, and the rule which of it may be found when. */
+import type { Redundancy } from '../../src/core/raid/geometry.ts'
 import { SECTOR } from '../../src/core/base/units.ts'
+import type { RelationModel } from './relation-model.ts'
 import { LOST, ZERO } from './stamps.ts'
 
 /** A moment of a run: `tick` orders what the clients saw, `position` counts the events of the tape so far, which is a cut. */
@@ -8,13 +10,13 @@ export interface Moment {
   readonly position: number
 }
 
-/** A write, or what makes zeros of a range. Sectors. */
+/** A write, what makes zeros of a range, or what makes it that of another LUN. Sectors. */
 export interface Change {
   readonly what: string
   readonly from: number
   readonly to: number
-  /** The version its sectors have, `ZERO` for zeros. */
-  readonly version: number
+  /** The version its sectors have, `ZERO` for zeros; else what they may have, when it is asked. */
+  readonly version: number | Contents
   readonly begun: Moment
   /** The call has returned, well or not. */
   ended?: Moment
@@ -42,12 +44,61 @@ export const between = (from: Moment, to: Moment): View => ({
   settled: change => change.done === true && change.ended !== undefined && change.ended.tick < from.tick,
 })
 
-/** Sectors [from, to) may have any of these versions, or what was there when the record began. */
+/** What a LUN held when its record began. */
+export interface Start {
+  /** By sector; nothing beyond the end is zeros. */
+  readonly versions: Uint32Array
+  /** What each copy may still hold from before the last crash, until a resync has made them equal. */
+  readonly before: readonly Allowed[]
+}
+
+/** Sectors [from, to) may have any of these versions, or what was there when one of these records began. */
 export interface Allowed {
   readonly from: number
   readonly to: number
   readonly versions: readonly number[]
-  readonly base: boolean
+  readonly starts: readonly Start[]
+}
+
+/** What sectors may have become by a change that makes them those of another LUN; in order, without gaps. */
+export interface Contents {
+  readonly pieces: readonly Allowed[]
+}
+
+/** @param before what copies held before the last crash counts, too */
+const allows = ({ versions, starts }: Omit<Allowed, 'from' | 'to'>, sector: number, version: number, before: boolean): boolean =>
+  versions.includes(version) ||
+  starts.some(
+    start =>
+      (start.versions[sector] ?? ZERO) === version ||
+      (before && start.before.some(old => old.from <= sector && sector < old.to && allows(old, sector, version, true))),
+  )
+
+/** What a LUN holds at some moment of a call: known as far as it can be when the call has returned. */
+export class Copied implements Contents {
+  private frozen: readonly Allowed[] | undefined
+
+  constructor(
+    private readonly lun: LunModel,
+    private readonly sectors: number,
+    private readonly begun: Moment,
+  ) {}
+
+  get pieces(): readonly Allowed[] {
+    return this.frozen ?? this.now()
+  }
+
+  private now(): readonly Allowed[] {
+    return this.lun.allowed(0, this.sectors, {
+      begun: () => true,
+      settled: change => change.done === true && change.ended !== undefined && change.ended.tick < this.begun.tick,
+    })
+  }
+
+  /** The call has returned: what comes later is not in it. */
+  freeze(): void {
+    this.frozen ??= this.now()
+  }
 }
 
 /** The values that one thing of the pool had, each begun and acknowledged. */
@@ -101,23 +152,27 @@ export class WrongSector extends Error {
 export class LunModel {
   readonly changes: Change[] = []
   readonly entry: History<LunEntry>
+  /** What is left of an image that was let go half way: it holds anything, and must say so. */
+  readonly wild: History<boolean>
   /** Calls under way that read or write it. */
   users = 0
   /** An administrative call is under way. */
   changing = false
+  /** A call is under way that changes a relationship of it. */
+  relating = false
+  private known: { readonly cut: number; readonly changes: number; readonly sectors: number; readonly allowed: Allowed[] } | undefined
 
   constructor(
     /** In the stamps; never the same for two LUNs. */
     readonly uid: number,
-    readonly raid: 'raid0' | 'raid1',
+    readonly raid: Redundancy,
     entry: LunEntry,
     start: Moment,
-    /** The version of each sector when the record began. */
-    public base: Uint32Array,
-    /** What each copy may still hold from before the last crash, until a resync has made them equal. */
-    readonly before: readonly Allowed[] = [],
+    readonly base: Start,
+    wild = false,
   ) {
     this.entry = new History(entry, start)
+    this.wild = new History(wild, start)
   }
 
   get exists(): boolean {
@@ -135,13 +190,21 @@ export class LunModel {
     for (const change of this.changes) if (change.done && change.ended!.tick < flush.tick) change.durable ??= now
   }
 
-  /** What sectors [from, to) may hold. */
-  allowed(from: number, to: number, view: View): Allowed[] {
-    const here = this.changes.filter(change => change.from < to && from < change.to && view.begun(change))
+  /** What was not flushed may be gone, and no flush that comes after can tell. */
+  doubted(): void {
+    for (const change of this.changes) if (!change.durable) change.done = false
+  }
+
+  /** What sectors [from, to) may hold. @param also changes that are not on record */
+  allowed(from: number, to: number, view: View, also: readonly Change[] = []): Allowed[] {
+    const here = [...this.changes, ...also].filter(change => change.from < to && from < change.to && view.begun(change))
+    const copies = new Map(here.flatMap(change => (typeof change.version === 'number' ? [] : [[change, change.version.pieces] as const])))
     const edges = new Set([from, to])
+    const edge = (at: number): void => void (at > from && at < to && edges.add(at))
     for (const change of here) {
-      if (change.from > from) edges.add(change.from)
-      if (change.to < to) edges.add(change.to)
+      edge(change.from)
+      edge(change.to)
+      for (const piece of copies.get(change) ?? []) if (piece.from > change.from && piece.from < change.to) edge(piece.from)
     }
     const sorted = [...edges].sort((a, b) => a - b)
     const result: Allowed[] = []
@@ -149,47 +212,73 @@ export class LunModel {
       const start = sorted[i]!
       const touching = here.filter(change => change.from <= start && start < change.to)
       const settled = touching.filter(change => view.settled(change))
-      const open = touching.filter(change => !settled.some(later => change.ended !== undefined && change.ended.tick < later.begun.tick))
-      result.push({ from: start, to: sorted[i + 1]!, versions: [...new Set(open.map(change => change.version))], base: settled.length === 0 })
+      const versions = new Set<number>()
+      const starts = new Set(settled.length === 0 ? [this.base] : [])
+      for (const change of touching) {
+        if (settled.some(later => change.ended !== undefined && change.ended.tick < later.begun.tick)) continue
+        if (typeof change.version === 'number') versions.add(change.version)
+        else {
+          const piece = copies.get(change)!.find(({ from: first, to: end }) => first <= start && start < end)
+          for (const version of piece?.versions ?? []) versions.add(version)
+          for (const one of piece?.starts ?? []) starts.add(one)
+        }
+      }
+      const last = result.at(-1)
+      if (last && sameItems(last.versions, versions) && sameItems(last.starts, starts)) result[result.length - 1] = { ...last, to: sorted[i + 1]! }
+      else result.push({ from: start, to: sorted[i + 1]!, versions: [...versions], starts: [...starts] })
     }
     return result
   }
 
+  /** What a crash at a cut may leave of the first sectors. */
+  allowedAt(cut: number, sectors: number): readonly Allowed[] {
+    const { known } = this
+    if (known?.cut === cut && known.changes === this.changes.length && known.sectors === sectors) return known.allowed
+    const allowed = this.allowed(0, sectors, atCut(cut))
+    this.known = { cut, changes: this.changes.length, sectors, allowed }
+    return allowed
+  }
+
   /**
    * Holds what was found in sectors `at` and on to what is allowed there.
+   * @param allowed in order, without gaps
    * @param lost sectors that cannot be read are allowed
    * @param before what copies held before the last crash is allowed where the base is
    */
-  check(found: Uint32Array, at: number, view: View, options: { lost?: boolean; before?: boolean } = {}): void {
-    for (const { from, to, versions, base } of this.allowed(at, at + found.length, view)) {
-      for (let sector = from; sector < to; sector++) {
+  check(found: Uint32Array, at: number, allowed: readonly Allowed[], view: View, options: { lost?: boolean; before?: boolean } = {}): void {
+    for (const range of allowed) {
+      const first = range.starts[0]?.versions
+      for (let sector = range.from; sector < range.to; sector++) {
         const version = found[sector - at]!
-        if (base && version === (this.base[sector] ?? ZERO)) continue
-        if (versions.includes(version)) continue
+        if (first && version === (first[sector] ?? ZERO)) continue
         if (version === LOST && options.lost) continue
-        if (base && options.before && this.before.some(old => old.from <= sector && sector < old.to && old.versions.includes(version))) continue
-        throw new WrongSector(this.explain(sector, version, { from, to, versions, base }, view), this.uid, sector)
+        if (allows(range, sector, version, options.before === true)) continue
+        throw new WrongSector(this.explain(sector, version, range, view), this.uid, sector)
       }
     }
   }
 
-  private explain(sector: number, version: number, allowed: Allowed, view: View): string {
-    const wanted = [...(allowed.base ? [`${this.base[sector] ?? ZERO} (from the start)`] : []), ...allowed.versions.map(String)]
+  private explain(sector: number, version: number, { versions, starts }: Allowed, view: View): string {
+    const wanted = [...starts.map(start => `${start.versions[sector] ?? ZERO} (from the start)`), ...versions.map(String)]
     const lines = this.changes
       .filter(change => change.from <= sector && sector < change.to)
       .map(change => {
         const seen = view.begun(change) ? (view.settled(change) ? 'settled' : 'begun') : 'later'
-        return `  ${change.what} ${change.from}-${change.to} version ${change.version}: begun ${change.begun.position}, ended ${change.ended?.position ?? 'never'}${change.ended && !change.done ? ' (failed)' : ''}, durable ${change.durable?.position ?? 'never'}: ${seen}`
+        const what = typeof change.version === 'number' ? `version ${change.version}` : 'contents'
+        return `  ${change.what} ${change.from}-${change.to} ${what}: begun ${change.begun.position}, ended ${change.ended?.position ?? 'never'}${change.ended && !change.done ? ' (failed)' : ''}, durable ${change.durable?.position ?? 'never'}: ${seen}`
       })
     const value = version === LOST ? 'cannot be read' : `has version ${version}`
     return [`sector ${sector} of LUN ${this.uid} "${this.name}" (${this.raid}) ${value}, allowed: ${wanted.join(', ')}`, ...lines].join('\n')
   }
 }
 
+const sameItems = <T>(list: readonly T[], set: ReadonlySet<T>): boolean => list.length === set.size && list.every(item => set.has(item))
+
 /** What a whole pool must contain. */
 export class PoolModel {
   /** By number in the pool. */
   readonly luns = new Map<number, LunModel>()
+  readonly relations = new Map<number, RelationModel>()
   readonly domains = new Map<number, History<string>>()
   readonly offline = new Map<number, History<boolean>>()
 
@@ -202,8 +291,11 @@ export class PoolModel {
     return [...this.luns.values()].filter(lun => lun.exists)
   }
 
-  /** Everything that returned well is durable: the pool was closed. Where a disk failed, a flush of its own says so for a LUN without redundancy. */
+  /** Everything that returned well is durable: the pool was closed. Where a disk failed, only a flush of its own said so for a LUN without redundancy. */
   closed(begun: Moment, now: Moment, faulted: boolean): void {
-    for (const lun of this.luns.values()) if (lun.raid === 'raid1' || !faulted) lun.flushed(begun, now)
+    for (const lun of this.luns.values()) {
+      if (lun.raid === 'raid1' || !faulted) lun.flushed(begun, now)
+      else lun.doubted()
+    }
   }
 }

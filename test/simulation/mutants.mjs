@@ -182,6 +182,13 @@ export const mutants = [
     test: 'test/core/snapshot/relationships-model.test.ts',
   },
   {
+    name: 'image-read-unlocked',
+    file: 'src/core/snapshot/volume.ts',
+    text: "    const release = await image.lock(run, 'shared')\n",
+    instead: '    const release = () => undefined\n',
+    test: 'test/core/snapshot/read-order.test.ts',
+  },
+  {
     name: 'wide-chunk-unlocked',
     file: 'src/core/snapshot/volume.ts',
     text: '        from = Math.min(from, layer.chunks.offsetOf(run.from))\n',

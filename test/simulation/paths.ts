@@ -5,6 +5,9 @@ import { Luns } from '../../src/core/lun/luns.ts'
 import { LunStores } from '../../src/core/pool/lun-stores.ts'
 import { Pool } from '../../src/core/pool/pool.ts'
 import { Resync } from '../../src/core/pool/resync.ts'
+import { Relationships } from '../../src/core/snapshot/relationships.ts'
+import { Volume } from '../../src/core/snapshot/volume.ts'
+import { CompleteImage, Update } from '../../src/core/snapshot/updates.ts'
 import { Metadata } from '../../src/metadata/metadata.ts'
 
 /** What a simulation that says something must have gone through. A method that is renamed must be renamed here. */
@@ -15,6 +18,10 @@ const watched: readonly (readonly [{ readonly name: string; readonly prototype: 
   [Luns, ['create', 'rename', 'resize', 'delete', 'reclaim', 'reclaimTail']],
   [Pool, ['cleanFreed', 'failDisk', 'diskFailed', 'offline', 'online', 'merged', 'addDisks', 'setDomain', 'relabel', 'quiesce']],
   [Resync, ['copy']],
+  [Volume, ['readAsHost', 'readThrough', 'writeSmall', 'changeLocked', 'perform', 'preserve', 'oldBytes', 'put', 'cannotPreserve', 'fillEdges']],
+  [Relationships, ['configure', 'unconfigure', 'enable', 'disable', 'startComplete', 'stopComplete', 'startUpdate', 'finishUpdate', 'tidy', 'settle']],
+  [CompleteImage, ['copy']],
+  [Update, ['copy']],
   [Metadata, ['commitGroup', 'tryCheckpoint', 'voteOut', 'writeVote', 'addMember', 'removeMember', 'refreshCopies']],
 ]
 

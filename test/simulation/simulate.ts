@@ -8,10 +8,11 @@ import type { SparsePages } from '../../src/core/block/sparse-pages.ts'
 import { Tape } from '../../src/core/block/tape.ts'
 import { readLabel } from '../../src/metadata/label.ts'
 import { readPool, sameImage, type PoolImage } from './image.ts'
-import { inspect, inspectReturn, inspectView, mayRefuse, quick, uidIn, type Depth, type Expectation } from './inspect.ts'
+import { inspect, inspectReturn, inspectView, mayRefuse, quick, knownIn, type Depth, type Expectation } from './inspect.ts'
 import { Counters, Life } from './life.ts'
 import { diskNames, disksFrom, makePool, newSources, openPool, shapeOf, type Sources } from './machine.ts'
-import { atCut, History, LunModel, PoolModel, type Allowed, type Moment } from './model.ts'
+import { atCut, History, LunModel, PoolModel, type Moment } from './model.ts'
+import { leftIn, RelationModel } from './relation-model.ts'
 import { textOf } from './text.ts'
 import { createLun, work } from './work.ts'
 
@@ -55,7 +56,7 @@ export async function simulate(seed: number, bounds: Bounds, report: Report): Pr
   let contents = await makePool(seed, shape)
   let model = emptyModel(names.length - 2)
   for (let number = 0; number < bounds.lives; number++) {
-    const life = new Life(random, contents, names, model, counters, sources, new Random(random.u32()))
+    const life = new Life(random, contents, names, model, counters, sources, new Random(random.u32()), shape)
     let doing = `life ${number}`
     try {
       await live(life, bounds.operations, number === 0)
@@ -159,7 +160,13 @@ async function inspectState(
 ): Promise<PoolImage> {
   const { random } = life
   const { cut } = state
-  const expectation: Expectation = { model: life.model, cut, whole: life.wholeUntil(cut) }
+  const expectation: Expectation = {
+    model: life.model,
+    cut,
+    whole: life.wholeUntil(cut),
+    troubled: life.troubledUntil(cut),
+    full: life.fullUntil(cut),
+  }
   const contents = state.disks.map(disk => disk.snapshot())
   const fresh = (): SimulatedDisk[] => disksFrom(contents, life.names)
   report.states++
@@ -185,7 +192,7 @@ async function crashAgain(
   const disks = disksFrom(contents, names)
   const tape = new Tape(disks)
   const running = await quick(disks, openPool(disks, sources), 'opening')
-  const reading = readPool(running, uidIn(expectation.model))
+  const reading = readPool(running, knownIn(expectation.model))
   sameImage(image, await quick(disks, reading, 'reading'), 'opened another time')
   if (random.chance(0.8)) await quick(disks, running.engine.settled(), 'settling')
   if (random.chance(0.3)) await quick(disks, running.engine.close(), 'closing')
@@ -238,22 +245,34 @@ function modelAfter(life: Life, cut: number, image: PoolImage): PoolModel {
   const model = new PoolModel(new History(image.comment, START), new History(image.domains.size, START))
   for (const [number, domain] of image.domains) model.domains.set(number, new History(domain, START))
   for (const [number, offline] of image.offline) model.offline.set(number, new History(offline, START))
-  for (const { number, name, size, raid, versions } of image.luns) {
+  for (const { number, name, size, raid, versions, refused, useless } of image.luns) {
     const old = life.model.luns.get(number)!
-    const before: Allowed[] = old.allowed(0, size / SECTOR, atCut(cut)).flatMap(range => (range.base ? [range, ...baseRanges(old, range)] : [range]))
-    model.luns.set(number, new LunModel(old.uid, raid, { name, size }, START, versions, [...before, ...old.before]))
+    const left = leftIn(life.model, old, image.relations, cut)
+    const before = left.length > 0 ? old.allowed(0, size / SECTOR, atCut(cut), left) : old.allowedAt(cut, size / SECTOR)
+    const lun = new LunModel(old.uid, raid, { name, size }, START, { versions, before }, useless)
+    // What cannot be read now is still what it was when it can be.
+    if (refused !== undefined)
+      lun.changes.push({
+        what: 'before the crash',
+        from: 0,
+        to: size / SECTOR,
+        version: { pieces: before },
+        begun: START,
+        ended: START,
+        done: true,
+        durable: START,
+      })
+    model.luns.set(number, lun)
+  }
+  for (const found of image.relations) {
+    const old = life.model.relations.get(found.number)!
+    const [source, lun] = [model.luns.get(found.source)!, model.luns.get(found.image)!]
+    const was = { invalid: found.invalid, mixed: found.mixed !== undefined }
+    const relation = new RelationModel(found.number, source, lun, old.policy, found.state, START, was)
+    // It may still be under way; where it was left half way, what it left was found.
+    const update = old.updateAt(cut)
+    if (update && !was.mixed) relation.updates.push({ kind: update.kind, before: update.before, begun: START, ended: START })
+    model.relations.set(found.number, relation)
   }
   return model
-}
-
-/** The old base as ranges of one version. */
-function baseRanges({ base }: LunModel, { from, to }: Allowed): Allowed[] {
-  const ranges: Allowed[] = []
-  for (let at = from; at < to;) {
-    let end = at + 1
-    while (end < to && (base[end] ?? 0) === (base[at] ?? 0)) end++
-    ranges.push({ from: at, to: end, versions: [base[at] ?? 0], base: false })
-    at = end
-  }
-  return ranges
 }

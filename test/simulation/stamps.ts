@@ -4,6 +4,9 @@ import { SECTOR } from '../../src/core/base/units.ts'
 const MAGIC = 0x53544d50
 const WORDS = SECTOR / 4
 
+/** The LUN in stamps that lay on disks before they belonged to the pool. */
+export const FOREIGN = 0xffff_fff0
+
 /** The version of a sector that could not be read. */
 export const LOST = 0xffff_ffff
 /** The version of zeros: never written, or given back. */
@@ -27,21 +30,25 @@ export function stampedData(lun: number, from: number, to: number, version: numb
 }
 
 /**
- * The version in each sector of `data`, which was read from sector `from` of a LUN on.
- * @throws Error for a sector that is neither zeros nor a whole stamp of this LUN and place
+ * The version in each sector of `data`, which was read from sector `from` of a LUN on. A version is of one LUN alone; an image
+ * holds those of its source.
+ * @throws Error for a sector that is neither zeros nor a whole stamp of this place by a LUN of the pool
  */
-export function versionsIn(data: Uint8Array, lun: number, from: number): Uint32Array {
+export function versionsIn(data: Uint8Array, from: number): Uint32Array {
   const words = new Uint32Array(data.buffer, data.byteOffset, data.byteLength / 4)
   const versions = new Uint32Array(data.byteLength / SECTOR)
   for (let i = 0, at = 0; i < versions.length; i++, at += WORDS) {
     const version = words[at + 2]!
     if (version === ZERO) {
       if (words[at] === 0 && words[at + 1] === 0 && words[at + 3] === 0 && words[at + WORDS - 1] === 0) continue
-    } else if (words[at] === lun && words[at + 1] === from + i && words[at + 3] === MAGIC && words[at + WORDS - 1] === tailOf(lun, from + i, version)) {
-      versions[i] = version
-      continue
+    } else {
+      const lun = words[at]!
+      if (lun < FOREIGN && words[at + 1] === from + i && words[at + 3] === MAGIC && words[at + WORDS - 1] === tailOf(lun, from + i, version)) {
+        versions[i] = version
+        continue
+      }
     }
-    throw new Error(`sector ${from + i} of LUN ${lun} holds ${describeStamp(words.subarray(at, at + WORDS))}`)
+    throw new Error(`sector ${from + i} holds ${describeStamp(words.subarray(at, at + WORDS))}`)
   }
   return versions
 }

@@ -1,16 +1,19 @@
 /** Random operations on a living pool: what clients and operators do, several at once. */
 import { isCode } from '../../src/core/base/errors.ts'
-import type { Random } from '../../src/core/base/random.ts'
 import { KIB, MIB, SECTOR } from '../../src/core/base/units.ts'
 import type { Life } from './life.ts'
+import { isOpenable } from './image.ts'
 import { pass } from './machine.ts'
 import { History, LunModel, type LunEntry } from './model.ts'
+import { relationOperations } from './relation-work.ts'
 import { stampedData, ZERO } from './stamps.ts'
 
 const SLICE_SECTORS = MIB / SECTOR
 /** Bytes of all LUNs together: what reading a crash state costs. */
 const LUNS_SIZE_MAX = 20 * MIB
 const LUNS_MAX = 4
+/** Of a LUN of a pool with relationships, when it is made. MiB. */
+const RELATED_MAX = 5
 
 /** Starts an operation, or returns false when there is nothing to do it on. */
 type Operation = (life: Life) => boolean
@@ -38,11 +41,14 @@ const operations: readonly (readonly [number, Operation])[] = [
   [3, mendDisk],
   [1, passTime],
 ]
-const total = operations.reduce((sum, [weight]) => sum + weight, 0)
+const withRelations = [...operations, ...relationOperations]
+const totalOf = (list: typeof operations): number => list.reduce((sum, [weight]) => sum + weight, 0)
+const totals = new Map([operations, withRelations].map(list => [list, totalOf(list)]))
 
-function draw(random: Random): Operation {
-  let at = random.fraction() * total
-  for (const [weight, operation] of operations) if ((at -= weight) < 0) return operation
+function draw({ random, shape }: Life): Operation {
+  const list = shape.related ? withRelations : operations
+  let at = random.fraction() * totals.get(list)!
+  for (const [weight, operation] of list) if ((at -= weight) < 0) return operation
   return write
 }
 
@@ -51,14 +57,21 @@ export async function work(life: Life, count: number, width: number): Promise<vo
   for (let done = 0; done < count;) {
     life.check()
     if (life.running.parts.pool.metadata.failure) return
-    if (life.flying < width && draw(life.random)(life)) done++
+    if (life.flying < width && draw(life)(life)) done++
     else await pass(1)
     if (life.random.chance(0.4)) await pass(life.random.below(12))
   }
 }
 
+/** Hosts may have it now. */
+function isUsable({ model, running }: Life, lun: LunModel): boolean {
+  if (model.relations.size === 0 || lun.wild.last) return !lun.wild.last
+  const found = running.parts.luns.all.find(({ name }) => name === lun.name)
+  return found !== undefined && isOpenable(running, found)
+}
+
 const pickLun = (life: Life, idle: boolean): LunModel | undefined => {
-  const luns = life.model.live.filter(lun => !lun.changing && (!idle || lun.users === 0))
+  const luns = life.model.live.filter(lun => !lun.changing && (idle ? lun.users === 0 && !lun.relating : isUsable(life, lun)))
   return luns.length === 0 ? undefined : life.random.pick(luns)
 }
 
@@ -101,7 +114,7 @@ function write(life: Life): boolean {
   const flushed = life.random.chance(0.15)
   life.start(`write ${lun.name} ${range.from}-${range.to} version ${version}`, async () => {
     await life.change(lun, 'write', { ...range, version }, async () => {
-      const device = await life.running.engine.openLun(lun.name)
+      const device = await life.running.engine.openLun(lun.name, { mixed: true })
       await device.write(range.from * SECTOR, stampedData(lun.uid, range.from, range.to, version)).finally(() => device.close())
     })
     if (flushed && lun.exists && !lun.changing) await life.flush(lun)
@@ -116,7 +129,7 @@ function zero(life: Life): boolean {
   if (!isFree(life, lun, range)) return false
   life.start(`zero ${lun.name} ${range.from}-${range.to}`, () =>
     life.change(lun, 'zero', { ...range, version: ZERO }, async () => {
-      const device = await life.running.engine.openLun(lun.name)
+      const device = await life.running.engine.openLun(lun.name, { mixed: true })
       await device.zero(range.from * SECTOR, (range.to - range.from) * SECTOR).finally(() => device.close())
     }),
   )
@@ -135,9 +148,11 @@ function trim(life: Life): boolean {
   const call = async (): Promise<void> => {
     await life.running.engine.call('lun.trim', { lun: lun.name, offset: outer.from * SECTOR, length: (outer.to - outer.from) * SECTOR })
   }
-  // A reserved LUN keeps what it has.
-  const reserved = life.running.parts.luns.find(lun.name).isReserved
-  life.start(`trim ${lun.name} ${outer.from}-${outer.to}`, reserved ? call : () => life.change(lun, 'trim', { ...inner, version: ZERO }, call))
+  // A reserved LUN keeps what it has, and one in a relationship: what is decided when it is asked.
+  const { luns, relationships } = life.running.parts
+  const found = luns.find(lun.name)
+  const kept = found.isReserved || relationships.of(found).length > 0
+  life.start(`trim ${lun.name} ${outer.from}-${outer.to}`, kept ? call : () => life.change(lun, 'trim', { ...inner, version: ZERO }, call))
   return true
 }
 
@@ -158,6 +173,9 @@ function flush(life: Life): boolean {
 
 // ---- the directory
 
+const isRelated = ({ model }: Life, lun: LunModel): boolean =>
+  [...model.relations.values()].some(({ source, image, exists }) => exists && (source === lun || image === lun))
+
 /** A change of what the directory says about a LUN. */
 async function directory(life: Life, lun: LunModel, entry: LunEntry, run: () => Promise<unknown>): Promise<boolean> {
   lun.changing = true
@@ -168,7 +186,7 @@ async function directory(life: Life, lun: LunModel, entry: LunEntry, run: () => 
     return true
   } catch (error) {
     lun.entry.refuse(change)
-    life.refused(error)
+    if (!isRelated(life, lun) || !isCode(error, 'ERR_IN_RELATIONSHIP')) life.refused(error)
     return false
   } finally {
     lun.changing = false
@@ -187,13 +205,16 @@ function freeName(life: Life): string | undefined {
 
 export function createLun(life: Life): boolean {
   const { random, running } = life
-  const most = Math.min(14, Math.floor(sizeLeft(life) / MIB))
+  const { related } = life.shape
+  const most = Math.min(related ? RELATED_MAX : 14, Math.floor(sizeLeft(life) / MIB))
   const name = freeName(life)
-  if (!name || most < 1 || life.model.live.length >= LUNS_MAX) return false
-  const size = random.between(1, most) * MIB
+  if (!name || most < 1 || life.model.live.length >= LUNS_MAX + Number(related)) return false
+  // Images are as large as their sources, or larger.
+  const like = related && life.model.live.length > 0 && random.chance(0.6) ? random.pick(life.model.live).sectors * SECTOR : 0
+  const size = like > 0 && like <= most * MIB ? like : random.between(1, most) * MIB
   const raid = random.chance(0.6) ? 'raid1' : 'raid0'
   const reserve = random.chance(0.08)
-  const lun = new LunModel(++life.counters.lun, raid, undefined, { tick: 0, position: 0 }, new Uint32Array(0))
+  const lun = new LunModel(++life.counters.lun, raid, undefined, { tick: 0, position: 0 }, { versions: new Uint32Array(0), before: [] })
   life.start(`create ${name} ${raid} ${size / MIB} MiB${reserve ? ', reserved' : ''}`, async () => {
     const done = await directory(life, lun, { name, size }, async () => {
       const call = running.engine.call('lun.create', { name, size, raid, reserve })
@@ -223,7 +244,7 @@ function deleteLun(life: Life): boolean {
 function renameLun(life: Life): boolean {
   const lun = pickLun(life, false)
   const to = freeName(life)
-  if (!lun || !to || lun.users > 0) return false
+  if (!lun || !to || lun.users > 0 || lun.relating) return false
   const { name } = lun
   life.start(`rename ${name} to ${to}`, async () => {
     await directory(life, lun, { name: to, size: lun.sectors * SECTOR }, () => life.running.engine.call('lun.rename', { lun: name, name: to }))
@@ -392,7 +413,7 @@ function breakDisk(life: Life): boolean {
   if (!life.isWhole || busyDisks.has(life)) return false
   const index = indexOf(life, life.random.pick(diskNumbers(life)))
   if (index < 0) return false
-  const mood = life.random.pick(['no-writes', 'no-flush', 'dead', 'no-space'] as const)
+  const mood = life.shape.tight && life.random.chance(0.7) ? 'no-space' : life.random.pick(['no-writes', 'no-flush', 'dead', 'no-space'] as const)
   if (mood === 'no-space') life.hostWasFull = true
   life.setMood(index, mood)
   return true

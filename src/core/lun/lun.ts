@@ -431,21 +431,40 @@ export class Lun implements BlockDevice {
     const touched = new Set<PoolDisk>()
     // A column nobody can clean now stays dirty, and what is dirty is not bound.
     if (!this.stores.hasEveryColumn(store)) return
-    for (let member = 0; member < table.memberCount; member++) {
+    for (let member = 0; member < table.memberCount(store); member++) {
       const disk = this.pool.disk(table.diskOf(store, member))
       if (!disk.device || (this.stores.mirrored && !disk.inService)) continue
-      for (let slice = 0; slice < SLICES; slice++) {
-        if ((dirty & (1 << slice)) !== 0) await disk.punch(table.segmentOf(store, member), slice * SLICE_ON_MEMBER, SLICE_ON_MEMBER)
+      try {
+        for (let slice = 0; slice < SLICES; slice++) {
+          if ((dirty & (1 << slice)) !== 0) await disk.punch(table.segmentOf(store, member), slice * SLICE_ON_MEMBER, SLICE_ON_MEMBER)
+        }
+      } catch (error) {
+        return this.cannotClean(disk, error)
       }
       touched.add(disk)
     }
-    await this.pool.barrier.durable({ flush: [...touched] })
+    const flushed = await Promise.all(
+      [...touched].map(disk =>
+        disk.flush().then(
+          () => undefined,
+          (error: unknown) => ({ disk, error }),
+        ),
+      ),
+    )
+    const failed = flushed.find(failure => failure !== undefined)
+    if (failed) return this.cannotClean(failed.disk, failed.error)
     // Its last slice may have been unbound meanwhile: then it is gone, or another store has its number.
     if (!table.exists(store) || placesOf(table.membersOf(store)) !== members) return
     const batch = new Batch()
     this.stores.markMissed(store, dirty, batch)
     table.setMasks(store, table.boundMask(store), table.dirtyMask(store) & ~dirty, batch)
     await this.pool.metadata.commit(batch, 'data', true)
+  }
+
+  /** A mirror goes on without the disk, and what is dirty stays so: other space is bound. */
+  private async cannotClean(disk: PoolDisk, error: unknown): Promise<void> {
+    if (!this.stores.mirrored || !(isCode(error, 'ERR_IO') || isCode(error, 'ERR_SUSPENDED'))) throw error
+    await this.pool.failDisk(disk, error)
   }
 
   // ---- binding
@@ -496,7 +515,7 @@ export class Lun implements BlockDevice {
     }
     let members: Member[]
     try {
-      members = await this.pool.takeMembers(this.raid)
+      members = await this.pool.takeMembers(this.raid, this.number + this.record.nextGeneration)
     } catch (error) {
       if (!isCode(error, 'ERR_POOL_FULL')) throw error
       const spare = await this.anyFreeSlice()
@@ -565,7 +584,9 @@ export class Lun implements BlockDevice {
     const batch = new Batch()
     if (fresh) {
       this.pool.bindMembers(fresh.members, batch)
-      table.add(store, fresh.group, fresh.members, bits, batch)
+      const generation = this.record.nextGeneration || 1
+      this.record = { ...this.record, nextGeneration: generation + 1 }
+      table.add(store, { raid: this.raid, home: fresh.group, generation, members: fresh.members }, bits, batch)
     } else table.setMasks(store, table.boundMask(store) | bits, table.dirtyMask(store), batch)
     slices.forEach((slice, i) => {
       this.map.set(slice, store * SLICES + inStore[i]!, batch)
@@ -665,6 +686,9 @@ export class Lun implements BlockDevice {
     view.setUint32(4, this.record.boundSlices, true)
     view.setUint32(8, this.record.storeCount, true)
     batch.patch(keyOf('lun', this.number), lunRecord.fields.nextStore.offset, bytes, lunRecord.size)
+    const generation = new Uint8Array(4)
+    new DataView(generation.buffer).setUint32(0, this.record.nextGeneration, true)
+    batch.patch(keyOf('lun', this.number), lunRecord.fields.nextGeneration.offset, generation, lunRecord.size)
   }
 
   // ---- looking

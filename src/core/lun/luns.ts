@@ -146,6 +146,7 @@ export class Luns {
       flags: (spec.reserve ? LUN_RESERVED | LUN_RESERVING : 0) | (spec.writeOnce ? LUN_WRITE_ONCE : 0) | (spec.store ? LUN_STORE : 0),
       ldad: 0,
       nextStore: 0,
+      nextGeneration: 0,
       boundSlices: 0,
       storeCount: 0,
       reclaimFrom: 0,
@@ -286,6 +287,20 @@ export class Luns {
       { flags: incomplete ? lun.record.flags | LUN_INCOMPLETE : lun.record.flags & ~LUN_INCOMPLETE },
       incomplete ? 'import started' : 'import complete',
     )
+  }
+
+  /**
+   * Adds to a batch that what the LUN holds is of no use any more.
+   * @returns what takes it back when the batch was refused
+   */
+  markIncomplete(lun: Lun, batch: Batch): () => void {
+    const before = lun.record
+    const after = { ...before, flags: before.flags | LUN_INCOMPLETE, modifiedMs: this.pool.options.clock.wallMs() }
+    lun.record = after
+    batch.put(keyOf('lun', lun.number), lunRecord.encode(after))
+    return () => {
+      if (lun.record === after) lun.record = before
+    }
   }
 
   async setProtected(lun: Lun, isProtected: boolean): Promise<void> {

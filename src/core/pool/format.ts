@@ -24,6 +24,7 @@ import { diskRecord, poolRecord } from '../../metadata/records.ts'
 import { describeDisk } from './pool.ts'
 import { chooseQuorum, quorumWanted } from './quorum-choice.ts'
 import { SegmentMap } from './segments.ts'
+import { regroup } from './sets.ts'
 
 /** Copies of each metadata block: what survives the loss of two disks. */
 const METADATA_COPIES = 3
@@ -56,8 +57,13 @@ export async function createPoolOn(disks: readonly NewDisk[], name: string, cloc
     throw new LunarError('ERR_TOO_FEW_DISKS', `Cannot create pool "${name}"`, { why: 'a pool needs at least one disk that is no witness' })
   const poolId = uuids()
   const nowMs = clock.wallMs()
+  const joining = disks.map(({ disk, domain, witness }, number) => ({ disk: number, size: disk.size, domain: domain ?? '', witness }))
+  const sets = regroup(new Map(), { joining: joining.filter(({ witness }) => !witness) })
   const described = disks.map((spec, number) =>
-    describeDisk({ disk: spec.disk, witness: spec.witness, domain: spec.domain ?? '' }, { poolId, poolName: name, number, diskId: uuids(), nowMs }),
+    describeDisk(
+      { disk: spec.disk, witness: spec.witness, domain: spec.domain ?? '' },
+      { poolId, poolName: name, number, diskId: uuids(), nowMs, place: sets.get(number) },
+    ),
   )
   const journalSize =
     disks.filter(({ witness }) => !witness).every(({ disk, witness }) => diskLayout(disk.size, witness).journalRoom === JOURNAL_LARGE) &&
@@ -91,6 +97,7 @@ export async function createPoolOn(disks: readonly NewDisk[], name: string, cloc
       metadataCopies: METADATA_COPIES,
       quorumWanted: 0,
       spare: 0,
+      astride: 0,
       comment: '',
     }),
   )

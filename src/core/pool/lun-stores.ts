@@ -60,7 +60,7 @@ export class LunStores {
     /** What messages call the LUN. */
     private readonly title: () => string,
   ) {
-    this.table = new StoreTable(lun, raid, host.metadata, host.slots, onLoad)
+    this.table = new StoreTable(lun, [raid], host.metadata, host.slots, onLoad)
     this.copies = copiesOf[raid]
     this.mirrored = this.copies > 1
   }
@@ -148,7 +148,7 @@ export class LunStores {
         this.setOpen(key, batch)
         bits.push(`o${key}`)
       } else if (pending) waits.push(pending)
-      for (let member = 0; member < this.table.memberCount; member++) {
+      for (let member = 0; member < this.table.memberCount(store); member++) {
         const disk = this.host.disk(this.table.diskOf(store, member))
         if (disk.inService || !touches(member % COLUMNS, Math.max(at, slice * SLICE), Math.min(at + length, (slice + 1) * SLICE))) continue
         // Without a current copy in service the write is refused; then the one that is away stays the current one.
@@ -301,7 +301,7 @@ export class LunStores {
   /** The disks that hold a store's members and are attached. */
   disksOf(store: number): PoolDisk[] {
     const disks = new Set<PoolDisk>()
-    for (let m = 0; m < this.table.memberCount; m++) disks.add(this.host.disk(this.table.diskOf(store, m)))
+    for (let m = 0; m < this.table.memberCount(store); m++) disks.add(this.host.disk(this.table.diskOf(store, m)))
     return [...disks]
   }
 
@@ -411,7 +411,7 @@ export class LunStores {
     for (const key of this.open.keys()) {
       const store = Math.floor(key / SLICES)
       if (!this.table.exists(store)) continue
-      for (let m = 0; m < this.table.memberCount; m++) {
+      for (let m = 0; m < this.table.memberCount(store); m++) {
         if (this.table.diskOf(store, m) !== disk || this.isStale(store, key % SLICES, m)) continue
         // Where no other current copy is in service this one stays the best there is.
         if (!this.readable(store, key % SLICES, m % COLUMNS).some(other => other !== m)) continue
@@ -435,7 +435,7 @@ export class LunStores {
         await this.table.load(store)
         if (!this.table.exists(store)) continue
         const before = this.stale.get(store)?.join()
-        for (let m = 0; m < this.table.memberCount; m++) {
+        for (let m = 0; m < this.table.memberCount(store); m++) {
           if (this.table.diskOf(store, m) !== disk) continue
           for (let slice = 0; slice < SLICES; slice++) if ((this.table.boundMask(store) & (1 << slice)) !== 0) this.setStale(store, slice, m)
         }
@@ -451,7 +451,7 @@ export class LunStores {
   markMissed(store: number, mask: number, batch: Batch): void {
     if (!this.mirrored) return
     let changed = false
-    for (let m = 0; m < this.table.memberCount; m++) {
+    for (let m = 0; m < this.table.memberCount(store); m++) {
       if (this.host.disk(this.table.diskOf(store, m)).inService) continue
       for (let slice = 0; slice < SLICES; slice++) {
         if ((mask & (1 << slice)) === 0 || this.isStale(store, slice, m)) continue
@@ -469,7 +469,7 @@ export class LunStores {
 
   private setStale(store: number, slice: number, member: number): void {
     let masks = this.stale.get(store)
-    if (!masks) this.stale.set(store, (masks = new Uint8Array(this.table.memberCount)))
+    if (!masks) this.stale.set(store, (masks = new Uint8Array(this.table.memberCount(store))))
     masks[member] = masks[member]! | (1 << slice)
   }
 
@@ -491,7 +491,7 @@ export class LunStores {
       if (this.unsynced.has(store * SLICES + slice)) {
         if (Array.from({ length: COLUMNS }, (_, column) => column).some(column => this.readable(store, slice, column).length > 0)) slices.push(slice)
       } else {
-        for (let m = 0; m < this.table.memberCount; m++) {
+        for (let m = 0; m < this.table.memberCount(store); m++) {
           if (this.isStale(store, slice, m) && this.host.disk(this.table.diskOf(store, m)).inService && this.readable(store, slice, m % COLUMNS).length > 0) {
             slices.push(slice)
             break
@@ -541,7 +541,7 @@ export class LunStores {
       const store = Math.floor(key / SLICES)
       const slice = key % SLICES
       const wasUnsynced = this.unsynced.delete(key)
-      for (let m = 0; m < this.table.memberCount; m++) {
+      for (let m = 0; m < this.table.memberCount(store); m++) {
         const stale = this.isStale(store, slice, m)
         if (equal.has(m) && stale) {
           this.stale.get(store)![m]! &= ~(1 << slice)

@@ -102,6 +102,18 @@ export class PoolDisk {
     }
   }
 
+  /** Durable when it resolves, without a flush of anything else. */
+  async writeDurable(segment: number, at: number, bytes: Uint8Array): Promise<void> {
+    const device = this.attached()
+    if (this.flushFailure !== undefined) throw this.suspended()
+    try {
+      await device.writeDurable(this.offsetOf(segment, at), bytes)
+    } catch (error) {
+      this.count(error)
+      throw error
+    }
+  }
+
   /** Makes the range of a segment read as zeros; durable after `flush`. */
   async punch(segment: number, at: number, length: number): Promise<void> {
     await this.attached().punch(this.offsetOf(segment, at), length)
@@ -124,6 +136,12 @@ export class PoolDisk {
       return this.nextFlush
     }
     return this.startFlush()
+  }
+
+  /** Makes durable what the host holds of the disk, also what an earlier owner wrote. */
+  async flushDevice(): Promise<void> {
+    this.dirtyBytes += 1
+    await this.flush()
   }
 
   /** What it held before the flush that failed is unknown until it is opened anew. */

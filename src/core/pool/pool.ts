@@ -29,9 +29,13 @@ import { memberCount, SLICE, SLICES, type Redundancy } from '../raid/geometry.ts
 import { PoolBarrier } from './barrier.ts'
 import type { LunStores, StoreHost } from './lun-stores.ts'
 import { domainCount, fewestDisks, largestStoreCount, placeStore, type Candidate } from './placement.ts'
+import type { ParityLog } from './parity-log.ts'
+import { ParityLogs } from './parity-logs.ts'
 import { PoolDisk } from './pool-disk.ts'
+import { changedPlaces, countAstride, isAstride, placesIn } from './grouping.ts'
 import { chooseQuorum, quorumWanted } from './quorum-choice.ts'
 import { SegmentMap } from './segments.ts'
+import type { SetPlace } from './sets.ts'
 import { DiskSlots, type Member } from './store-table.ts'
 
 /** Segments of each disk that LUNs do not get, so that metadata can always grow. */
@@ -63,6 +67,9 @@ export class Pool implements StoreHost, MetadataHost {
   readonly slots = new DiskSlots()
   /** Stores of the LUNs that are loaded, by LUN number. */
   readonly stores = new Map<number, LunStores>()
+  private readonly parityLogs = new ParityLogs(this)
+  /** The parity logs of disks, by disk number. One of a disk that left service is of no use until the disk is back. */
+  readonly logs: ReadonlyMap<number, ParityLog> = this.parityLogs.open
   record!: PoolRecord
   metadata!: Metadata
   barrier!: PoolBarrier
@@ -175,8 +182,11 @@ export class Pool implements StoreHost, MetadataHost {
       this.event(batch, 'quorum.stale', this.diskName(id), 'its copy of the metadata was behind and was brought up to date')
     for (const id of absent) this.event(batch, 'quorum.absent', this.diskName(id), 'left the quorum because it was not there')
     this.reconcileMetadataSegments(batch)
+    const moved = this.moveDisks(changedPlaces(placesIn(0, this.disks.values()), []), batch)
     if (!batch.isEmpty) await this.metadata.commit(batch, 'data', true)
+    await this.relabelAll(moved)
     for (const disk of this.disks.values()) if (!disk.inService && !disk.isWitness) await this.markStale(disk)
+    for (const disk of this.disks.values()) if (disk.inService) await this.parityLogs.load(disk)
     await this.flushLateEvents()
   }
 
@@ -278,7 +288,14 @@ export class Pool implements StoreHost, MetadataHost {
     for (const disk of this.disks.values()) {
       const map = this.segments.get(disk.number)
       if (disk.allocatable && map && map.total > 0)
-        candidates.push({ disk: disk.number, free: Math.max(0, map.available - METADATA_KEPT), total: map.total, domain: disk.domain })
+        candidates.push({
+          disk: disk.number,
+          free: Math.max(0, map.available - METADATA_KEPT),
+          total: map.total,
+          domain: disk.domain,
+          set: disk.record.redundancySet,
+          index: disk.record.redundancyIndex,
+        })
     }
     return candidates
   }
@@ -289,13 +306,12 @@ export class Pool implements StoreHost, MetadataHost {
   }
 
   largest(raid: Redundancy): number {
-    const candidates = this.hopefulCandidates()
-    return domainCount(candidates) < fewestDisks(raid) ? 0 : largestStoreCount(raid, candidates) * SLICES * SLICE
+    return largestStoreCount(raid, this.hopefulCandidates()) * SLICES * SLICE
   }
 
   /** @throws LunarError `ERR_TOO_FEW_DISKS` with the number when the rules of the type cannot be met */
   checkRedundancy(raid: Redundancy): void {
-    const eligible = [...this.disks.values()].filter(disk => disk.allocatable).map(disk => ({ disk: disk.number, free: 1, total: 1, domain: disk.domain }))
+    const eligible = [...this.disks.values()].filter(disk => disk.allocatable).map(disk => ({ disk: disk.number, domain: disk.domain }))
     const needed = fewestDisks(raid)
     if (domainCount(eligible) < needed) {
       throw new LunarError('ERR_TOO_FEW_DISKS', `Cannot make a ${raid} LUN in pool "${this.record.name}"`, {
@@ -306,11 +322,12 @@ export class Pool implements StoreHost, MetadataHost {
 
   /**
    * Takes clean segments for a redundant store; they are only marked as taken until `bindMembers` puts them into a batch.
+   * @param turn a number that grows with each store of a LUN, so that parity goes round
    * @throws LunarError `ERR_POOL_FULL`
    */
-  async takeMembers(raid: Redundancy): Promise<Member[]> {
+  async takeMembers(raid: Redundancy, turn: number): Promise<Member[]> {
     for (let tried = 0; ; tried++) {
-      const disks = placeStore(raid, this.candidates())
+      const disks = placeStore(raid, this.candidates(), turn)
       if (disks) {
         const members: Member[] = []
         for (const disk of disks) {
@@ -322,11 +339,11 @@ export class Pool implements StoreHost, MetadataHost {
       }
       // Freed segments only need cleaning before they can be taken.
       if (tried > 0 && (await this.cleanFreed()) === 0) break
-      if (tried === 0 && placeStore(raid, this.hopefulCandidates()) === undefined) break
+      if (tried === 0 && largestStoreCount(raid, this.hopefulCandidates()) === 0) break
       if (tried === 0) await this.cleanFreed()
     }
     throw new LunarError('ERR_POOL_FULL', `Cannot allocate a ${raid} store in pool "${this.record.name}"`, {
-      why: `${memberCount(raid)} free segments of ${SEGMENT / 1024 / 1024} MiB are needed${raid === 'raid1' ? ' in pairs on different disks' : ''}`,
+      why: `${memberCount(raid)} free segments of ${SEGMENT / 1024 / 1024} MiB are needed${raid === 'raid0' ? '' : raid === 'raid1' ? ' in pairs on different disks' : ' on different disks'}`,
     })
   }
 
@@ -336,6 +353,19 @@ export class Pool implements StoreHost, MetadataHost {
 
   bindMembers(members: readonly Member[], batch: Batch): void {
     for (const { disk, segment } of members) this.segments.get(disk)!.set(segment, 'used', batch)
+    if (isAstride(members, this.disks)) this.noteAstride(batch)
+  }
+
+  /** From now on it takes a look at every store to say how many lie in several redundancy sets. */
+  private noteAstride(batch: Batch): void {
+    if (this.record.astride !== 0) return
+    this.record = { ...this.record, astride: 1 }
+    batch.patch(keyOf('pool'), poolRecord.fields.astride.offset, Uint8Array.of(1), poolRecord.size)
+  }
+
+  /** Redundant stores with members in several redundancy sets. */
+  async astride(): Promise<number> {
+    return this.record.astride === 0 ? 0 : countAstride(this.metadata, this.disks)
   }
 
   freeMembers(members: readonly Member[], batch: Batch): void {
@@ -369,7 +399,7 @@ export class Pool implements StoreHost, MetadataHost {
   }
 
   /** One at a time on a disk: a second one would punch segments that the first has given out. */
-  private cleanDisk(disk: PoolDisk): Promise<number> {
+  cleanDisk(disk: PoolDisk): Promise<number> {
     const cleaning = this.cleaning.get(disk.number) ?? this.cleanNow(disk).finally(() => this.cleaning.delete(disk.number))
     this.cleaning.set(disk.number, cleaning)
     return cleaning
@@ -438,6 +468,14 @@ export class Pool implements StoreHost, MetadataHost {
       for (const place of places) for (let i = 0; i < segments; i++) this.segments.get(place.disk)!.untake(place.segment + i)
       if (full.size === fullBefore) return undefined
     }
+  }
+
+  /**
+   * The parity log of a disk in service; made, durably, when it has none yet.
+   * @throws LunarError `ERR_POOL_FULL` when the disk has no run of clean segments for it, `ERR_HOST_FULL`
+   */
+  ensureLog(number: number): Promise<ParityLog> {
+    return this.parityLogs.ensure(this.disk(number))
   }
 
   // ---- disks that fail, leave and come back
@@ -604,6 +642,7 @@ export class Pool implements StoreHost, MetadataHost {
     this.setState(disk, 'merging', 'back, being brought up to date', batch, disk.record.flags & ~DISK_OFFLINE)
     this.event(batch, 'disk.returned', `disk ${disk.number}`, 'back, being brought up to date')
     await this.metadata.commit(batch, 'admin', true)
+    await this.parityLogs.load(disk)
     this.onChange()
   }
 
@@ -658,10 +697,42 @@ export class Pool implements StoreHost, MetadataHost {
       domain: disk.domain,
       poolName: this.record.name,
       flags: (disk.isWitness ? LABEL_WITNESS : 0) | (quorum ? LABEL_QUORUM : 0),
+      redundancySet: disk.record.redundancySet,
+      redundancyIndex: disk.record.redundancyIndex,
       state: disk.record.state,
     }
     await writeLabel(disk.device, label)
     this.labels.set(disk.number, label)
+  }
+
+  /** Puts new places of disks of the pool into their records and the batch. @returns the disks that moved */
+  private moveDisks(places: ReadonlyMap<number, SetPlace>, batch: Batch): PoolDisk[] {
+    const moved: PoolDisk[] = []
+    for (const [number, { set, index }] of places) {
+      const disk = this.disks.get(number)
+      if (!disk) continue
+      if (disk.record.redundancySet !== set) this.noteAstride(batch)
+      disk.record = { ...disk.record, redundancySet: set, redundancyIndex: index }
+      batch.put(keyOf('disk', number), diskRecord.encode(disk.record))
+      moved.push(disk)
+    }
+    if (moved.length > 0) {
+      const names = moved.map(({ number, record }) => `${number} to ${record.redundancySet}.${record.redundancyIndex}`)
+      this.event(batch, 'pool.regrouped', this.record.name, `disks moved to another redundancy set or index: ${names.join(', ')}`)
+    }
+    return moved
+  }
+
+  /** Labels follow the records; one that cannot be written is the disk's failure. */
+  private async relabelAll(disks: readonly PoolDisk[]): Promise<void> {
+    for (const disk of disks) {
+      try {
+        await this.relabel(disk)
+      } catch (error) {
+        if (!isCode(error, 'ERR_IO') && !isCode(error, 'ERR_SUSPENDED')) throw error
+        await this.failDisk(disk, error)
+      }
+    }
   }
 
   /**
@@ -677,11 +748,21 @@ export class Pool implements StoreHost, MetadataHost {
     }
   }
 
+  /** Where disks that join the pool would be, and those that move for it. */
+  placesWith(disks: readonly { disk: Disk; witness: boolean; domain: string }[]): Map<number, SetPlace> {
+    const joining = disks.map(({ disk, domain, witness }, i) => ({ disk: this.record.nextDisk + i, size: disk.size, domain, witness }))
+    return changedPlaces(
+      placesIn(0, this.disks.values()),
+      joining.filter(({ witness }) => !witness),
+    )
+  }
+
   /** Adds disks that are open, blank or not, and locked: labels first, then one commit that makes them the pool's. */
   async addDisks(disks: readonly { disk: Disk; blank: boolean; witness: boolean; domain: string }[]): Promise<PoolDisk[]> {
     const batch = new Batch()
     const added: { disk: PoolDisk; device: Disk; label: Label; map: SegmentMap }[] = []
     let next = this.record.nextDisk
+    const places = this.placesWith(disks)
     for (const spec of disks) {
       const number = next++
       const { record, label } = describeDisk(spec, {
@@ -690,6 +771,7 @@ export class Pool implements StoreHost, MetadataHost {
         number,
         diskId: this.options.uuids(),
         nowMs: this.options.clock.wallMs(),
+        place: places.get(number),
       })
       const disk = new PoolDisk(number, record, 'normal', spec.disk)
       disk.onFlushFailed = (failed, error) => {
@@ -705,6 +787,7 @@ export class Pool implements StoreHost, MetadataHost {
     await Promise.all(added.map(({ device, label }) => writeFirstLabel(device, label)))
     this.record = { ...this.record, nextDisk: next }
     batch.put(keyOf('pool'), poolRecord.encode(this.record))
+    const moved = this.moveDisks(places, batch)
     await this.metadata.commit(batch, 'admin', true)
     for (const { disk, device, label, map } of added) {
       this.disks.set(disk.number, disk)
@@ -713,6 +796,7 @@ export class Pool implements StoreHost, MetadataHost {
       this.labels.set(disk.number, label)
       this.metadataDisks.set(disk.number, { number: disk.number, id: disk.id, disk: device, segmentsAt: disk.record.segmentsAt, quorumHint: false })
     }
+    await this.relabelAll(moved)
     await this.maintain()
     this.onChange()
     return added.map(({ disk }) => disk)
@@ -773,6 +857,11 @@ export class Pool implements StoreHost, MetadataHost {
     await this.flushLateEvents()
   }
 
+  /** Tells of something later, where no commit can be made. */
+  noteLater(code: string, object: string, message: string): void {
+    this.lateEvents.push({ code, object, message })
+  }
+
   private noteUnflushed(disk: PoolDisk): void {
     this.late('disk.flushFailed', `disk ${disk.number}`, disk.fault ?? 'flush failed')
   }
@@ -780,7 +869,10 @@ export class Pool implements StoreHost, MetadataHost {
   async close(): Promise<void> {
     this.closing = true
     await this.maintenance.run(() => undefined)
-    if (!this.options.readOnly && !this.metadata.failure) await this.quiesce()
+    if (!this.options.readOnly && !this.metadata.failure) {
+      await this.quiesce()
+      await this.parityLogs.drain()
+    }
     await this.metadata.close()
   }
 }
@@ -805,7 +897,7 @@ const unique = <T>(items: T[]): T | undefined => (items.length === 1 ? items[0] 
 /** The record and label of a disk that joins a pool. */
 export function describeDisk(
   spec: { disk: Disk; witness: boolean; domain: string },
-  of: { poolId: string; poolName: string; number: number; diskId: string; nowMs: number },
+  of: { poolId: string; poolName: string; number: number; diskId: string; nowMs: number; place: SetPlace | undefined },
 ): { record: DiskRecord; label: Label } {
   const layout = diskLayout(spec.disk.size, spec.witness)
   return {
@@ -818,13 +910,15 @@ export function describeDisk(
       state: 0,
       flags: spec.witness ? DISK_WITNESS : 0,
       ldad: 0,
-      redundancySet: 0,
-      redundancyIndex: of.number,
+      redundancySet: of.place?.set ?? 0,
+      redundancyIndex: of.place?.index ?? 0,
       domain: spec.domain,
       addedMs: of.nowMs,
       stateSinceMs: of.nowMs,
       errors: 0,
       reason: '',
+      logSegment: 0,
+      logSegments: 0,
     },
     label: {
       version: FORMAT_VERSION,
@@ -838,8 +932,8 @@ export function describeDisk(
       domain: spec.domain,
       diskNumber: of.number,
       ldad: 0,
-      redundancySet: 0,
-      redundancyIndex: of.number,
+      redundancySet: of.place?.set ?? 0,
+      redundancyIndex: of.place?.index ?? 0,
       flags: spec.witness ? LABEL_WITNESS : 0,
       state: 0,
       size: spec.disk.size,

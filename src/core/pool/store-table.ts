@@ -2,7 +2,7 @@ import { invariant } from '../base/errors.ts'
 import type { Batch } from '../../metadata/batch.ts'
 import { keyOf } from '../../metadata/key.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
-import { raidTypes, RSD_STORES, RSD_VALUE, rsdFields } from '../../metadata/records.ts'
+import { raidName, raidTypes, RSD_STORES, RSD_VALUE, rsdFields } from '../../metadata/records.ts'
 import { memberCount, type Redundancy } from '../raid/geometry.ts'
 
 /** Stores in a page of the table: 2 GiB of addresses when filled in order. */
@@ -46,8 +46,8 @@ export class DiskSlots {
 }
 
 /**
- * The redundant store descriptors (RSD) of a LUN as typed arrays, loaded by page. A store takes 12 bytes and 4 a member:
- * word 0 bound mask, dirty mask, presence; word 1 home; word 2 generation; then the members.
+ * The redundant store descriptors (RSD) of a LUN as typed arrays, loaded by page. A store takes 12 bytes and 4 a member of the LUN's
+ * largest type: word 0 bound mask, dirty mask, redundancy type (0: no store); word 1 home; word 2 generation; then the members.
  */
 export class StoreTable {
   private readonly pages = new Map<number, Uint32Array>()
@@ -56,18 +56,22 @@ export class StoreTable {
 
   constructor(
     readonly lun: number,
-    readonly raid: Redundancy,
+    /** Every redundancy type that a store of the LUN may have. */
+    raids: readonly Redundancy[],
     private readonly metadata: Metadata,
     private readonly slots: DiskSlots,
     /** Told of every page that was loaded, so that the memory of maps stays under its budget. */
     private readonly onLoad: () => void,
   ) {
-    this.members = memberCount(raid)
+    this.members = Math.max(...raids.map(memberCount))
     this.stride = HEAD_WORDS + this.members
   }
 
-  get memberCount(): number {
-    return this.members
+  raid(store: number): Redundancy {
+    return raidName(this.word(store, 0) >>> 16)
+  }
+  memberCount(store: number): number {
+    return memberCount(this.raid(store))
   }
 
   get loadedBytes(): number {
@@ -88,10 +92,11 @@ export class StoreTable {
         const rsd = rsdFields.decode(value, i * rsdFields.size)
         if (rsd.raid === 0) continue
         const base = ((lo * RSD_STORES + i) % PAGE_STORES) * this.stride
-        page[base] = rsd.bound | (rsd.dirty << 8) | (1 << 16)
+        page[base] = rsd.bound | (rsd.dirty << 8) | (rsd.raid << 16)
         page[base + 1] = rsd.home
         page[base + 2] = rsd.generation
-        for (let m = 0; m < this.members; m++) page[base + HEAD_WORDS + m] = this.slots.pack(rsd.members[m]!.disk, rsd.members[m]!.segment)
+        invariant(rsd.memberCount <= this.members, `store ${lo * RSD_STORES + i} of LUN ${this.lun} has ${rsd.memberCount} members`)
+        for (let m = 0; m < rsd.memberCount; m++) page[base + HEAD_WORDS + m] = this.slots.pack(rsd.members[m]!.disk, rsd.members[m]!.segment)
       }
     }
     // Another load of the page may have finished, and been changed, while this one waited.
@@ -113,6 +118,9 @@ export class StoreTable {
   dirtyMask(store: number): number {
     return (this.word(store, 0) >>> 8) & 255
   }
+  generation(store: number): number {
+    return this.word(store, 2)
+  }
   home(store: number): number {
     return this.word(store, 1)
   }
@@ -123,17 +131,17 @@ export class StoreTable {
     return this.slots.segmentOf(this.word(store, HEAD_WORDS + member))
   }
   membersOf(store: number): Member[] {
-    return Array.from({ length: this.members }, (_, m) => ({ disk: this.diskOf(store, m), segment: this.segmentOf(store, m) }))
+    return Array.from({ length: this.memberCount(store) }, (_, m) => ({ disk: this.diskOf(store, m), segment: this.segmentOf(store, m) }))
   }
 
   /** Puts a new store into the table and the batch. */
-  add(store: number, home: number, members: readonly Member[], bound: number, batch: Batch): void {
+  add(store: number, made: { raid: Redundancy; home: number; generation: number; members: readonly Member[] }, bound: number, batch: Batch): void {
     const page = this.page(store)
     const base = (store % PAGE_STORES) * this.stride
-    page[base] = bound | (1 << 16)
-    page[base + 1] = home
-    page[base + 2] = 1
-    members.forEach((member, m) => {
+    page[base] = bound | (raidTypes[made.raid] << 16)
+    page[base + 1] = made.home
+    page[base + 2] = made.generation
+    made.members.forEach((member, m) => {
       page[base + HEAD_WORDS + m] = this.slots.pack(member.disk, member.segment)
     })
     this.patch(store, batch)
@@ -141,7 +149,7 @@ export class StoreTable {
 
   setMasks(store: number, bound: number, dirty: number, batch: Batch): void {
     const page = this.page(store)
-    page[(store % PAGE_STORES) * this.stride] = bound | (dirty << 8) | (1 << 16)
+    page[(store % PAGE_STORES) * this.stride] = bound | (dirty << 8) | (raidTypes[this.raid(store)] << 16)
     batch.patch(keyOf('rsd', this.lun, Math.floor(store / RSD_STORES)), (store % RSD_STORES) * rsdFields.size + 2, Uint8Array.of(bound, dirty), RSD_VALUE)
   }
 
@@ -158,8 +166,8 @@ export class StoreTable {
 
   private patch(store: number, batch: Batch): void {
     const rsd = rsdFields.encode({
-      raid: raidTypes[this.raid],
-      memberCount: this.members,
+      raid: raidTypes[this.raid(store)],
+      memberCount: this.memberCount(store),
       bound: this.boundMask(store),
       dirty: this.dirtyMask(store),
       home: this.home(store),

@@ -14,9 +14,15 @@ export const STORE = SLICES * SLICE
 export const SLICE_ON_MEMBER = SLICE / COLUMNS
 
 /** How many copies of each column a redundancy type keeps. */
-export const copiesOf = { raid0: 1, raid1: 2 } as const
+export const copiesOf = { raid0: 1, raid1: 2, raid5: 1 } as const
 export type Redundancy = keyof typeof copiesOf
-export const memberCount = (raid: Redundancy): number => COLUMNS * copiesOf[raid]
+/** Members that hold parity: they come after the copies of the columns. Parity at a byte of its segment is of the same byte of each column. */
+export const parityCount = { raid0: 0, raid1: 0, raid5: 1 } as const
+/** Disks that a store may lose without losing a byte. */
+export const survivesOf = { raid0: 0, raid1: 1, raid5: 1 } as const
+export const memberCount = (raid: Redundancy): number => COLUMNS * copiesOf[raid] + parityCount[raid]
+/** The member that holds the parity of a raid5 store. */
+export const PARITY_MEMBER = COLUMNS
 
 /** A part of a request that lies contiguously on one column. */
 export interface ColumnPart {

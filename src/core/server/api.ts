@@ -4,7 +4,7 @@
  */
 import type { BlockDevice } from '../block/device.ts'
 
-export type RaidType = 'raid0' | 'raid1'
+export type RaidType = 'raid0' | 'raid1' | 'raid5'
 /** The states of a disk, in the words that are used everywhere (features.md A10). */
 export type DiskState = 'normal' | 'missing' | 'merging' | 'replacing' | 'regenerating' | 'failed'
 export type Health = 'healthy' | 'degraded' | 'critical'
@@ -30,8 +30,23 @@ export interface PoolDetail extends PoolSummary {
   readonly quorum: { readonly disk: number; readonly name: string; readonly state: DiskState; readonly witness: boolean }[]
   /** Largest creatable LUN by type, in bytes; 0 where there are too few disks. */
   readonly largest: { readonly raid: RaidType; readonly size: number }[]
+  /** The redundancy sets, in order of group and number. */
+  readonly sets: RedundancySet[]
+  /** Redundant stores with members in several redundancy sets. */
+  readonly astride: number
   readonly settings: Setting[]
   readonly metadata: { readonly used: number; readonly size: number; readonly copies: number }
+}
+
+/** Disks of one group that redundant stores are made of (features.md A5). */
+export interface RedundancySet {
+  readonly ldad: string
+  readonly set: number
+  /** By index. Disks with adjacent even and odd indices are a pair. */
+  readonly disks: { readonly disk: number; readonly index: number; readonly state: DiskState }[]
+  /** Bytes of segments. */
+  readonly size: number
+  readonly free: number
 }
 
 export interface Setting {
@@ -46,6 +61,8 @@ export interface PoolStatus {
   readonly health: Health
   readonly generation: number
   readonly lastWrite: string
+  /** Redundant stores with members in several redundancy sets. */
+  readonly astride: number
   /** Who owns the pool now, or null. */
   readonly owner: LockHolder | null
   readonly disks: DiskSummary[]
@@ -81,6 +98,9 @@ export interface DiskSummary {
   readonly witness: boolean
   readonly quorum: boolean
   readonly domain: string | null
+  /** Number of the redundancy set in the disk group, and index in it; null for a witness. */
+  readonly redundancySet: number | null
+  readonly redundancyIndex: number | null
   readonly size: number
   readonly used: number
   readonly free: number
@@ -91,8 +111,6 @@ export interface DiskSummary {
 
 export interface DiskDetail extends DiskSummary {
   readonly ldad: string
-  readonly redundancySet: number
-  readonly redundancyIndex: number
   readonly segments: { readonly total: number; readonly used: number; readonly clean: number; readonly freed: number; readonly metadata: number }
   readonly layout: { readonly rootsAt: number; readonly journalAt: number; readonly journalSize: number; readonly segmentsAt: number }
   readonly added: string

@@ -9,6 +9,7 @@ import { COLUMNS, SLICE } from '../raid/geometry.ts'
 import { storeOf, sliceOf } from '../lun/slice-map.ts'
 import { checkDiskSize } from '../pool/format.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
+import type { SetPlace } from '../pool/sets.ts'
 import type { DiskSummary, Params, Result } from './api.ts'
 import type { EngineParts } from './engine.ts'
 import type { NewDisk } from './engine-types.ts'
@@ -93,6 +94,7 @@ export const changes = {
       throw error
     }
     if (dryRun) {
+      const places = witness ? new Map<number, SetPlace>() : pool.placesWith(made)
       return made.map(({ disk, domain }, i): DiskSummary => ({
         number: pool.record.nextDisk + i,
         id: '',
@@ -101,6 +103,8 @@ export const changes = {
         witness: witness === true,
         quorum: false,
         domain: domain === '' ? null : domain,
+        redundancySet: places.get(pool.record.nextDisk + i)?.set ?? null,
+        redundancyIndex: places.get(pool.record.nextDisk + i)?.index ?? null,
         size: disk.size,
         used: 0,
         free: 0,

@@ -2,7 +2,7 @@
 import { LunarError } from '../base/errors.ts'
 import { fullPolicies, PACE_ADAPTIVE } from '../../metadata/records.ts'
 import type { Pool } from '../pool/pool.ts'
-import { copiesOf } from '../raid/geometry.ts'
+import { survivesOf } from '../raid/geometry.ts'
 import type { ChunkMap } from '../snapshot/chunk-map.ts'
 import type { Progress } from '../process/runner.ts'
 import type { Relationship } from '../snapshot/relationship.ts'
@@ -57,7 +57,7 @@ export class SnapViews {
       differentPercent: percent(different, total),
       asOf: instant(relationship.record.asOfMs),
       cost: relationship.isActive ? 'preserving' : relationship.isRecording ? 'recording' : 'none',
-      lessRedundant: copiesOf[this.relationships.image(relationship).raid] < copiesOf[this.relationships.source(relationship).raid],
+      lessRedundant: survivesOf[this.relationships.image(relationship).raid] < survivesOf[this.relationships.source(relationship).raid],
     }
   }
 

@@ -4,7 +4,7 @@ import { formatSize } from '../base/units.ts'
 import { FileDisk } from '../block/file.ts'
 import { hiOf } from '../../metadata/key.ts'
 import { BLOCK, FORMAT_VERSION, JOURNAL_AT, ROOTS_AT, SEGMENT } from '../../metadata/layout.ts'
-import { COLUMNS, copiesOf, ROW, SLICE, SLICE_ON_MEMBER, SLICES, UNIT } from '../raid/geometry.ts'
+import { memberCount, ROW, SLICE, SLICE_ON_MEMBER, SLICES, UNIT } from '../raid/geometry.ts'
 import type { Lun } from '../lun/lun.ts'
 import { sliceOf, storeOf } from '../lun/slice-map.ts'
 import type { Luns } from '../lun/luns.ts'
@@ -24,6 +24,7 @@ import type {
   PoolStatus,
   PoolSummary,
   RaidType,
+  RedundancySet,
   RstoreDetail,
   RstoreSummary,
   Setting,
@@ -118,10 +119,35 @@ export class Views {
       quorum: [...this.pool.disks.values()]
         .filter(disk => metadata.memberIds.includes(disk.id))
         .map(disk => ({ disk: disk.number, name: disk.label, state: disk.state, witness: disk.isWitness })),
-      largest: (['raid0', 'raid1'] as const).map(raid => ({ raid, size: this.pool.largest(raid) })),
+      largest: (['raid0', 'raid1', 'raid5'] as const).map(raid => ({ raid, size: this.pool.largest(raid) })),
+      sets: this.sets(),
+      astride: await this.pool.astride(),
       settings: this.settings(),
       metadata: { used: blocks.used * BLOCK, size: blocks.total * BLOCK, copies: blocks.copies },
     }
+  }
+
+  private sets(): RedundancySet[] {
+    const sets = new Map<number, PoolDisk[]>()
+    for (const disk of this.pool.disks.values()) {
+      if (disk.isWitness) continue
+      const { redundancySet } = disk.record
+      sets.set(redundancySet, [...(sets.get(redundancySet) ?? []), disk])
+    }
+    return [...sets]
+      .sort(([a], [b]) => a - b)
+      .map(([set, disks]) => {
+        const maps = disks.flatMap(disk => this.pool.segments.get(disk.number) ?? [])
+        return {
+          ldad: 'default',
+          set,
+          disks: disks
+            .map(({ number, state, record }) => ({ disk: number, index: record.redundancyIndex, state }))
+            .sort((a, b) => a.index - b.index || a.disk - b.disk),
+          size: maps.reduce((sum, map) => sum + map.total, 0) * SEGMENT,
+          free: maps.reduce((sum, map) => sum + map.free, 0) * SEGMENT,
+        }
+      })
   }
 
   settings(): Setting[] {
@@ -149,6 +175,7 @@ export class Views {
       health,
       generation: this.pool.metadata.generation,
       lastWrite: time(this.lastWriteMs()),
+      astride: await this.pool.astride(),
       owner: null,
       disks,
       luns,
@@ -190,6 +217,8 @@ export class Views {
       witness: disk.isWitness,
       quorum: this.pool.metadata.memberIds.includes(disk.id),
       domain: disk.domain === '' ? null : disk.domain,
+      redundancySet: disk.isWitness ? null : disk.record.redundancySet,
+      redundancyIndex: disk.isWitness ? null : disk.record.redundancyIndex,
       size: disk.record.size,
       used: map ? (map.total - map.free) * SEGMENT : 0,
       free: map ? map.free * SEGMENT : 0,
@@ -205,8 +234,6 @@ export class Views {
     return {
       ...this.diskSummary(disk),
       ldad: 'default',
-      redundancySet: disk.record.redundancySet,
-      redundancyIndex: disk.record.redundancyIndex,
       segments: {
         total: map?.total ?? 0,
         used: map?.count('used') ?? 0,
@@ -252,7 +279,7 @@ export class Views {
       size: lun.size,
       raid: lun.raid,
       bound: lun.record.boundSlices * SLICE,
-      used: lun.record.storeCount * SEGMENT * COLUMNS * copiesOf[lun.raid],
+      used: lun.record.storeCount * SEGMENT * memberCount(lun.raid),
       thin: !lun.isReserved,
       state: words.join(', '),
       created: time(lun.record.createdMs),

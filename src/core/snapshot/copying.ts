@@ -3,8 +3,8 @@ import type { ProcessBody, Step } from '../process/runner.ts'
 import type { ChunkRun } from './chunks.ts'
 
 /** Bytes under lock at a time without a pace: while nobody uses the volumes, and while hosts do, who wait for one such run at most. */
-const RUN_BYTES_IDLE = 8 * 1024 * 1024
-const RUN_BYTES_USED = 256 * 1024
+export const RUN_BYTES_IDLE = 8 * 1024 * 1024
+export const RUN_BYTES_USED = 256 * 1024
 /** Runs under way at a time: one is copied while another is flushed. */
 const RUNS = 3
 /** With the adaptive pace: this pause while hosts use the volume, which they do for so long after an operation. Milliseconds. */

@@ -28,7 +28,7 @@ import { fitting } from '../../metadata/struct.ts'
 import type { Lun } from '../lun/lun.ts'
 import { checkUnused, type Luns, type ResizeOptions } from '../lun/luns.ts'
 import type { Pool } from '../pool/pool.ts'
-import { copiesOf } from '../raid/geometry.ts'
+import { survivesOf } from '../raid/geometry.ts'
 import type { ChunkMap } from './chunk-map.ts'
 import { checkChunkSize, CHUNK_DEFAULT, runsWhere, type ChunkRun } from './chunks.ts'
 import { Relationship, type UpdateKind } from './relationship.ts'
@@ -82,6 +82,14 @@ export interface Together {
   readonly luns: readonly number[]
   /** @param commit makes a batch durable, with what the relationships change; called once */
   change(now: number, commit: (fill: (batch: Batch) => void) => Promise<void>): Promise<void>
+}
+
+/** What enabling a relationship is going to do; `lost` may grow until its volumes are quiet. */
+interface EnablePlan {
+  readonly relationship: Relationship
+  readonly changed: boolean
+  readonly fresh: boolean
+  lost: readonly ByteRange[]
 }
 
 /** Pauses between steps that a new relationship starts with (DataCore Fig. 8; tables.md). Milliseconds. */
@@ -322,7 +330,7 @@ export class Relationships {
       }
       const relationship = new Relationship(number, record, this.metadata)
       const warnings =
-        copiesOf[image.raid] < copiesOf[source.raid]
+        survivesOf[image.raid] < survivesOf[source.raid]
           ? [`The image "${image.name}" (${image.raid}) has less redundancy than its source "${source.name}" (${source.raid})`]
           : []
       if (spec.dryRun) return { relationship, warnings }
@@ -386,11 +394,13 @@ export class Relationships {
       if (options.dryRun) return
       if (partial) await this.markImagesOf(relationship)
       const batch = new Batch()
-      const undo = relationship.change({}, { set: RELATIONSHIP_GONE }, batch)
+      const undo = [relationship.change({}, { set: RELATIONSHIP_GONE }, batch)]
+      // What such an image holds is of no use as a LUN: it says so from the moment it is one.
+      if (partial) undo.push(this.luns.markIncomplete(image, batch))
       this.pool.event(batch, 'relationship.unconfigured', relationship.label, this.describe(relationship))
-      await this.commit(batch, undo)
-      // What such an image holds is of no use as a LUN.
-      if (partial) await this.luns.setIncomplete(image, true)
+      await this.commit(batch, () => {
+        for (const one of undo) one()
+      })
       this.byNumber.delete(relationship.number)
       this.gone.add(relationship.number)
       this.untidy.add(relationship.number)
@@ -418,21 +428,19 @@ export class Relationships {
 
   /** The same in the turn of the caller, with what else is to happen at that instant. */
   async enableNow(relationships: readonly Relationship[], options: EnableOptions, together?: Together): Promise<Enabled[]> {
-    const plans = []
+    const plans: EnablePlan[] = []
     for (const relationship of new Set(relationships)) plans.push(await this.planEnable(relationship, options))
     const due = plans.filter(({ changed }) => changed)
-    for (const { relationship, fresh, lost } of due) {
-      const made = due.find(other => other.relationship.record.source === relationship.record.image)
-      if (made && (fresh || lost.length > 0))
-        made.relationship.refuse('enable', `its source is the image of ${relationship.label}, which changes at the same instant`, 'enable one after the other')
-    }
+    for (const plan of due) this.checkTogether(plan, due)
     if ((due.length > 0 || together) && !options.dryRun) {
       for (const plan of due) if (plan.fresh || plan.lost.length > 0) await this.markImagesOf(plan.relationship)
       const now = this.pool.options.clock.wallMs()
       await this.atOneInstant(
         due.map(({ relationship }) => relationship),
-        batch =>
-          due.map(plan => {
+        async batch => {
+          // What was written to a source since it was looked at counts: now nothing more comes.
+          for (const plan of due) if (!plan.fresh) await this.replan(plan, due, options)
+          return due.map(plan => {
             const { record } = plan.relationship
             const era = record.nextEra
             this.pool.event(batch, plan.fresh ? 'relationship.enabledNew' : 'relationship.enabled', plan.relationship.label, this.describe(plan.relationship))
@@ -464,14 +472,36 @@ export class Relationships {
               { set: RELATIONSHIP_ENABLED, clear: RELATIONSHIP_COMPLETE | RELATIONSHIP_MIXED },
               batch,
             )
-          }),
+          })
+        },
         together && { luns: together.luns, change: commit => together.change(now, commit) },
       )
     }
     return plans
   }
 
-  private async planEnable(relationship: Relationship, options: EnableOptions): Promise<Enabled & { readonly fresh: boolean }> {
+  /** A source that is an image cannot become another one at the very instant that is taken of it. */
+  private checkTogether({ relationship, fresh, lost }: EnablePlan, due: readonly EnablePlan[]): void {
+    const made = due.find(other => other.relationship.record.source === relationship.record.image)
+    if (made && (fresh || lost.length > 0))
+      made.relationship.refuse('enable', `its source is the image of ${relationship.label}, which changes at the same instant`, 'enable one after the other')
+  }
+
+  /** Looks again at what is lost of an image, with its volumes quiet: what was planned is held to the same rules. */
+  private async replan(plan: EnablePlan, due: readonly EnablePlan[], options: EnableOptions): Promise<void> {
+    const { relationship } = plan
+    const lost = await this.lostRanges(relationship)
+    const bytes = (ranges: readonly ByteRange[]): number => ranges.reduce((sum, { length }) => sum + length, 0)
+    if (bytes(lost) === bytes(plan.lost)) return
+    const first = plan.lost.length === 0
+    plan.lost = lost
+    this.checkLost(relationship, lost, options)
+    this.checkNoDependants(relationship, 'enable')
+    this.checkTogether(plan, due)
+    if (first) await this.markImagesOf(relationship)
+  }
+
+  private async planEnable(relationship: Relationship, options: EnableOptions): Promise<EnablePlan> {
     const fresh = options.fresh || !relationship.isUsed
     if (relationship.isInvalid && !fresh)
       relationship.refuse('enable', `it is invalid: ${relationship.record.reason}`, `lunar EnableNewSnap ${relationship.number}`)
@@ -500,17 +530,21 @@ export class Relationships {
     if (mixed && !options.forceMixed)
       throw new LunarError('ERR_MIXED', `Cannot enable ${relationship.label}`, { why: `${mixed.record.reason} (${mixed.label})` })
     const lost = fresh ? [] : await this.lostRanges(relationship)
-    if (lost.length > 0 && !options.forceLostPart) {
-      throw new LunarError('ERR_LOST_PART', `Cannot enable ${relationship.label}`, {
-        why: `the source was written while it was disabled; lost of the image: ${lost
-          .slice(0, 8)
-          .map(({ offset, length }) => `${offset}+${length}`)
-          .join(', ')}${lost.length > 8 ? `, and ${lost.length - 8} more` : ''}`,
-        blockers: lost.map(({ offset, length }) => `${offset}+${length}`),
-      })
-    }
+    this.checkLost(relationship, lost, options)
     if (fresh || lost.length > 0) this.checkNoDependants(relationship, 'enable')
     return { relationship, changed: true, lost, fresh }
+  }
+
+  /** @throws LunarError `ERR_LOST_PART` with the ranges unless that is forced */
+  private checkLost(relationship: Relationship, lost: readonly ByteRange[], options: EnableOptions): void {
+    if (lost.length === 0 || options.forceLostPart) return
+    throw new LunarError('ERR_LOST_PART', `Cannot enable ${relationship.label}`, {
+      why: `the source was written while it was disabled; lost of the image: ${lost
+        .slice(0, 8)
+        .map(({ offset, length }) => `${offset}+${length}`)
+        .join(', ')}${lost.length > 8 ? `, and ${lost.length - 8} more` : ''}`,
+      blockers: lost.map(({ offset, length }) => `${offset}+${length}`),
+    })
   }
 
   /** Ranges of the image that its source was written in while the relationship was disabled. */

@@ -2,7 +2,8 @@ import { LunarError } from '../base/errors.ts'
 import { Batch } from '../../metadata/batch.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
 import { runsWhere, type ChunkRun } from './chunks.ts'
-import { Copying } from './copying.ts'
+import { CopyBuffers } from './copy-buffers.ts'
+import { Copying, RUN_BYTES_IDLE, RUN_BYTES_USED } from './copying.ts'
 import type { Relationship } from './relationship.ts'
 import type { Volume } from './volume.ts'
 
@@ -16,7 +17,7 @@ export interface CopyHost {
  * written, and only then commits that they are done. What others preserve of that volume is preserved first.
  * @returns bytes copied
  */
-export async function updateRun(host: CopyHost, relationship: Relationship, run: ChunkRun): Promise<number> {
+export async function updateRun(host: CopyHost, relationship: Relationship, run: ChunkRun, buffers = CopyBuffers.none): Promise<number> {
   const toSource = relationship.update === 'sourceUpdate'
   const source = host.volume(relationship.record.source)
   const image = host.volume(relationship.record.image)
@@ -36,9 +37,12 @@ export async function updateRun(host: CopyHost, relationship: Relationship, run:
       // The image owns every chunk that differs; the source may be an image itself.
       const from = toSource ? image.lun : source
       const hole = (await from.extents(at, length)).every(({ kind }) => kind === 'hole')
-      const bytes = new Uint8Array(hole ? 0 : length)
-      if (!hole) await (toSource ? image.lun.read(at, bytes) : source.readThrough(at, bytes))
-      await target.changeLocked(at, length, () => (hole ? target.lun.zero(at, length) : target.lun.write(at, bytes)), relationship)
+      if (hole) await target.changeLocked(at, length, () => target.lun.zero(at, length), relationship)
+      else
+        await buffers.lend(length, async bytes => {
+          await (toSource ? image.lun.read(at, bytes) : source.readThrough(at, bytes))
+          await target.changeLocked(at, length, () => target.lun.write(at, bytes), relationship)
+        })
     }
     if (due.length === 0) return 0
     await target.lun.flush()
@@ -53,7 +57,7 @@ export async function updateRun(host: CopyHost, relationship: Relationship, run:
 }
 
 /** Copies what an image lacks of a run from its source (DataCore Fig. 8). @returns bytes copied */
-export async function completeRun(host: CopyHost, relationship: Relationship, run: ChunkRun): Promise<number> {
+export async function completeRun(host: CopyHost, relationship: Relationship, run: ChunkRun, buffers = CopyBuffers.none): Promise<number> {
   const release = await relationship.lock(run, 'exclusive')
   try {
     if (!relationship.isActive) return 0
@@ -68,9 +72,12 @@ export async function completeRun(host: CopyHost, relationship: Relationship, ru
       const from = chunks.offsetOf(part.from)
       const length = chunks.lengthOf(part)
       const hole = (await source.extents(from, length)).every(({ kind }) => kind === 'hole')
-      const bytes = hole ? undefined : new Uint8Array(length)
-      if (bytes) await source.readThrough(from, bytes)
-      await image.put(relationship, [part], bytes && { from, bytes })
+      if (hole) await image.put(relationship, [part], undefined)
+      else
+        await buffers.lend(length, async bytes => {
+          await source.readThrough(from, bytes)
+          await image.put(relationship, [part], { from, bytes })
+        })
       moved += length
     }
     await image.lun.flush()
@@ -86,6 +93,8 @@ export async function completeRun(host: CopyHost, relationship: Relationship, ru
 
 /** A process of a relationship. */
 abstract class OfRelationship extends Copying {
+  protected readonly buffers = new CopyBuffers(RUN_BYTES_USED, RUN_BYTES_IDLE)
+
   constructor(
     protected readonly host: CopyHost,
     readonly relationship: Relationship,
@@ -119,7 +128,7 @@ export class CompleteImage extends OfRelationship {
     return this.relationship.migrated.nextClear(from, this.relationship.chunks.count, most)
   }
   protected copy(run: ChunkRun): Promise<number> {
-    return completeRun(this.host, this.relationship, run)
+    return completeRun(this.host, this.relationship, run, this.buffers)
   }
 }
 
@@ -141,6 +150,6 @@ export class Update extends OfRelationship {
     return undefined
   }
   protected copy(run: ChunkRun): Promise<number> {
-    return updateRun(this.host, this.relationship, run)
+    return updateRun(this.host, this.relationship, run, this.buffers)
   }
 }

@@ -60,7 +60,7 @@ test('a terminal gets a box that fits, NO_COLOR and TERM=dumb none', async () =>
   const fancy = await lunar(['disk', 'list'], { answers, columns: 100 })
   expect(fancy.out).toContain('┌')
   const visible = fancy.out.replace(/\u001b\[[0-9;]*m/g, '') // eslint-disable-line no-control-regex -- colour is what is taken away
-  expect(visible.split('\n')[1]).toMatch(/^│ +DISK │ STATE +│ DOMAIN │ +SIZE │ +USED │ +FREE │ STALE │ ERRORS │ PATH +│$/)
+  expect(visible.split('\n')[1]).toMatch(/^│ +DISK │ STATE +│ DOMAIN │ SET │ INDEX │ +SIZE │ +USED │ +FREE │ STALE │ ERRORS │ PATH +│$/)
   expect(Math.max(...visible.split('\n').map(line => line.length))).toBeLessThanOrEqual(100)
   for (const env of [{ NO_COLOR: '1' }, { TERM: 'dumb' }]) {
     const plain = await lunar(['disk', 'list'], { answers, columns: 100, env })

@@ -126,6 +126,27 @@ describe('a LUN', () => {
     await pool.close()
   })
 
+  test.each(['flush', 'punch'] as const)('a disk that fails the %s of trimmed space leaves, and the mirror is written without it', async kind => {
+    const disks = simulatedDisks(4)
+    await createSimulated(disks)
+    const { pool, luns } = await openSimulated(disks)
+    const a = await luns.create({ name: 'a', size: 8 * MIB, raid: 'raid1', reserve: false })
+    await a.write(0, pattern(3 * MIB, 1))
+    await a.flush()
+    await a.trim(MIB, MIB)
+    const [victim] = a.stores.disksOf(0)
+    disks[victim!.number]!.plan = operation => (operation.kind === kind ? ioError('a disk that broke') : undefined)
+    const data = pattern(4096, 2)
+    await a.write(MIB, data)
+    await a.flush()
+    expect(victim!.state).toBe('failed')
+    expectSame(await readAll(a, MIB, 4096), data)
+    expectSame(await readAll(a, MIB + 4096, MIB - 4096), new Uint8Array(MIB - 4096))
+    expectSame(await readAll(a, 0, MIB), pattern(3 * MIB, 1).subarray(0, MIB))
+    expect(await problems(pool)).toEqual([])
+    await pool.close()
+  })
+
   test('a full pool refuses a binding with ERR_POOL_FULL, changes nothing, and goes on when there is space', async () => {
     const disks = simulatedDisks(2)
     await createSimulated(disks)

@@ -38,6 +38,8 @@ export interface DiskInfo {
   readonly segmentCount: number
   readonly state: (typeof diskStates)[number]
   readonly witness: boolean
+  /** The run of segments of its parity log. */
+  readonly log: { readonly segment: number; readonly segments: number }
 }
 
 export interface StoreInfo {
@@ -111,6 +113,7 @@ export function readRecords(records: Records, poolId: string, problems: string[]
       segmentCount,
       state: diskStates[block.u8(40)] ?? 'failed',
       witness: (block.u8(41) & 1) !== 0,
+      log: { segment: block.u32(224), segments: block.u16(228) },
     })
     segments.set(object, new Uint8Array(segmentCount))
   }
@@ -290,6 +293,7 @@ export function checkSegments(records: PoolRecords, root: RootBlock, problems: s
   }
   for (const store of root.stores)
     for (const place of store.places) for (let i = 0; i < store.segments; i++) own(place.disk, place.segment + i, `metadata store ${store.id}`, 3)
+  for (const { number, log } of records.disks.values()) for (let i = 0; i < log.segments; i++) own(number, log.segment + i, `log of disk ${number}`, 1)
   for (const [disk, map] of records.segments) {
     map.forEach((state, segment) => {
       if ((state === 1 || state === 3) && !owners.has(`${disk}:${segment}`))

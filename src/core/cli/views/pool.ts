@@ -1,4 +1,4 @@
-import type { PoolDetail, PoolStatus, PoolSummary, Setting } from '../../server/api.ts'
+import type { PoolDetail, PoolStatus, PoolSummary, RedundancySet, Setting } from '../../server/api.ts'
 import type { Column } from '../columns.ts'
 import { line, section, type DetailView } from '../details.ts'
 import { diskColumns } from './disk.ts'
@@ -39,6 +39,20 @@ const settingColumns: readonly Column<Setting>[] = [
 ]
 export const settingsSection = (settings: readonly Setting[]): ReturnType<typeof section> => section('settings', settings, settingColumns)
 
+/** `0+1 2+3 4`: disk numbers, pairs together. */
+function pairsOf({ disks }: RedundancySet): string {
+  const pairs = new Map<number, number[]>()
+  for (const { disk, index } of disks) pairs.set(index >> 1, [...(pairs.get(index >> 1) ?? []), disk])
+  return [...pairs.values()].map(pair => pair.join('+')).join('  ')
+}
+
+/** Disks that are not as they should be, by state: `3 missing, 5 failed`. */
+const troubleOf = ({ disks }: RedundancySet): string =>
+  disks
+    .filter(({ state }) => state !== 'normal')
+    .map(({ disk, state }) => `${disk} ${state}`)
+    .join(', ')
+
 export const poolView = (pool: PoolDetail): DetailView => ({
   details: [
     line('name', pool.name),
@@ -57,8 +71,17 @@ export const poolView = (pool: PoolDetail): DetailView => ({
     line('metadata size', pool.metadata.size, 'size'),
     line('metadata copies', pool.metadata.copies, 'count'),
     ...pool.largest.map(({ raid, size }) => line(`largest ${raid} LUN`, size, 'size')),
+    ...(pool.astride > 0 ? [line('stores astride sets', pool.astride, 'count')] : []),
   ],
   sections: [
+    section('redundancy sets', pool.sets, [
+      { key: 'group', kind: 'text', get: row => row.ldad, about: 'disk group' },
+      { key: 'set', kind: 'count', get: row => row.set, about: 'number' },
+      { key: 'size', kind: 'size', get: row => row.size, about: 'bytes of segments' },
+      { key: 'free', kind: 'size', get: row => row.free, about: 'bytes of segments that are free' },
+      { key: 'pairs of disks', kind: 'text', get: row => pairsOf(row), about: 'disk numbers' },
+      { key: 'not normal', kind: 'text', get: row => troubleOf(row), about: 'disks that are not in service' },
+    ]),
     section('quorum', pool.quorum, [
       { key: 'disk', kind: 'count', get: row => row.disk, about: 'number' },
       { key: 'name', kind: 'text', get: row => row.name, about: 'path' },
@@ -79,6 +102,7 @@ export const statusView = (status: PoolStatus): DetailView => ({
     line('last write', status.lastWrite),
     line('generation', status.generation, 'count'),
     line('owner', status.owner === null ? 'none' : `pid ${status.owner.pid} on ${status.owner.host} since ${status.owner.since}: ${status.owner.command}`),
+    ...(status.astride > 0 ? [line('stores astride sets', status.astride, 'count')] : []),
     ...status.messages.map(message => line('note', message)),
   ],
   sections: [

@@ -3,7 +3,7 @@ import { MIB } from '../../base/units.ts'
 import type { Lun } from '../../lun/lun.ts'
 import type { Luns } from '../../lun/luns.ts'
 import type { Pool } from '../../pool/pool.ts'
-import { copiesOf, type Redundancy } from '../../raid/geometry.ts'
+import { survivesOf, type Redundancy } from '../../raid/geometry.ts'
 import { SlotStore } from './slot-store.ts'
 import type { Tree } from './tree.ts'
 
@@ -58,7 +58,7 @@ export class Stores {
       return
     }
     const store = this.find(name)
-    if (copiesOf[store.raid] < copiesOf[raid] && !force)
+    if (survivesOf[store.raid] < survivesOf[raid] && !force)
       throw new LunarError('ERR_REDUNDANCY', `Cannot keep chunks in store "${name}"`, {
         why: `it is ${store.raid}, less redundant than the source, which is ${raid}`,
         fix: 'name another store, or repeat it with --force=redundancy',

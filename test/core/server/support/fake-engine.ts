@@ -129,6 +129,8 @@ async function open(disks: readonly FoundDisk[], options: EngineOptions, hooks: 
         witness: false,
         quorum: true,
         domain: null,
+        redundancySet: 0,
+        redundancyIndex: number,
         size: 0,
         used: 0,
         free: 0,

@@ -1,0 +1,111 @@
+/** Reads what a parity log's ring holds: nothing is written here. */
+import { MIB } from '../base/units.ts'
+import { BLOCK, SEGMENT } from '../../metadata/layout.ts'
+import {
+  decodeEntries,
+  headerAt,
+  isGroup,
+  withoutVoided,
+  type AddressRange,
+  type GroupEntry,
+  type GroupHeader,
+  type GroupIdentity,
+  type LogKey,
+  type LogPiece,
+} from '../../metadata/parity-group.ts'
+import type { PoolDisk } from './pool-disk.ts'
+
+/** A run of segments on the disk. */
+export interface LogPlace {
+  readonly segment: number
+  readonly segments: number
+}
+
+/** What an earlier owner left, in the order it was logged. */
+export interface Replayable extends LogKey {
+  readonly slice: number
+  readonly pieces: LogPiece[]
+}
+
+export interface ScannedRing {
+  /** The groups that count, oldest first; the last one is the newest of the ring. */
+  readonly groups: readonly GroupHeader[]
+  /** Groups before them should count and cannot be read. */
+  readonly damaged: boolean
+}
+
+const READ = MIB
+
+export class LogRing {
+  readonly blocks: number
+
+  constructor(
+    readonly disk: PoolDisk,
+    readonly place: LogPlace,
+    readonly identity: GroupIdentity,
+  ) {
+    this.blocks = (place.segments * SEGMENT) / BLOCK
+  }
+
+  /**
+   * Finds the newest whole group, and goes back from it to its tail. Every group is durable before the next one is written, so
+   * only the newest can be torn; older ones that are no group any more are damage, and what lies before them cannot be
+   * trusted: entries that void it may be lost.
+   */
+  async scan(): Promise<ScannedRing> {
+    const seen = new Map<number, GroupHeader>()
+    const chunk = Buffer.allocUnsafe(READ)
+    for (let from = 0; from < this.blocks; from += READ / BLOCK) {
+      await this.disk.read(this.place.segment, from * BLOCK, [chunk])
+      for (let i = 0; i < READ / BLOCK; i++) {
+        const header = headerAt(chunk.subarray(i * BLOCK, (i + 1) * BLOCK), this.identity, from + i, this.blocks)
+        if (header) seen.set(header.at, header)
+      }
+    }
+    for (const newest of [...seen.values()].sort((a, b) => b.sequence - a.sequence)) {
+      if (!(await this.read(newest))) continue
+      const groups = [newest]
+      for (let oldest = newest; oldest.sequence > newest.tail;) {
+        const before = seen.get(oldest.before)
+        if (before?.sequence !== oldest.sequence - 1 || !(await this.read(before))) return { groups, damaged: true }
+        groups.unshift(before)
+        oldest = before
+      }
+      return { groups, damaged: false }
+    }
+    return { groups: [], damaged: false }
+  }
+
+  /** The bytes of a group, or undefined when they are not what was written. */
+  async read(header: GroupHeader): Promise<Uint8Array | undefined> {
+    const bytes = Buffer.allocUnsafe(header.blocks * BLOCK)
+    await this.disk.read(this.place.segment, header.at * BLOCK, [bytes])
+    return isGroup(bytes) ? bytes : undefined
+  }
+
+  /** The entries of groups, oldest first, without what later ones void. */
+  async *entries(groups: readonly GroupHeader[]): AsyncGenerator<Replayable> {
+    const voids: { key: LogKey; range: AddressRange; order: number }[] = []
+    let order = 0
+    for await (const { key, voids: range } of this.decoded(groups)) {
+      if (range) voids.push({ key, range, order })
+      order++
+    }
+    order = 0
+    for await (const { key, slice, pieces } of this.decoded(groups)) {
+      const later = voids.filter(other => other.order > order && sameStore(other.key, key)).map(({ range }) => range)
+      const left = withoutVoided(pieces, later)
+      if (left.length > 0) yield { ...key, slice, pieces: left }
+      order++
+    }
+  }
+
+  private async *decoded(groups: readonly GroupHeader[]): AsyncGenerator<GroupEntry> {
+    for (const header of groups) {
+      const bytes = await this.read(header)
+      if (bytes) yield* decodeEntries(bytes, header)
+    }
+  }
+}
+
+const sameStore = (a: LogKey, b: LogKey): boolean => a.lun === b.lun && a.store === b.store && a.generation === b.generation

@@ -1,0 +1,88 @@
+/** Changes of relationships beside writes and crashes: each happens whole, at one instant. */
+import { expect, test } from 'vitest'
+import { KIB, MIB } from '../../../src/core/base/units.ts'
+import { CrashExplorer } from '../../../src/core/block/crash-states.ts'
+import type { SimulatedDisk } from '../../../src/core/block/simulated.ts'
+import { Tape } from '../../../src/core/block/tape.ts'
+import { Random } from '../../../src/core/base/random.ts'
+import type { Relationship } from '../../../src/core/snapshot/relationship.ts'
+import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../support/simulated-pool.ts'
+
+const EVERY = { fresh: false, forceLostPart: false, forceMixed: false }
+
+/** A source `a` full of ones, with `b` as its image, which owns one chunk of 16 and is disabled. */
+async function disabled(): Promise<{ disks: SimulatedDisk[]; pool: OpenPool; relationship: Relationship }> {
+  const disks = simulatedDisks(3)
+  await createSimulated(disks)
+  const pool = await openSimulated(disks)
+  for (const name of ['a', 'b']) await pool.luns.create({ name, size: MIB, raid: 'raid1', reserve: false })
+  await write(pool, 'a', 0, MIB, 1)
+  const { relationship } = await pool.relationships.configure({ source: 'a', image: 'b', chunkBytes: 64 * KIB })
+  await pool.relationships.enable([relationship], EVERY)
+  await write(pool, 'a', 0, 4 * KIB, 2)
+  await pool.relationships.disable([relationship])
+  return { disks, pool, relationship }
+}
+
+const volume = ({ relationships, luns }: OpenPool, name: string): ReturnType<typeof relationships.volume> => relationships.volume(luns.find(name).number)
+const write = (pool: OpenPool, name: string, offset: number, length: number, value: number): Promise<void> =>
+  volume(pool, name).write(offset, Buffer.alloc(length, value))
+
+test('a write to the source while its relationship is being enabled is lost of the image, and is said', async () => {
+  const { disks, pool, relationship } = await disabled()
+  // The write comes when enabling has looked at what is lost, and waits for flushes.
+  let written: Promise<void> | undefined
+  for (const disk of disks)
+    disk.plan = ({ kind }) => {
+      if (kind === 'flush') written ??= write(pool, 'a', 512 * KIB, 4 * KIB, 3)
+      return undefined
+    }
+  await write(pool, 'a', 0, 4 * KIB, 4)
+  await expect(pool.relationships.enable([relationship], EVERY)).rejects.toMatchObject({ code: 'ERR_LOST_PART', blockers: [`${512 * KIB}+${64 * KIB}`] })
+  await written
+  expect(relationship.state).toBe('disabled')
+  const [enabled] = await pool.relationships.enable([relationship], { ...EVERY, forceLostPart: true })
+  expect(enabled!.lost).toEqual([{ offset: 512 * KIB, length: 64 * KIB }])
+})
+
+test('forced, a write that comes while a relationship is being enabled is among what is lost', async () => {
+  const { disks, pool, relationship } = await disabled()
+  let written: Promise<void> | undefined
+  for (const disk of disks)
+    disk.plan = ({ kind }) => {
+      if (kind === 'flush') written ??= write(pool, 'a', 512 * KIB, 4 * KIB, 3)
+      return undefined
+    }
+  await write(pool, 'a', 0, 4 * KIB, 4)
+  const [enabled] = await pool.relationships.enable([relationship], { ...EVERY, forceLostPart: true })
+  await written
+  expect(enabled!.lost).toEqual([{ offset: 512 * KIB, length: 64 * KIB }])
+  const found = Buffer.alloc(4 * KIB)
+  await volume(pool, 'b').read(512 * KIB, found)
+  expect(found.every(byte => byte === 3)).toBe(true)
+  await write(pool, 'a', 512 * KIB, 4 * KIB, 5)
+  await volume(pool, 'b').read(512 * KIB, found)
+  expect(found.every(byte => byte === 3)).toBe(true)
+})
+
+test('an image that was let go half way says so from the moment it is a LUN of its own, after every crash', async () => {
+  const { disks, pool, relationship } = await disabled()
+  const tape = new Tape(disks)
+  await pool.relationships.unconfigure(relationship)
+  tape.stop()
+  const random = new Random(1)
+  const explorer = new CrashExplorer(tape)
+  const found = new Set<string>()
+  for (let cut = 0; cut <= tape.length; cut++) {
+    explorer.at(cut)
+    for (let i = 0; i < 3; i++) {
+      const after = await openSimulated(explorer.state(random).disks)
+      const image = after.luns.find('b')
+      const there = after.relationships.all.length > 0
+      found.add(there ? 'before' : 'after')
+      expect(image.isIncomplete, `cut ${cut}: the relationship is ${there ? 'there' : 'gone'}`).toBe(!there)
+      if (there) expect(() => after.relationships.checkOpen(image, { mixed: true })).toThrow(expect.objectContaining({ code: 'ERR_IMAGE_INCOMPLETE' }))
+    }
+  }
+  expect([...found].sort()).toEqual(['after', 'before'])
+})
