@@ -12,9 +12,9 @@ export default class SnapList extends LunarCommand {
     const help = await this.columnsHelp(snapColumns, flags)
     if (help) return help
     await using service = await this.open(flags.pool, 'view')
-    const relationships = await service.call('snap.list', {}, this.signal)
     const snapshots = await service.call('snap.snapshots', {}, this.signal)
+    const relationships = await service.call('snap.list', {}, this.signal)
     const rows = [...relationships.data, ...snapshots.data.map(snapshotRow)]
-    return await this.list({ ...snapshots, data: rows }, snapColumns, flags, 'no snapshots and no relationships')
+    return await this.list({ ...relationships, data: rows }, snapColumns, flags, 'no snapshots and no relationships')
   }
 }
