@@ -1,7 +1,7 @@
 import { LunarError } from '../core/base/errors.ts'
 import { formatSize } from '../core/base/units.ts'
 import type { TransferProgress, TransferResult } from '../core/lun/transfer.ts'
-import type { LunDetail, LunSummary, MapExtent, Params, RaidType, Result } from '../core/server/api.ts'
+import type { LunDetail, LunSummary, LunTypeRange, MapExtent, Params, RaidType, Result } from '../core/server/api.ts'
 import { fillLun, planImport, type ImportResult } from '../core/server/lun-import.ts'
 import type { Asker, CallOptions, ChangeOptions } from './asker.ts'
 import { LunDevice } from './lun-device.ts'
@@ -35,6 +35,8 @@ export interface ImportLunOptions extends TransferOptions {
   readonly size?: number
   /** Of a LUN that has to be made; raid1 where the pool has disks for it. */
   readonly raid?: RaidType
+  /** Types of a LUN that has to be made by address, instead of `raid`. */
+  readonly ranges?: LunTypeRange[]
   /** Goes over a LUN that holds data. */
   readonly overwrite?: boolean
 }
@@ -126,11 +128,11 @@ export class Luns {
    * the asked size or type; `ERR_OUT_OF_RANGE`, `ERR_FILE_NOT_FOUND`, `ERR_VERIFY_MISMATCH`, `ERR_INTERRUPTED_IMPORT`
    */
   async import(lun: string, source: string | NodeJS.ReadableStream, options: ImportLunOptions = {}): Promise<ImportResult> {
-    const { signal, size, raid, overwrite, ...transfer } = options
+    const { signal, size, raid, ranges, overwrite, ...transfer } = options
     const transfers = await import('../core/lun/transfer.ts')
     const path = typeof source === 'string' ? source : '-'
     const sourceSize = typeof source === 'string' ? await transfers.sourceSize(source) : null
-    const plan = await planImport(this.asker.service, { name: lun, source: path, sourceSize, size, raid }, signal)
+    const plan = await planImport(this.asker.service, { name: lun, source: path, sourceSize, size, raid, ranges }, signal)
     this.asker.warn(plan.warnings)
     if (plan.data.overwrites > 0 && !overwrite) {
       throw new LunarError('ERR_WOULD_LOSE_DATA', `Cannot import into LUN "${lun}"`, {

@@ -12,6 +12,7 @@ import {
   LUN_DELETED,
   LUN_WRITE_ONCE,
   lunRecord,
+  OPEN_END,
   OPEN_STORES,
   poolRecord,
   processRecord,
@@ -28,6 +29,7 @@ import {
   snapshotRecord,
   TREE_EPOCHS,
   treeRecord,
+  typeAt,
   WOD_BLOCKS_VALUE,
   WOD_CONFIGURED,
   WOD_GONE,
@@ -181,6 +183,7 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
 
   if (!hasPool) problem('pool.missing', 'pool', 'there is no pool record')
   checkNames(luns, problem)
+  checkRanges(luns, problem)
   checkSets(disks, problem)
   const owners = checkStores(rsds, places, luns, disks, problem)
   for (const store of metadataStores) {
@@ -241,6 +244,17 @@ function checkNames(luns: ReadonlyMap<number, LunRecord>, problem: Report): void
     const other = names.get(lun.name)
     if (other !== undefined) problem('lun.name', `LUN ${number}`, `LUN ${other} has the same name "${lun.name}"`)
     names.set(lun.name, number)
+  }
+}
+
+/** Ranges of redundancy types follow each other, and all addresses are in one. */
+function checkRanges(luns: ReadonlyMap<number, LunRecord>, problem: Report): void {
+  for (const [number, { ranges }] of luns) {
+    const ends = ranges.map(({ endSlice }) => endSlice)
+    const used = ends.filter(end => end > 0)
+    if (used.length === 0) continue
+    if (used.some((end, i) => end !== ends[i] || (i > 0 && end <= used[i - 1]!)) || used.at(-1) !== OPEN_END)
+      problem('lun.ranges', `LUN ${number}`, `its ranges of redundancy types end at slices ${used.join(', ')}`)
   }
 }
 
@@ -372,8 +386,15 @@ function checkStores(
   for (const [key, address] of places) {
     const [lun, place] = key.split(':').map(Number) as [number, number]
     bound.set(lun, (bound.get(lun) ?? 0) + 1)
-    if (!rsds.has(`${lun}:${Math.floor(place / SLICES)}`))
-      problem('slice.dangling', `LUN ${lun}`, `slice ${address} leads to store ${Math.floor(place / SLICES)}, which does not exist`)
+    const rsd = rsds.get(`${lun}:${Math.floor(place / SLICES)}`)
+    const record = luns.get(lun)
+    if (!rsd) problem('slice.dangling', `LUN ${lun}`, `slice ${address} leads to store ${Math.floor(place / SLICES)}, which does not exist`)
+    else if (record && rsd.raid !== typeAt(record, Number(address)))
+      problem(
+        'slice.raid',
+        `LUN ${lun}`,
+        `slice ${address} is of redundancy type ${typeAt(record, Number(address))}, its store ${Math.floor(place / SLICES)} of ${rsd.raid}`,
+      )
   }
   for (const [number, lun] of luns) {
     if (lun.boundSlices !== (bound.get(number) ?? 0))

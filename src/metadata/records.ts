@@ -66,7 +66,7 @@ export const LUN_WRITE_ONCE = 32
 export const LUN_STORE = 64
 
 export const rangeFields = struct('lunRange', 16, {
-  endSlice: u32(0, 'first slice after the range; 0 when unused'),
+  endSlice: u32(0, 'first slice after the range; 0xffffffff: it has no end; 0 when unused'),
   raid: u8(4, 'redundancy type'),
   stripe: u8(5, 'interleaved stores'),
 })
@@ -78,7 +78,7 @@ export const lunRecord = struct('lunRecord', 512, {
   size: u64(80, 'bytes'),
   createdMs: u64(88, 'milliseconds since 1970'),
   modifiedMs: u64(96, 'milliseconds since 1970, of the last administrative change'),
-  raid: u8(104, '1 raid0, 2 raid1, 3 raid5'),
+  raid: u8(104, '1 raid0, 2 raid1, 3 raid5; with ranges that of the last'),
   stripe: u8(105, 'interleaved stores, 1'),
   flags: u16(
     106,
@@ -93,7 +93,7 @@ export const lunRecord = struct('lunRecord', 512, {
   epoch: u32(128, 'reserved: epoch of the sharing tree'),
   tree: u32(132, 'reserved: sharing tree the LUN is a source of'),
   onFull: u8(136, 'reserved: policy when the pool is full'),
-  ranges: list(160, 16, rangeFields, 'reserved: ranges of other types'),
+  ranges: list(160, 16, rangeFields, 'redundancy types by address, in order, the last without an end; none: all of it is of the type above'),
 })
 export type LunRecord = ReturnType<typeof lunRecord.decode>
 
@@ -104,6 +104,16 @@ export const raidName = (number: number): RaidName => {
   if (number === raidTypes.raid1) return 'raid1'
   if (number === raidTypes.raid5) return 'raid5'
   throw new LunarError('ERR_METADATA_DAMAGED', 'Cannot use a metadata record', { why: `redundancy type ${number} is not known` })
+}
+
+/** `endSlice` of a range without an end. */
+export const OPEN_END = 0xffff_ffff
+
+/** Redundancy type of the stores that a slice of a LUN is bound to, as the number in records. */
+export function typeAt({ raid, ranges }: Pick<LunRecord, 'raid' | 'ranges'>, slice: number): number {
+  // The end of an unused place is 0.
+  for (const range of ranges) if (range.endSlice > slice) return range.raid
+  return raid
 }
 
 /** Slices in an LMAP record. Key (lmap, LUN, slice / 64), value 64 u32: 0 unbound, else 1 + store * 8 + slice in the store. */

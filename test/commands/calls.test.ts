@@ -112,6 +112,42 @@ const cases: readonly { line: string; verb: string; params: unknown; mode?: 'vie
     options: { answers: { 'pool.show': () => pool(), 'lun.create': () => lunDetail('db', 64 * MIB) } },
   },
   {
+    line: 'lun create db --size 4GiB --range 0-1GiB:raid1,1GiB-:raid5',
+    verb: 'lun.create',
+    mode: 'owner',
+    params: {
+      name: 'db',
+      size: 4 * GIB,
+      ranges: [
+        { offset: 0, length: GIB, raid: 'raid1' },
+        { offset: GIB, length: null, raid: 'raid5' },
+      ],
+      reserve: false,
+      dryRun: false,
+    },
+    out: 'Created LUN "db": 4 GiB, raid1+raid5, thin\n',
+    options: { answers: { 'lun.create': () => lunDetail('db', 4 * GIB, { raid: 'raid1+raid5' }) } },
+  },
+  {
+    line: 'lun show db',
+    verb: 'lun.show',
+    mode: 'view',
+    params: { lun: 'db' },
+    out: /raid: +raid1\+raid5\n[\s\S]*ranges[^\n]*\n[^\n]*offset +length +raid[^\n]*\n[\s\S]*1 GiB +- +raid5\n/i,
+    options: {
+      answers: {
+        'lun.show': () =>
+          lunDetail('db', 4 * GIB, {
+            raid: 'raid1+raid5',
+            ranges: [
+              { offset: 0, length: GIB, raid: 'raid1' },
+              { offset: GIB, length: null, raid: 'raid5' },
+            ],
+          }),
+      },
+    },
+  },
+  {
     line: 'lun show db --bytes',
     verb: 'lun.show',
     mode: 'view',
@@ -124,8 +160,8 @@ const cases: readonly { line: string; verb: string; params: unknown; mode?: 'vie
     verb: 'lun.map',
     mode: 'view',
     params: { lun: 'db', lost: true },
-    out: '1048576\t2097152\tlost\t1\t0,2\n',
-    options: { answers: { 'lun.map': () => [{ offset: MIB, length: 2 * MIB, state: 'lost', store: 1, disks: [0, 2] }] } },
+    out: '1048576\t2097152\tlost\t1\t0,2\traid0\n',
+    options: { answers: { 'lun.map': () => [{ offset: MIB, length: 2 * MIB, state: 'lost', raid: 'raid0', store: 1, disks: [0, 2] }] } },
   },
   {
     line: 'lun resize db --size 2GiB --force=lost-data',

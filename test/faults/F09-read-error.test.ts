@@ -1,12 +1,12 @@
 /**
- * F09: EIO on reads. As far as the product goes today: a mirror serves the other copy and counts, metadata is rewritten from another copy,
- * and what has one copy fails for exactly the bad range. (A bad sector of a mirror is not rewritten yet: it stays bad and is counted each time.)
+ * F09: EIO on reads. A mirror serves the other copy, writes the bad place anew and counts, metadata is rewritten from another copy,
+ * and what has one copy fails for exactly the bad range. Parity: test/core/pool/parity.test.ts.
  */
 import { describe, expect, test } from 'vitest'
 import { KIB, MIB } from '../../src/core/base/units.ts'
 import type { SimulatedDisk } from '../../src/core/block/simulated.ts'
 import { ioError } from '../support/io-error.ts'
-import { clones, expectConsistent, expectSound, makeSim, openSim, readAll, stamped } from '../support/sim.ts'
+import { clones, expectConsistent, expectSound, makeSim, openSim, readAll, stamped, type SimPool } from '../support/sim.ts'
 
 const SIZE = 4 * MIB
 const PIECE = 4 * KIB
@@ -66,6 +66,37 @@ describe('F09 read errors', async () => {
       const again = await openSim(disks)
       expect(await again.count('disk.readError', `disk ${victim}`)).toBeGreaterThan(0)
       await again.close()
+      await expectSound(disks)
+    }
+  })
+
+  test('a bad place of a mirror is written anew from the other copy', async () => {
+    const readByMib = async (open: SimPool): Promise<void> => {
+      for (let at = 0; at < SIZE; at += MIB) expect((await readAll(open.lun('mirror'), at, MIB)).equals(contents.subarray(at, at + MIB))).toBe(true)
+    }
+    for (let victim = 0; victim < base.length; victim++) {
+      const disks = clones(base)
+      const open = await openSim(disks)
+      const written = new Set<number>()
+      let failed = 0
+      disks[victim]!.plan = ({ kind, offset, length }) => {
+        if (offset < 17 * MIB) return undefined
+        for (let at = offset; at < offset + length; at += PIECE) {
+          if (kind === 'write') written.add(at)
+          else if (kind === 'read' && !written.has(at)) {
+            failed++
+            return ioError(`bad sectors at ${at}`)
+          }
+        }
+        return undefined
+      }
+      await readByMib(open)
+      const before = failed
+      expect(before).toBeGreaterThan(0)
+      await readByMib(open)
+      expect(failed).toBe(before)
+      disks[victim]!.plan = undefined
+      await open.close()
       await expectSound(disks)
     }
   })

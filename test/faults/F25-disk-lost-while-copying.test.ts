@@ -56,7 +56,7 @@ describe('F25 a disk fails while a relationship is copied', () => {
       const open = await openSim(disks)
       const { stores } = open.lun('b')
       await stores.table.load(0)
-      const [victim] = stores.disksOf(0)
+      const [victim] = stores.members.disksOf(0)
       disks[victim!.number]!.plan = ({ kind }) => (kind === 'flush' ? ioError('it broke') : undefined)
       await start(open, 'imageUpdate').catch((error: unknown) => {
         expect(error).toMatchObject({ code: 'ERR_SUSPENDED' })

@@ -43,12 +43,12 @@ const PIECE = 64 * KIB
 class Reader {
   private buffer = new Uint8Array(0)
 
-  async versions(device: BlockDevice, size: number): Promise<Uint32Array> {
+  async versions(device: BlockDevice, size: number, garbled: boolean): Promise<Uint32Array> {
     if (this.buffer.length < size) this.buffer = new Uint8Array(size)
     const into = this.buffer.subarray(0, size)
     try {
       await device.read(0, into)
-      return versionsIn(into, 0)
+      return versionsIn(into, 0, garbled)
     } catch (error) {
       if (!isLost(error)) throw error
     }
@@ -57,7 +57,7 @@ class Reader {
       const piece = into.subarray(at, at + PIECE)
       try {
         await device.read(at, piece)
-        versions.set(versionsIn(piece, at / SECTOR), at / SECTOR)
+        versions.set(versionsIn(piece, at / SECTOR, garbled), at / SECTOR)
       } catch (error) {
         if (!isLost(error)) throw error
         versions.fill(LOST, at / SECTOR, (at + piece.length) / SECTOR)
@@ -105,11 +105,11 @@ export async function readPool({ engine, parts }: Running, isKnown: (number: num
       number: lun.number,
       name: lun.name,
       size: lun.size,
-      raid: lun.raid,
+      raid: lun.types[0]!,
       reserving: (lun.record.flags & LUN_RESERVING) !== 0,
       useless: lun.isIncomplete,
       refused,
-      versions: typeof device === 'string' ? new Uint32Array(0) : await reader.versions(device, lun.size),
+      versions: typeof device === 'string' ? new Uint32Array(0) : await reader.versions(device, lun.size, lun.types[0] === 'raid5'),
     })
     if (typeof device !== 'string') await device.close()
   }
@@ -171,9 +171,9 @@ export async function checkClean({ parts }: Running, when: string): Promise<void
       const { table } = lun.stores
       for (let member = 0; member < table.memberCount(store); member++) {
         const disk = pool.disk(table.diskOf(store, member))
-        if (!disk.device || (lun.stores.mirrored && !disk.inService)) continue
+        if (!disk.device || (lun.stores.redundant && !disk.inService)) continue
         for (let slice = 0; slice < SLICES; slice++) {
-          if (((table.boundMask(store) | table.dirtyMask(store)) & (1 << slice)) !== 0 || lun.stores.isStale(store, slice, member)) continue
+          if (((table.boundMask(store) | table.dirtyMask(store)) & (1 << slice)) !== 0 || lun.stores.bits.isStale(store, slice, member)) continue
           const at = disk.offsetOf(table.segmentOf(store, member), slice * SLICE_ON_MEMBER)
           const data = await firstData(disk.device, at, SLICE_ON_MEMBER)
           if (data !== undefined)
@@ -214,13 +214,17 @@ export async function checkCopies({ parts }: Running, when: string): Promise<voi
   const first = new Uint8Array(SLICE_ON_MEMBER)
   const other = new Uint8Array(SLICE_ON_MEMBER)
   for (const lun of parts.luns.all) {
-    if (!lun.stores.mirrored) continue
+    if (!lun.stores.redundant) continue
+    if (lun.raid === 'raid5') {
+      await checkParity(parts, lun, when)
+      continue
+    }
     for await (const { slice, place } of lun.map.bound(0, lun.sliceCount)) {
       const store = storeOf(place)
       const { table } = lun.stores
       await table.load(store)
       for (let column = 0; column < COLUMNS; column++) {
-        const members = lun.stores.readable(store, sliceOf(place), column)
+        const members = lun.stores.members.readable(store, sliceOf(place), column)
         const read = async (member: number, into: Uint8Array): Promise<void> => {
           await parts.pool.disk(table.diskOf(store, member)).read(table.segmentOf(store, member), sliceOf(place) * SLICE_ON_MEMBER, [into])
         }
@@ -235,6 +239,25 @@ export async function checkCopies({ parts }: Running, when: string): Promise<voi
         }
       }
     }
+  }
+}
+
+/** The parity of every bound slice whose members may all be believed fits. Nothing is being written. */
+async function checkParity({ pool }: Running['parts'], lun: Lun, when: string): Promise<void> {
+  const sum = new Uint8Array(SLICE_ON_MEMBER)
+  const member = new Uint8Array(SLICE_ON_MEMBER)
+  for await (const { slice, place } of lun.map.bound(0, lun.sliceCount)) {
+    const store = storeOf(place)
+    const { members, table } = lun.stores
+    await table.load(store)
+    if (members.notCurrent(store, sliceOf(place)).length > 0) continue
+    sum.fill(0)
+    for (let m = 0; m < table.memberCount(store); m++) {
+      await pool.disk(table.diskOf(store, m)).read(table.segmentOf(store, m), sliceOf(place) * SLICE_ON_MEMBER, [member])
+      for (let i = 0; i < sum.length; i++) sum[i]! ^= member[i]!
+    }
+    const at = sum.findIndex(byte => byte !== 0)
+    if (at >= 0) throw new Error(`${when} the parity of slice ${slice} of LUN "${lun.name}" does not fit (store ${store}, byte ${at} of the members)`)
   }
 }
 
@@ -253,7 +276,7 @@ export async function describeSector({ parts: { pool } }: Running, lun: Lun, sec
     const disk = pool.disk(table.diskOf(store, member))
     const words = new Uint32Array(SECTOR / 4)
     if (disk.device) await disk.device.read(disk.offsetOf(table.segmentOf(store, member), part!.at), new Uint8Array(words.buffer))
-    const state = `${disk.state}${lun.stores.isStale(store, sliceOf(place), member) ? ', stale' : ''}`
+    const state = `${disk.state}${lun.stores.bits.isStale(store, sliceOf(place), member) ? ', stale' : ''}`
     lines.push(
       `  member ${member} on disk ${disk.number} (${state}) at ${disk.offsetOf(table.segmentOf(store, member), part!.at)}: ${disk.device ? describeStamp(words) : 'away'}`,
     )

@@ -6,7 +6,7 @@ import type { SimulatedDisk } from '../../src/core/block/simulated.ts'
 import { checkClean, checkCopies, checkMetadata, describeSector, isOpenable, readPool, recordKinds, sameImage, type PoolImage } from './image.ts'
 import type { Life } from './life.ts'
 import { activity, finish, openPool, type Running, type Sources } from './machine.ts'
-import { atCut, WrongSector, type LunModel, type PoolModel } from './model.ts'
+import { atCut, isRedundant, WrongSector, type LunModel, type PoolModel } from './model.ts'
 import { leftIn, mayBeInvalid, mayFail, upstream } from './relation-model.ts'
 import { textOf } from './text.ts'
 import { stampedData } from './stamps.ts'
@@ -148,7 +148,7 @@ function holdRelations(image: PoolImage, { model, cut, whole, troubled, full }: 
 
 /** @throws Error where what was found is not what the model allows at the cut */
 function hold(image: PoolImage, running: Running, expectation: Expectation, lost: boolean): void {
-  const { model, cut } = expectation
+  const { model, cut, whole } = expectation
   const view = atCut(cut)
   const found = new Map(image.luns.map(lun => [lun.number, lun]))
   for (const [number, lun] of model.luns) {
@@ -167,7 +167,11 @@ function hold(image: PoolImage, running: Running, expectation: Expectation, lost
     const left = leftIn(model, lun, image.relations, cut)
     const sectors = there.versions.length
     const range = left.length > 0 ? lun.allowed(0, sectors, view, left) : lun.allowedAt(cut, sectors)
-    lun.check(there.versions, 0, range, view, { lost: mayBeLost(lun, image, expectation, lost), before: lost })
+    lun.check(there.versions, 0, range, view, {
+      lost: mayBeLost(lun, image, expectation, lost),
+      before: lost,
+      garbled: lun.raid === 'raid5' && (lost || !whole),
+    })
   }
   holdRelations(image, expectation, lost)
   const names = new Set(image.luns.map(({ name }) => name))
@@ -197,7 +201,9 @@ export async function inspectView(disks: readonly SimulatedDisk[], sources: Sour
   const view = await quick(disks, openPool(disks, sources, { view: true }), 'opening a view')
   const seen = await quick(disks, readPool(view, knownIn(model)), 'reading a view')
   // What was being reserved in the crash is not there any more once an owner has opened the pool.
-  sameImage(image, { ...seen, luns: seen.luns.filter(lun => !lun.reserving) }, 'in a view')
+  // Nor does a view do again what the parity log has.
+  const told = (luns: PoolImage['luns']): PoolImage['luns'] => luns.filter(lun => !lun.reserving && lun.raid !== 'raid5')
+  sameImage({ ...image, luns: told(image.luns) }, { ...seen, luns: told(seen.luns) }, 'in a view')
   await view.engine.close()
   for (const { name, counters } of disks) {
     if (counters.writes + counters.durables + counters.flushes + counters.punches + counters.zeros + counters.reserves > 0)
@@ -231,27 +237,27 @@ export async function inspectReturn(
     running = await quick(disks, openPool(disks, sources), 'opening with the disk that was lost')
   }
   const { model } = expectation
-  const raid1 = ({ luns, ...image }: PoolImage): PoolImage => ({ ...image, luns: luns.filter(({ number }) => isMirrored(model, number)) })
-  sameImage(raid1(before), raid1(await quick(disks, readPool(running, isKnown), 'reading')), 'with the disk that was lost')
+  const redundant = ({ luns, ...image }: PoolImage): PoolImage => ({ ...image, luns: luns.filter(({ number }) => isRedundantThrough(model, number)) })
+  sameImage(redundant(before), redundant(await quick(disks, readPool(running, isKnown), 'reading')), 'with the disk that was lost')
   await quick(disks, engineSettled(running), 'settling with the disk that was lost')
   await checkSettled(running, 'with the disk that was lost', true)
-  sameImage(raid1(before), raid1(await quick(disks, readPool(running, isKnown), 'reading')), 'with the disk that was lost, resynced')
+  sameImage(redundant(before), redundant(await quick(disks, readPool(running, isKnown), 'reading')), 'with the disk that was lost, resynced')
   await quick(disks, running.engine.close(), 'closing')
 }
 
 const engineSettled = ({ engine }: Running): Promise<void> => engine.settled()
 
-/** Every byte of a LUN is on two disks, also those that it reads through a source. */
-function isMirrored(model: PoolModel, number: number): boolean {
+/** A LUN bears the loss of a disk, also of what it reads through a source. */
+function isRedundantThrough(model: PoolModel, number: number): boolean {
   const lun = model.luns.get(number)
-  return lun !== undefined && [...upstream(model, lun)].every(({ raid }) => raid === 'raid1')
+  return lun !== undefined && [...upstream(model, lun)].every(({ raid }) => isRedundant(raid))
 }
 
-/** Overwrites parts of every mirror. */
+/** Overwrites parts of every LUN that bears the loss of a disk. */
 async function writeSome(running: Running, model: PoolModel, random: Random, counters: { version: number }): Promise<void> {
   for (const lun of running.parts.luns.all) {
     const known = model.luns.get(lun.number)
-    if (!known || !isMirrored(model, lun.number) || !isOpenable(running, lun)) continue
+    if (!known || !isRedundantThrough(model, lun.number) || !isOpenable(running, lun)) continue
     const device = await running.engine.openLun(lun.name, { incomplete: true, mixed: true })
     const sectors = lun.size / SECTOR
     for (let i = 0; i < 3; i++) {
@@ -260,7 +266,7 @@ async function writeSome(running: Running, model: PoolModel, random: Random, cou
       try {
         await device.write(from * SECTOR, stampedData(known.uid, from, to, ++counters.version))
       } catch (error) {
-        // Without the disk there may be no room for what an image needs.
+        // Without the disk there may be no room for what an image needs, and too few disks to bind what was unbound.
         if (!isCode(error, 'ERR_POOL_FULL')) throw error
       }
     }
@@ -271,8 +277,14 @@ async function writeSome(running: Running, model: PoolModel, random: Random, cou
 
 /** The pool may refuse to open when a lost disk leaves half of a small quorum, or less, or when the metadata had lost copies before. */
 export function mayRefuse(life: Life, { cut, whole }: Expectation, error: unknown, lostId: string): boolean {
-  if (isCode(error, 'ERR_METADATA_DAMAGED')) return !whole
+  if (hasCode(error, 'ERR_METADATA_DAMAGED')) return !whole
   if (!isCode(error, 'ERR_QUORUM_LOST')) return false
   const memberships = life.membersAt(cut)
   return memberships.length === 0 || memberships.some(members => members.includes(lostId) && (members.length - 1) * 2 <= members.length)
+}
+
+/** Whether an error, or what it came from, has a code. */
+function hasCode(error: unknown, code: 'ERR_METADATA_DAMAGED'): boolean {
+  for (let at = error; at instanceof Error; at = at.cause) if (isCode(at, code)) return true
+  return false
 }

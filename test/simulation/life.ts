@@ -6,7 +6,7 @@ import { Scheduler, type Fault, type SimulatedDisk } from '../../src/core/block/
 import type { SparsePages } from '../../src/core/block/sparse-pages.ts'
 import { Tape, type TapeEvent } from '../../src/core/block/tape.ts'
 import { activity, disksFrom, finish, openPool, pass, type Running, type Shape, type Sources } from './machine.ts'
-import { between, type Change, type LunModel, type Moment, type PoolModel } from './model.ts'
+import { between, isRedundant, type Change, type LunModel, type Moment, type PoolModel } from './model.ts'
 import { foundRelation, leftBy, leftIn, upstream } from './relation-model.ts'
 import { versionsIn } from './stamps.ts'
 import { textOf } from './text.ts'
@@ -235,7 +235,7 @@ export class Life {
       await device.read(from * SECTOR, data).finally(() => device.close())
       const view = between(begun, this.now())
       const left = leftIn(this.model, lun, this.running.parts.relationships.all.map(foundRelation))
-      lun.check(versionsIn(data, from), from, lun.allowed(from, to, view, left), view, { before: this.faulted })
+      lun.check(versionsIn(data, from, lun.raid === 'raid5'), from, lun.allowed(from, to, view, left), view, { before: this.faulted })
     } catch (error) {
       this.refused(error, lun)
     } finally {
@@ -261,7 +261,7 @@ export class Life {
     if (isCode(error, 'ERR_POOL_FULL') || isCode(error, 'ERR_METADATA_FULL')) return
     if (isCode(error, 'ERR_HOST_FULL') && this.faultsOfHost) return
     const disksFault = isCode(error, 'ERR_DATA_LOST') || isCode(error, 'ERR_SUSPENDED') || isCode(error, 'ERR_IO')
-    if (disksFault && this.faulted && lun?.raid !== 'raid1') return
+    if (disksFault && this.faulted && !(lun && isRedundant(lun.raid))) return
     if (lun && disksFault && this.mayLose(lun)) return
     if (lun && refusals.some(code => isCode(error, code)) && this.mayRefuse(lun)) return
     throw error as LunarError

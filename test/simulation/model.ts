@@ -1,5 +1,5 @@
 /** What a pool must contain: a list of what was asked of it and answered, and the rule which of it may be found when. */
-import type { Redundancy } from '../../src/core/raid/geometry.ts'
+import { ROW, survivesOf, type Redundancy } from '../../src/core/raid/geometry.ts'
 import { SECTOR } from '../../src/core/base/units.ts'
 import type { RelationModel } from './relation-model.ts'
 import { LOST, ZERO } from './stamps.ts'
@@ -149,6 +149,8 @@ export class WrongSector extends Error {
   }
 }
 
+const ROW_SECTORS = ROW / SECTOR
+
 export class LunModel {
   readonly changes: Change[] = []
   readonly entry: History<LunEntry>
@@ -170,6 +172,8 @@ export class LunModel {
     start: Moment,
     readonly base: Start,
     wild = false,
+    /** Rows that were being written as a whole in an earlier crash: without a disk they may be anything as long as nothing has verified their parity. */
+    readonly torn: readonly { from: number; to: number }[] = [],
   ) {
     this.entry = new History(entry, start)
     this.wild = new History(wild, start)
@@ -243,19 +247,34 @@ export class LunModel {
    * Holds what was found in sectors `at` and on to what is allowed there.
    * @param allowed in order, without gaps
    * @param lost sectors that cannot be read are allowed
+   * @param garbled sectors of rows that were being written as a whole may be anything
    * @param before what copies held before the last crash is allowed where the base is
    */
-  check(found: Uint32Array, at: number, allowed: readonly Allowed[], view: View, options: { lost?: boolean; before?: boolean } = {}): void {
+  check(found: Uint32Array, at: number, allowed: readonly Allowed[], view: View, options: { lost?: boolean; before?: boolean; garbled?: boolean } = {}): void {
     for (const range of allowed) {
       const first = range.starts[0]?.versions
       for (let sector = range.from; sector < range.to; sector++) {
         const version = found[sector - at]!
         if (first && version === (first[sector] ?? ZERO)) continue
         if (version === LOST && options.lost) continue
+        if (options.garbled && (this.isWithinWholeRow(sector, view) || (first && this.torn.some(rows => rows.from <= sector && sector < rows.to)))) continue
         if (allows(range, sector, version, options.before === true)) continue
         throw new WrongSector(this.explain(sector, version, range, view), this.uid, sector)
       }
     }
+  }
+
+  /** Rows that are being written as a whole, and those that were in earlier crashes. */
+  tornAt(view: View): { from: number; to: number }[] {
+    const now = this.changes.filter(change => view.begun(change) && !view.settled(change))
+    const rows = now.map(({ from, to }) => ({ from: Math.ceil(from / ROW_SECTORS) * ROW_SECTORS, to: to - (to % ROW_SECTORS) }))
+    return [...rows.filter(({ from, to }) => from < to), ...this.torn]
+  }
+
+  /** Whether a write that has not settled writes all of the row of a sector. */
+  private isWithinWholeRow(sector: number, view: View): boolean {
+    const row = sector - (sector % ROW_SECTORS)
+    return this.changes.some(change => change.from <= row && row + ROW_SECTORS <= change.to && view.begun(change) && !view.settled(change))
   }
 
   private explain(sector: number, version: number, { versions, starts }: Allowed, view: View): string {
@@ -273,6 +292,9 @@ export class LunModel {
 }
 
 const sameItems = <T>(list: readonly T[], set: ReadonlySet<T>): boolean => list.length === set.size && list.every(item => set.has(item))
+
+/** Whether a LUN bears the loss of a disk. */
+export const isRedundant = (raid: Redundancy): boolean => survivesOf[raid] > 0
 
 /** What a whole pool must contain. */
 export class PoolModel {
@@ -294,7 +316,7 @@ export class PoolModel {
   /** Everything that returned well is durable: the pool was closed. Where a disk failed, only a flush of its own said so for a LUN without redundancy. */
   closed(begun: Moment, now: Moment, faulted: boolean): void {
     for (const lun of this.luns.values()) {
-      if (lun.raid === 'raid1' || !faulted) lun.flushed(begun, now)
+      if (isRedundant(lun.raid) || !faulted) lun.flushed(begun, now)
       else lun.doubted()
     }
   }

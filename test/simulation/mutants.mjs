@@ -33,7 +33,7 @@ export const mutants = [
   {
     name: 'lock-ignored',
     file: 'src/core/lun/lun.ts',
-    text: "this.stores.mirrored || isPageMemory(data) ? 'exclusive' : 'shared'",
+    text: "this.stores.members.isRedundant(store) || isPageMemory(data) ? 'exclusive' : 'shared'",
     instead: "'shared'",
   },
   {
@@ -56,13 +56,13 @@ export const mutants = [
   },
   {
     name: 'stale-mirror-believed',
-    file: 'src/core/pool/lun-stores.ts',
-    text: 'inService && !this.isStale(store, slice, member)) members.push(member)',
-    instead: 'inService) members.push(member)',
+    file: 'src/core/pool/store-members.ts',
+    text: 'disk.inService && !this.bits.isStale(store, slice, member) :',
+    instead: 'disk.inService :',
   },
   {
     name: 'resync-recorded-before-flush',
-    file: 'src/core/pool/resync.ts',
+    file: 'src/core/pool/lun-stores.ts',
     text: 'await disk.flush()',
     instead: 'await Promise.resolve()',
   },
@@ -236,6 +236,34 @@ export const mutants = [
     text: '        await volume.quiesce.pause()\n',
     instead: '',
     test: 'test/core/snapshot/tree/tree.test.ts',
+  },
+  {
+    name: 'parity-store-written-before-log',
+    file: 'src/core/pool/parity-store.ts',
+    text: 'ticket = await log.append(key, slice, [...bytes, ...parity], disks)\n',
+    instead: 'const early = log.append(key, slice, [...bytes, ...parity], disks)\n      await this.put(store, bytes)\n      ticket = await early\n',
+    test: 'test/core/pool/parity-crash.test.ts',
+  },
+  {
+    name: 'parity-log-not-voided',
+    file: 'src/core/pool/parity-store.ts',
+    text: 'if (log.coversAny(key, from, to)) await log.void(key, from, to)\n',
+    instead: '',
+    test: 'test/core/pool/parity-crash.test.ts',
+  },
+  {
+    name: 'parity-log-replayed-on-stale',
+    file: 'src/core/pool/lun-stores.ts',
+    text: ' || bits.isStale(store, slice, PARITY_MEMBER)) return',
+    instead: ') return',
+    test: 'test/core/pool/parity-crash.test.ts',
+  },
+  {
+    name: 'unsynced-parity-believed',
+    file: 'src/core/pool/parity-store.ts',
+    text: 'const made = await this.verifyRange(store, from, SLICE_ON_MEMBER)',
+    instead: 'const made = 0 * (await this.verifyRange(store, from, 0))',
+    test: 'test/core/pool/parity-crash.test.ts',
   },
 ]
 

@@ -249,7 +249,7 @@ function modelAfter(life: Life, cut: number, image: PoolImage): PoolModel {
     const old = life.model.luns.get(number)!
     const left = leftIn(life.model, old, image.relations, cut)
     const before = left.length > 0 ? old.allowed(0, size / SECTOR, atCut(cut), left) : old.allowedAt(cut, size / SECTOR)
-    const lun = new LunModel(old.uid, raid, { name, size }, START, { versions, before }, useless)
+    const lun = new LunModel(old.uid, raid, { name, size }, START, { versions, before }, useless, old.tornAt(atCut(cut)))
     // What cannot be read now is still what it was when it can be.
     if (refused !== undefined)
       lun.changes.push({

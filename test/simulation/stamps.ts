@@ -9,6 +9,8 @@ export const FOREIGN = 0xffff_fff0
 
 /** The version of a sector that could not be read. */
 export const LOST = 0xffff_ffff
+/** The version of a sector of a parity LUN that is no stamp: a disk was lost in the crash that cut off a write of its whole row. */
+export const GARBLED = 0xffff_fffe
 /** The version of zeros: never written, or given back. */
 export const ZERO = 0
 
@@ -32,9 +34,10 @@ export function stampedData(lun: number, from: number, to: number, version: numb
 /**
  * The version in each sector of `data`, which was read from sector `from` of a LUN on. A version is of one LUN alone; an image
  * holds those of its source.
+ * @param mayBeGarbled sectors that are neither are `GARBLED`
  * @throws Error for a sector that is neither zeros nor a whole stamp of this place by a LUN of the pool
  */
-export function versionsIn(data: Uint8Array, from: number): Uint32Array {
+export function versionsIn(data: Uint8Array, from: number, mayBeGarbled = false): Uint32Array {
   const words = new Uint32Array(data.buffer, data.byteOffset, data.byteLength / 4)
   const versions = new Uint32Array(data.byteLength / SECTOR)
   for (let i = 0, at = 0; i < versions.length; i++, at += WORDS) {
@@ -47,6 +50,10 @@ export function versionsIn(data: Uint8Array, from: number): Uint32Array {
         versions[i] = version
         continue
       }
+    }
+    if (mayBeGarbled) {
+      versions[i] = GARBLED
+      continue
     }
     throw new Error(`sector ${from + i} holds ${describeStamp(words.subarray(at, at + WORDS))}`)
   }

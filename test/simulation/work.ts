@@ -212,7 +212,9 @@ export function createLun(life: Life): boolean {
   // Images are as large as their sources, or larger.
   const like = related && life.model.live.length > 0 && random.chance(0.6) ? random.pick(life.model.live).sectors * SECTOR : 0
   const size = like > 0 && like <= most * MIB ? like : random.between(1, most) * MIB
-  const raid = random.chance(0.6) ? 'raid1' : 'raid0'
+  // Rows that a crash and the loss of a disk leave garbled would be in images too: pools have the one or the other.
+  const parity = !related && [...running.parts.pool.disks.values()].filter(disk => !disk.isWitness).length >= 5 && random.chance(0.5)
+  const raid = parity ? 'raid5' : random.chance(0.6) ? 'raid1' : 'raid0'
   const reserve = random.chance(0.08)
   const lun = new LunModel(++life.counters.lun, raid, undefined, { tick: 0, position: 0 }, { versions: new Uint32Array(0), before: [] })
   life.start(`create ${name} ${raid} ${size / MIB} MiB${reserve ? ', reserved' : ''}`, async () => {

@@ -15,6 +15,7 @@ import {
   verifyFlag,
   yesFlag,
 } from '../../core/cli/flags.ts'
+import { rangeFlag } from '../../core/cli/range-flag.ts'
 import { parseReference } from '../../core/cli/references.ts'
 import { describeTransfer } from '../../core/cli/transfer-text.ts'
 import { fillLun, planImport } from '../../core/server/lun-import.ts'
@@ -31,6 +32,7 @@ export default class LunImport extends LunarCommand {
   static override flags = {
     size: sizeFlag('size of a new LUN; needed for a pipe, else the size of the source in whole MiB'),
     raid: raidFlag()({ description: 'redundancy type of a new LUN; raid1 where the pool has disks for it' }),
+    range: rangeFlag(),
     ...forceFlag([MIXED], MIXED_ABOUT),
     ...verifyFlag(),
     ...progressFlag(),
@@ -46,7 +48,7 @@ export default class LunImport extends LunarCommand {
     const transfers = await this.around.transfers()
     const sourceSize = args.source === '-' ? null : await transfers.sourceSize(args.source)
     await using service = await this.open(pool, 'owner')
-    const plan = await planImport(service, { name, source: args.source, sourceSize, size: flags.size, raid: flags.raid }, this.signal)
+    const plan = await planImport(service, { name, source: args.source, sourceSize, size: flags.size, raid: flags.raid, ranges: flags.range }, this.signal)
     if (flags['dry-run'])
       return this.say(
         plan,

@@ -53,7 +53,7 @@ const sizeOrShare = Flags.custom<SizeSpec>({ parse: text => attempt(() => parseS
 export const sizeOrShareFlag = (description: string) => sizeOrShare({ description, required: true })
 export const numberFlag = (description: string) => Flags.custom<number>({ parse: text => attempt(() => wholeNumber(text)), helpValue: 'N' })({ description })
 
-export const raidFlag = () => Flags.option({ description: 'redundancy type', options: ['raid0', 'raid1'] as const })
+export const raidFlag = () => Flags.option({ description: 'redundancy type', options: ['raid0', 'raid1', 'raid5'] as const })
 
 /** Arguments never come from stdin: oclif would read it for a missing one, and stdin carries user data here. */
 export const neededArg = (description: string) => Args.string({ description, required: true, ignoreStdin: true })

@@ -16,17 +16,22 @@ import {
   LUN_WRITE_ONCE,
   lunRecord,
   raidName,
+  typeAt,
   type LunRecord,
 } from '../../metadata/records.ts'
-import { COLUMNS, copiesOf, SLICE, SLICE_ON_MEMBER, SLICES, STORE, type Redundancy } from '../raid/geometry.ts'
+import { COLUMNS, SLICE, SLICE_ON_MEMBER, SLICES, STORE, survivesOf, type Redundancy } from '../raid/geometry.ts'
 import { LunStores } from '../pool/lun-stores.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
+import type { BadRange } from '../pool/store-io.ts'
 import type { Member } from '../pool/store-table.ts'
+import { raidText, rangesOf, typesOf, type RaidText, type TypeRange } from './ranges.ts'
 import { sliceOf, SliceMap, storeOf } from './slice-map.ts'
 
 /** A write up to this size may be acknowledged while its barrier round is under way. Bytes. */
 const HOLD_WRITE_MAX = 256 * 1024
+/** Held writes of a LUN that only wait for the parity log: more would not make its groups larger. */
+const HOLD_LOGGED = 256
 /** Slices given back in one commit. */
 const UNBIND_BATCH = 64
 
@@ -38,6 +43,8 @@ export class Lun implements BlockDevice {
   readonly blockSize = 512
   readonly stores: LunStores
   readonly map: SliceMap
+  /** Its redundancy types by address. */
+  readonly ranges: readonly TypeRange[]
   /** Who has it open, each as often as it is open: what makes it busy. */
   readonly users: string[] = []
   /** Changes of the size and giving back what lies behind the end take turns. */
@@ -65,7 +72,8 @@ export class Lun implements BlockDevice {
     const loaded = (): void => {
       onLoad(this)
     }
-    this.stores = new LunStores(number, raidName(record.raid), pool, loaded, () => `LUN "${this.name}"`)
+    this.ranges = rangesOf(record)
+    this.stores = new LunStores(number, typesOf(this.ranges), pool, loaded, () => `LUN "${this.name}"`)
     this.map = new SliceMap(number, pool.metadata, loaded)
     this.hold = new WriteBackHold(budget)
   }
@@ -76,8 +84,12 @@ export class Lun implements BlockDevice {
   get size(): number {
     return this.record.size
   }
-  get raid(): Redundancy {
-    return this.stores.raid
+  /** Its redundancy types, each once, in the order of addresses. */
+  get types(): readonly Redundancy[] {
+    return this.stores.raids
+  }
+  get raid(): RaidText {
+    return raidText(this.types)
   }
   get isReserved(): boolean {
     return (this.record.flags & LUN_RESERVED) !== 0
@@ -163,13 +175,17 @@ export class Lun implements BlockDevice {
     const store = storeOf(place)
     if (!this.stores.table.isLoaded(store)) await this.stores.table.load(store)
     const at = sliceOf(place) * SLICE + (offset % SLICE)
-    const release = await this.lockRun(slice, run, place, store * STORE + at, into.length, 'shared')
+    const unsettled = this.stores.settleParity(store, at, into.length)
+    if (unsettled) await unsettled
+    const release = await this.lockRun(slice, run, place, store, at, into.length, 'shared')
     if (!release) return this.readGroup(offset, into)
+    let bad: readonly BadRange[] | undefined
     try {
-      await this.stores.read(store, at, into)
+      bad = await this.stores.read(store, at, into)
     } finally {
       release()
     }
+    if (bad) await this.stores.repair(bad)
   }
 
   async readv(offset: number, parts: readonly Uint8Array[]): Promise<void> {
@@ -230,15 +246,24 @@ export class Lun implements BlockDevice {
     const store = storeOf(place)
     if (!this.stores.table.isLoaded(store)) await this.stores.table.load(store)
     const at = sliceOf(place) * SLICE + (offset % SLICE)
-    const release = await this.lockRun(first, run, place, store * STORE + at, data.length, this.stores.mirrored || isPageMemory(data) ? 'exclusive' : 'shared')
+    const unsettled = this.stores.settleParity(store, at, data.length)
+    if (unsettled) await unsettled
+    const mode = this.stores.members.isRedundant(store) || isPageMemory(data) ? 'exclusive' : 'shared'
+    const release = await this.lockRun(first, run, place, store, at, data.length, mode)
     if (!release) return this.writeGroup(offset, data)
     if (this.binding.has(group)) {
       release()
       return this.writeGroup(offset, data)
     }
+    const refused = this.stores.refusal(store, at, data.length)
+    if (refused) {
+      release()
+      throw refused
+    }
     const durable = this.stores.prepareWrite(store, at, data.length)
     this.stores.beginWrite(store, at, data.length)
-    if (durable && data.length <= HOLD_WRITE_MAX && this.hold.budget.tryAdmit(data.length)) {
+    const waits = durable !== undefined || (this.stores.isLogged(store, at, data.length) && this.hold.count < HOLD_LOGGED)
+    if (waits && data.length <= HOLD_WRITE_MAX && this.hold.budget.tryAdmit(data.length)) {
       // Acknowledged now; reads and overlapping writes wait for the lock that the held write keeps.
       const copy = new Uint8Array(data)
       this.hold.hold(offset, copy.length, this.putAfter(durable, store, at, copy, release))
@@ -250,8 +275,9 @@ export class Lun implements BlockDevice {
   private async putAfter(durable: Promise<void> | undefined, store: number, at: number, data: Uint8Array, release: Release): Promise<void> {
     try {
       if (durable) await durable
-      for (const disk of this.stores.disksOf(store)) this.writtenDisks.add(disk)
+      for (const disk of this.stores.members.disksOf(store)) this.writtenDisks.add(disk)
       await this.stores.write(store, at, data)
+      this.stores.noteWritten(store)
     } finally {
       this.stores.endWrite(store, at, data.length)
       release()
@@ -263,11 +289,13 @@ export class Lun implements BlockDevice {
     slice: number,
     run: number,
     place: number,
-    address: number,
+    store: number,
+    at: number,
     length: number,
     mode: 'shared' | 'exclusive',
   ): Promise<Release | undefined> {
-    const release = this.stores.lock.tryLock(address, length, mode) ?? (await this.stores.lock.lock(address, length, mode))
+    const locked = this.stores.lockRange(store, at, length, mode)
+    const release = locked instanceof Promise ? await locked : locked
     for (let i = 0; i < run; i++) {
       if (this.map.place(slice + i) !== place + i) {
         release()
@@ -297,28 +325,42 @@ export class Lun implements BlockDevice {
   /** Everything acknowledged is on stable storage on every member in service. */
   async flush(): Promise<void> {
     await this.hold.drain()
+    const round = this.stores.beginFlush()
     const failed: { disk: PoolDisk; error: unknown }[] = []
     await Promise.all(
       [...this.writtenDisks].map(async disk => {
-        if (this.stores.mirrored && !disk.inService) return this.pool.leaving(disk)
+        if (!this.stores.isSingle(disk) && !disk.inService) return this.pool.leaving(disk)
         try {
           await disk.flush()
         } catch (error) {
           failed.push({ disk, error })
         }
+        // What other ranges have on it is on other disks; where it holds the only copy its flush is what counts.
+        if (this.stores.redundant && !disk.inService) return this.pool.leaving(disk)
       }),
     )
-    if (failed.length === 0) return
+    if (failed.length === 0) return this.flushed(round)
     const noDisksFault = failed.find(({ error }) => !isCode(error, 'ERR_IO') && !isCode(error, 'ERR_SUSPENDED'))
     if (noDisksFault) throw noDisksFault.error
     // One member lost: the others have everything. More than one, or no redundancy: what was written may be gone.
-    if (!this.stores.mirrored || failed.length > 1) {
+    if (failed.length > 1 || this.stores.isSingle(failed[0]!.disk)) {
       throw new LunarError('ERR_SUSPENDED', `Cannot flush LUN "${this.name}"`, {
         why: `a flush of ${failed.map(({ disk }) => disk.label).join(', ')} failed`,
         cause: failed[0]?.error,
       })
     }
     await this.pool.failDisk(failed[0]!.disk, failed[0]!.error)
+    this.flushed(round)
+  }
+
+  /** A disk that left takes nothing with it that its flush would have covered, unless no other member has it (hazard 11). */
+  private flushed(round: number): void {
+    if (this.stores.lostSinceFlush !== undefined) {
+      throw new LunarError('ERR_SUSPENDED', `Cannot flush LUN "${this.name}"`, {
+        why: `disks went with writes that no flush had covered: ${String(this.stores.lostSinceFlush)}`,
+      })
+    }
+    this.stores.endFlush(round)
   }
 
   // ---- giving space back
@@ -380,7 +422,7 @@ export class Lun implements BlockDevice {
     try {
       for (const { place } of placed) {
         await this.stores.table.load(storeOf(place))
-        releases.push(await this.stores.lock.lock(place * SLICE, SLICE, 'exclusive'))
+        releases.push(await this.stores.lockSlice(storeOf(place), sliceOf(place), 'exclusive'))
       }
       const batch = new Batch()
       const byStore = new Map<number, number[]>()
@@ -430,14 +472,14 @@ export class Lun implements BlockDevice {
     const members = placesOf(table.membersOf(store))
     const touched = new Set<PoolDisk>()
     // A column nobody can clean now stays dirty, and what is dirty is not bound.
-    if (!this.stores.hasEveryColumn(store)) return
+    if (!this.stores.members.canWriteAll(store)) return
+    const slices = Array.from({ length: SLICES }, (_, slice) => slice).filter(slice => (dirty & (1 << slice)) !== 0)
+    await this.stores.voidLogged(store, slices)
     for (let member = 0; member < table.memberCount(store); member++) {
       const disk = this.pool.disk(table.diskOf(store, member))
-      if (!disk.device || (this.stores.mirrored && !disk.inService)) continue
+      if (!disk.device || (this.stores.members.isRedundant(store) && !disk.inService)) continue
       try {
-        for (let slice = 0; slice < SLICES; slice++) {
-          if ((dirty & (1 << slice)) !== 0) await disk.punch(table.segmentOf(store, member), slice * SLICE_ON_MEMBER, SLICE_ON_MEMBER)
-        }
+        for (const slice of slices) await disk.punch(table.segmentOf(store, member), slice * SLICE_ON_MEMBER, SLICE_ON_MEMBER)
       } catch (error) {
         return this.cannotClean(disk, error)
       }
@@ -461,9 +503,9 @@ export class Lun implements BlockDevice {
     await this.pool.metadata.commit(batch, 'data', true)
   }
 
-  /** A mirror goes on without the disk, and what is dirty stays so: other space is bound. */
+  /** A redundant store goes on without the disk, and what is dirty stays so: other space is bound. */
   private async cannotClean(disk: PoolDisk, error: unknown): Promise<void> {
-    if (!this.stores.mirrored || !(isCode(error, 'ERR_IO') || isCode(error, 'ERR_SUSPENDED'))) throw error
+    if (!this.stores.redundant || !(isCode(error, 'ERR_IO') || isCode(error, 'ERR_SUSPENDED'))) throw error
     await this.pool.failDisk(disk, error)
   }
 
@@ -506,51 +548,58 @@ export class Lun implements BlockDevice {
   }
 
   private async bindNow(group: number, slices: readonly number[]): Promise<void> {
-    const wanted = slices.filter(slice => this.map.place(slice) < 0)
-    if (wanted.length === 0) return
-    const home = await this.homeStore(group, wanted)
+    const unbound = slices.filter(slice => this.map.place(slice) < 0)
+    if (unbound.length === 0) return
+    // A store has one type; whoever needs slices of several looks again and binds the others.
+    const raid = this.raidAt(unbound[0]!)
+    const wanted = unbound.filter(slice => this.raidAt(slice) === raid)
+    const home = await this.homeStore(group, raid, wanted)
     if (home !== undefined) {
       const usable = wanted.filter(slice => this.isFree(home, slice % SLICES))
       if (usable.length > 0) return this.bindTo(home, usable, undefined)
     }
     let members: Member[]
     try {
-      members = await this.pool.takeMembers(this.raid, this.number + this.record.nextGeneration)
+      members = await this.pool.takeMembers(raid, this.number + this.record.nextGeneration)
     } catch (error) {
       if (!isCode(error, 'ERR_POOL_FULL')) throw error
-      const spare = await this.anyFreeSlice()
+      const spare = await this.anyFreeSlice(raid)
       if (!spare) throw error
       return this.bindTo(spare.store, [wanted[0]!], undefined, spare.slice)
     }
     const store = this.freeStores.pop() ?? this.record.nextStore
     if (store === this.record.nextStore) this.record = { ...this.record, nextStore: store + 1 }
     await this.stores.table.load(store)
-    return this.bindTo(store, wanted, { group, members })
+    return this.bindTo(store, wanted, { group, raid, members })
+  }
+
+  private raidAt(slice: number): Redundancy {
+    return raidName(typeAt(this.record, slice))
   }
 
   private isFree(store: number, slice: number): boolean {
     return ((this.stores.table.boundMask(store) | this.stores.table.dirtyMask(store)) & (1 << slice)) === 0
   }
 
-  /** The store made for a group, found through a neighbour that is bound to it; its slices cleaned where they are needed. */
-  private async homeStore(group: number, wanted: readonly number[]): Promise<number | undefined> {
+  /** The store of a type that was made for a group, found through a neighbour that is bound to it; its slices cleaned where they are needed. */
+  private async homeStore(group: number, raid: Redundancy, wanted: readonly number[]): Promise<number | undefined> {
     for (let slice = group * SLICES; slice < (group + 1) * SLICES; slice++) {
       const place = this.map.place(slice)
       if (place < 0) continue
       const store = storeOf(place)
       await this.stores.table.load(store)
-      if (this.stores.table.home(store) !== group) continue
+      if (this.stores.table.home(store) !== group || this.stores.table.raid(store) !== raid) continue
       if (wanted.some(other => (this.stores.table.dirtyMask(store) & (1 << (other % SLICES))) !== 0)) await this.cleanStore(store)
       return store
     }
     return undefined
   }
 
-  /** Before "no space": a free slice of any store of this LUN (features.md A7). */
-  private async anyFreeSlice(): Promise<{ store: number; slice: number } | undefined> {
+  /** Before "no space": a free slice of any store of this LUN and type (features.md A7). */
+  private async anyFreeSlice(raid: Redundancy): Promise<{ store: number; slice: number } | undefined> {
     for (let store = 0; store < this.record.nextStore; store++) {
       await this.stores.table.load(store)
-      if (!this.stores.table.exists(store)) continue
+      if (!this.stores.table.exists(store) || this.stores.table.raid(store) !== raid) continue
       if (this.stores.table.dirtyMask(store) !== 0) await this.cleanStore(store)
       for (let slice = 0; slice < SLICES; slice++) if (this.isFree(store, slice)) return { store, slice }
     }
@@ -564,17 +613,23 @@ export class Lun implements BlockDevice {
    * @param fresh the members of a store that this binding makes
    * @param into slice of the store, when it is not the LUN slice's own place in its group
    */
-  private async bindTo(store: number, slices: readonly number[], fresh: { group: number; members: Member[] } | undefined, into?: number): Promise<void> {
+  private async bindTo(
+    store: number,
+    slices: readonly number[],
+    fresh: { group: number; raid: Redundancy; members: Member[] } | undefined,
+    into?: number,
+  ): Promise<void> {
     const { table } = this.stores
     const members = fresh?.members ?? table.membersOf(store)
+    const isRedundant = survivesOf[fresh?.raid ?? table.raid(store)] > 0
     const inStore = slices.map(slice => into ?? slice % SLICES)
-    const failed = await this.reserveOnHost(members, inStore)
+    const failed = await this.reserveOnHost(members, inStore, isRedundant)
     if (failed) {
       if (fresh) {
         this.pool.releaseMembers(fresh.members)
         this.freeStores.push(store)
       }
-      if (!this.stores.mirrored || !isCode(failed.error, 'ERR_IO')) throw failed.error
+      if (!isRedundant || !isCode(failed.error, 'ERR_IO')) throw failed.error
       // The disk's fault, not the writer's: without it the binding is tried anew.
       return this.pool.failDisk(failed.disk, failed.error)
     }
@@ -586,7 +641,7 @@ export class Lun implements BlockDevice {
       this.pool.bindMembers(fresh.members, batch)
       const generation = this.record.nextGeneration || 1
       this.record = { ...this.record, nextGeneration: generation + 1 }
-      table.add(store, { raid: this.raid, home: fresh.group, generation, members: fresh.members }, bits, batch)
+      table.add(store, { raid: fresh.raid, home: fresh.group, generation, members: fresh.members }, bits, batch)
     } else table.setMasks(store, table.boundMask(store) | bits, table.dirtyMask(store), batch)
     slices.forEach((slice, i) => {
       this.map.set(slice, store * SLICES + inStore[i]!, batch)
@@ -617,7 +672,11 @@ export class Lun implements BlockDevice {
   }
 
   /** Takes the host's blocks for slices of a store on every member that is written. @returns the first failure, once all calls have ended */
-  private async reserveOnHost(members: readonly Member[], slices: readonly number[]): Promise<{ disk: PoolDisk; error: unknown } | undefined> {
+  private async reserveOnHost(
+    members: readonly Member[],
+    slices: readonly number[],
+    isRedundant: boolean,
+  ): Promise<{ disk: PoolDisk; error: unknown } | undefined> {
     const sorted = [...slices].sort((a, b) => a - b)
     const runs: { from: number; count: number }[] = []
     for (const slice of sorted) {
@@ -629,7 +688,7 @@ export class Lun implements BlockDevice {
     const calls: Promise<void>[] = []
     for (const { disk: number, segment } of members) {
       const disk = this.pool.disk(number)
-      if (this.stores.mirrored ? !disk.inService : !disk.device) continue
+      if (isRedundant ? !disk.inService : !disk.device) continue
       for (const { from, count } of runs) {
         calls.push(
           disk.reserve(segment, from * SLICE_ON_MEMBER, count * SLICE_ON_MEMBER).catch((error: unknown) => {
@@ -717,20 +776,15 @@ export class Lun implements BlockDevice {
     return extents
   }
 
-  /** Columns of a slice that no copy can serve. The store's page is loaded. */
+  /** Columns of a slice that nothing can serve. The store's page is loaded. */
   lostColumns(place: number): number[] {
-    return Array.from({ length: COLUMNS }, (_, column) => column).filter(column => this.stores.readable(storeOf(place), sliceOf(place), column).length === 0)
+    return Array.from({ length: COLUMNS }, (_, column) => column).filter(column => !this.stores.members.isServable(storeOf(place), sliceOf(place), column))
   }
 
-  /** `lost` when some column has no readable copy, `degraded` when some copy is missing or stale. The store's page is loaded. */
+  /** `lost` when some column cannot be read, `degraded` when some member is missing or stale. The store's page is loaded. */
   sliceHealth(place: number): 'bound' | 'degraded' | 'lost' {
-    let degraded = false
-    for (let column = 0; column < COLUMNS; column++) {
-      const readable = this.stores.readable(storeOf(place), sliceOf(place), column).length
-      if (readable === 0) return 'lost'
-      if (readable < copiesOf[this.raid]) degraded = true
-    }
-    return degraded ? 'degraded' : 'bound'
+    if (!this.stores.members.isWhole(storeOf(place), sliceOf(place))) return 'lost'
+    return this.stores.members.notCurrent(storeOf(place), sliceOf(place)).length > 0 ? 'degraded' : 'bound'
   }
 
   close(): Promise<void> {

@@ -15,12 +15,12 @@ import {
   LUN_WRITE_ONCE,
   lunRecord,
   poolRecord,
-  raidTypes,
   type LunRecord,
 } from '../../metadata/records.ts'
 import { SLICE, type Redundancy } from '../raid/geometry.ts'
 import type { Pool } from '../pool/pool.ts'
 import { Lun } from './lun.ts'
+import { checkRanges, fullyBound, raidText, recordedRanges, typesOf, type TypeRange } from './ranges.ts'
 
 /** Acknowledged writes held back at a time, of all LUNs. Bytes. */
 const HOLD_BYTES = 64 * MIB
@@ -33,7 +33,8 @@ export interface NewLun {
   readonly name: string
   /** Bytes; a multiple of 1 MiB. */
   readonly size: number
-  readonly raid: Redundancy
+  /** The one type it has, or the types by address. */
+  readonly raid: Redundancy | readonly TypeRange[]
   readonly reserve: boolean
   /** It holds the blocks of a write-once device, which this adds to the commit that makes the LUN. */
   readonly writeOnce?: (batch: Batch, lun: number) => void
@@ -98,7 +99,7 @@ export class Luns {
     for (const number of numbers) {
       const stores = this.byNumber.get(number)?.stores
       if (!stores) continue
-      await stores.loadBits()
+      await stores.bits.load(this.pool.metadata)
       for (const key of stores.unsyncedSlices) await stores.table.load(Math.floor(key / 8))
       for (const store of stores.staleStores) await stores.table.load(store)
     }
@@ -127,11 +128,15 @@ export class Luns {
     checkName('LUN', spec.name)
     this.checkNew(spec.name)
     checkLunSize(spec.size)
-    this.pool.checkRedundancy(spec.raid)
-    if (spec.reserve && spec.size > this.pool.largest(spec.raid)) {
-      throw new LunarError('ERR_POOL_FULL', `Cannot reserve ${spec.size} bytes for LUN "${spec.name}"`, {
-        why: `the largest ${spec.raid} LUN that fits has ${this.pool.largest(spec.raid)} bytes`,
-      })
+    const ranges = checkRanges(typeof spec.raid === 'string' ? [{ offset: 0, length: null, raid: spec.raid }] : spec.raid)
+    for (const raid of typesOf(ranges)) this.pool.checkRedundancy(raid)
+    if (spec.reserve) {
+      for (const [raid, bytes] of fullyBound(ranges, spec.size)) {
+        if (bytes <= this.pool.largest(raid)) continue
+        throw new LunarError('ERR_POOL_FULL', `Cannot reserve ${spec.size} bytes for LUN "${spec.name}"`, {
+          why: `the largest ${raid} LUN that fits has ${this.pool.largest(raid)} bytes`,
+        })
+      }
     }
     const now = this.pool.options.clock.wallMs()
     const number = this.pool.record.nextLun
@@ -141,7 +146,7 @@ export class Luns {
       size: spec.size,
       createdMs: now,
       modifiedMs: now,
-      raid: raidTypes[spec.raid],
+      ...recordedRanges(ranges),
       stripe: 1,
       flags: (spec.reserve ? LUN_RESERVED | LUN_RESERVING : 0) | (spec.writeOnce ? LUN_WRITE_ONCE : 0) | (spec.store ? LUN_STORE : 0),
       ldad: 0,
@@ -153,7 +158,6 @@ export class Luns {
       epoch: 0,
       tree: 0,
       onFull: 0,
-      ranges: [],
     }
     if (spec.dryRun) return new Lun(number, record, this.pool, this.budget, lun => this.mapsLoaded(lun))
     this.pool.record = { ...this.pool.record, nextLun: number + 1 }
@@ -162,7 +166,7 @@ export class Luns {
     batch.put(keyOf('pool'), poolRecord.encode(this.pool.record))
     batch.put(keyOf('lun', number), lunRecord.encode(record))
     spec.writeOnce?.(batch, number)
-    this.pool.event(batch, 'lun.created', spec.name, `${spec.raid}, ${spec.size} bytes${spec.reserve ? ', reserved' : ''}`)
+    this.pool.event(batch, 'lun.created', spec.name, `${raidText(typesOf(ranges))}, ${spec.size} bytes${spec.reserve ? ', reserved' : ''}`)
     try {
       await this.pool.metadata.commit(batch, 'admin')
     } catch (error) {

@@ -144,6 +144,11 @@ export class PoolDisk {
     await this.flush()
   }
 
+  /** An earlier owner may have written what the host still holds back: the next flush covers it. */
+  assumeWritten(): void {
+    this.dirtyBytes += 1
+  }
+
   /** What it held before the flush that failed is unknown until it is opened anew. */
   get hasFailedFlush(): boolean {
     return this.flushFailure !== undefined

@@ -25,17 +25,19 @@ import {
   type PoolRecord,
 } from '../../metadata/records.ts'
 import { fitting } from '../../metadata/struct.ts'
-import { memberCount, SLICE, SLICES, type Redundancy } from '../raid/geometry.ts'
+import { memberCount, parityCount, PARITY_MEMBER, SLICE, SLICES, type Redundancy } from '../raid/geometry.ts'
 import { PoolBarrier } from './barrier.ts'
-import type { LunStores, StoreHost } from './lun-stores.ts'
+import type { LunStores } from './lun-stores.ts'
 import { domainCount, fewestDisks, largestStoreCount, placeStore, type Candidate } from './placement.ts'
 import type { ParityLog } from './parity-log.ts'
 import { ParityLogs } from './parity-logs.ts'
+import { recoverParity } from './parity-recovery.ts'
 import { PoolDisk } from './pool-disk.ts'
 import { changedPlaces, countAstride, isAstride, placesIn } from './grouping.ts'
 import { chooseQuorum, quorumWanted } from './quorum-choice.ts'
 import { SegmentMap } from './segments.ts'
 import type { SetPlace } from './sets.ts'
+import type { StoreHost } from './store-io.ts'
 import { DiskSlots, type Member } from './store-table.ts'
 
 /** Segments of each disk that LUNs do not get, so that metadata can always grow. */
@@ -86,6 +88,10 @@ export class Pool implements StoreHost, MetadataHost {
   private lateEventsLost = 0
   /** Called when a disk came or went, so that processes look again. */
   onChange: () => void = () => undefined
+
+  get isView(): boolean {
+    return this.options.readOnly
+  }
 
   private constructor(
     readonly poolId: string,
@@ -186,7 +192,13 @@ export class Pool implements StoreHost, MetadataHost {
     if (!batch.isEmpty) await this.metadata.commit(batch, 'data', true)
     await this.relabelAll(moved)
     for (const disk of this.disks.values()) if (!disk.inService && !disk.isWitness) await this.markStale(disk)
-    for (const disk of this.disks.values()) if (disk.inService) await this.parityLogs.load(disk)
+    for (const disk of this.disks.values()) {
+      if (!disk.inService) continue
+      await this.parityLogs.load(disk)
+      await this.recoverParity(disk).catch((error: unknown) => this.failDisk(disk, error))
+      // A crash of the program alone leaves writes of it in the host's cache: slices that are open are closed after a flush.
+      for (const stores of this.stores.values()) if (stores.openCount > 0) disk.assumeWritten()
+    }
     await this.flushLateEvents()
   }
 
@@ -335,6 +347,15 @@ export class Pool implements StoreHost, MetadataHost {
           invariant(segment !== undefined, 'placement chose a disk without a free segment')
           members.push({ disk, segment })
         }
+        try {
+          // What a write needs is there before it is acknowledged.
+          if (parityCount[raid] > 0) await this.ensureLog(members[PARITY_MEMBER]!.disk)
+        } catch (error) {
+          this.releaseMembers(members)
+          if (!isCode(error, 'ERR_IO') && !isCode(error, 'ERR_SUSPENDED')) throw error
+          await this.failDisk(this.disk(members[PARITY_MEMBER]!.disk), error)
+          continue
+        }
         return members
       }
       // Freed segments only need cleaning before they can be taken.
@@ -476,6 +497,17 @@ export class Pool implements StoreHost, MetadataHost {
    */
   ensureLog(number: number): Promise<ParityLog> {
     return this.parityLogs.ensure(this.disk(number))
+  }
+
+  /** The log of the parity that lies on a disk; known without waiting once it was used. */
+  parityLog(disk: PoolDisk): ParityLog | Promise<ParityLog> {
+    return this.logs.get(disk.number) ?? this.ensureLog(disk.number)
+  }
+
+  /** What the log of a disk holds is done again and made durable, before anything on the disk is believed. */
+  private async recoverParity(disk: PoolDisk): Promise<void> {
+    const log = this.logs.get(disk.number)
+    if (log) await recoverParity(log, this.stores, (failed, error) => this.failDisk(failed, error))
   }
 
   // ---- disks that fail, leave and come back
@@ -638,11 +670,12 @@ export class Pool implements StoreHost, MetadataHost {
     const label = this.labels.get(disk.number)
     invariant(label, 'an attached disk has a label')
     this.metadataDisks.set(disk.number, { number: disk.number, id: disk.id, disk: disk.device, segmentsAt: disk.record.segmentsAt, quorumHint: false })
+    await this.parityLogs.load(disk)
+    await this.recoverParity(disk)
     const batch = new Batch()
     this.setState(disk, 'merging', 'back, being brought up to date', batch, disk.record.flags & ~DISK_OFFLINE)
     this.event(batch, 'disk.returned', `disk ${disk.number}`, 'back, being brought up to date')
     await this.metadata.commit(batch, 'admin', true)
-    await this.parityLogs.load(disk)
     this.onChange()
   }
 

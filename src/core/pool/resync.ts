@@ -1,7 +1,6 @@
 import { isCode } from '../base/errors.ts'
-import { Batch } from '../../metadata/batch.ts'
 import type { ProcessBody, Step } from '../process/runner.ts'
-import { SLICE, SLICES, STORE } from '../raid/geometry.ts'
+import { SLICE, SLICES } from '../raid/geometry.ts'
 import type { LunStores } from './lun-stores.ts'
 import type { Pool } from './pool.ts'
 import type { PoolDisk } from './pool-disk.ts'
@@ -34,7 +33,7 @@ export class Resync implements ProcessBody {
       bytes += stores.unsyncedSlices.length * SLICE
       for (const store of stores.staleStores) {
         if (!stores.table.isLoaded(store)) continue
-        for (const disk of this.pool.disks.values()) if (disk.inService) bytes += stores.staleBytes(store, disk.number)
+        for (const disk of this.pool.disks.values()) if (disk.inService) bytes += stores.bits.staleBytes(store, disk.number)
       }
     }
     return bytes
@@ -47,7 +46,7 @@ export class Resync implements ProcessBody {
       for (const store of await this.storesOf(stores)) {
         const due = stores.resyncSlices(store)
         if (due.length === 0) continue
-        moved += await this.copy(stores, store, due)
+        moved += await this.make(stores, store, due)
         slices += due.length
         if (slices >= STEP_SLICES || signal.aborted) return { moved, finished: false }
       }
@@ -64,40 +63,14 @@ export class Resync implements ProcessBody {
     return [...numbers].filter(store => stores.table.exists(store)).sort((a, b) => a - b)
   }
 
-  /** Copies slices of one store under their locks, flushes, and records that they are equal. */
-  private async copy(stores: LunStores, store: number, slices: readonly number[]): Promise<number> {
+  private async make(stores: LunStores, store: number, slices: readonly number[]): Promise<number> {
     const written = new Set<PoolDisk>()
-    let moved = 0
-    const done = new Map<number, ReadonlySet<number>>()
-    for (const slice of slices) {
-      const release = await stores.lock.lock(store * STORE + slice * SLICE, SLICE, 'exclusive')
-      try {
-        if (!stores.table.exists(store)) continue
-        const { copied, equal } = await stores.resyncSlice(store, slice, this.buffer, written)
-        moved += copied
-        done.set(store * SLICES + slice, equal)
-      } catch (error) {
-        if (!isCode(error, 'ERR_IO') && !isCode(error, 'ERR_SUSPENDED')) throw error
-        await this.failTargets(error, written)
-        throw error
-      } finally {
-        release()
-      }
+    try {
+      return await stores.resync(store, slices, this.buffer, written)
+    } catch (error) {
+      if (isCode(error, 'ERR_IO') || isCode(error, 'ERR_SUSPENDED')) await this.failTargets(error, written)
+      throw error
     }
-    for (const disk of written) {
-      try {
-        await disk.flush()
-      } catch (error) {
-        await this.pool.failDisk(disk, error)
-        throw error
-      }
-    }
-    if (done.size > 0 && stores.table.exists(store)) {
-      const batch = new Batch()
-      stores.resynced(done, batch)
-      await this.pool.metadata.commit(batch, 'data', true)
-    }
-    return moved
   }
 
   private async failTargets(error: unknown, written: ReadonlySet<PoolDisk>): Promise<void> {
@@ -108,6 +81,6 @@ export class Resync implements ProcessBody {
 /** Whether a disk still lacks something that was written while it was away. */
 function hasStale(pool: Pool, disk: PoolDisk): boolean {
   for (const stores of pool.stores.values())
-    for (const store of stores.staleStores) if (stores.table.exists(store) && stores.staleBytes(store, disk.number) > 0) return true
+    for (const store of stores.staleStores) if (stores.table.exists(store) && stores.bits.staleBytes(store, disk.number) > 0) return true
   return false
 }

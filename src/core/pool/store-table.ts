@@ -70,8 +70,9 @@ export class StoreTable {
   raid(store: number): Redundancy {
     return raidName(this.word(store, 0) >>> 16)
   }
+  /** 0 when the store is gone. */
   memberCount(store: number): number {
-    return memberCount(this.raid(store))
+    return this.exists(store) ? memberCount(this.raid(store)) : 0
   }
 
   get loadedBytes(): number {

@@ -5,6 +5,16 @@
 import type { BlockDevice } from '../block/device.ts'
 
 export type RaidType = 'raid0' | 'raid1' | 'raid5'
+/** One type, or those of the ranges of a LUN, each once: `raid1+raid5`. */
+export type RaidTypes = RaidType | `${RaidType}+${string}`
+
+/** Addresses of a LUN that have one redundancy type. Bytes, in steps of 1 MiB. */
+export interface LunTypeRange {
+  readonly offset: number
+  /** null for the last one: it has no end, and a LUN that grows grows in its type. */
+  readonly length: number | null
+  readonly raid: RaidType
+}
 /** The states of a disk, in the words that are used everywhere (features.md A10). */
 export type DiskState = 'normal' | 'missing' | 'merging' | 'replacing' | 'regenerating' | 'failed'
 export type Health = 'healthy' | 'degraded' | 'critical'
@@ -123,7 +133,9 @@ export interface LunSummary {
   readonly name: string
   readonly id: string
   readonly size: number
-  readonly raid: RaidType
+  readonly raid: RaidTypes
+  /** Its types by address; one range when it has one type. A range may lie behind the end: it counts when the LUN grows. */
+  readonly ranges: LunTypeRange[]
   /** Bytes bound (1 MiB slices that were written). */
   readonly bound: number
   /** Bytes on disks, redundancy included. */
@@ -165,6 +177,7 @@ export interface MapExtent {
   readonly length: number
   /** `bound`, `unbound`, `degraded` (readable, one copy missing) or `lost` (refused). */
   readonly state: 'bound' | 'unbound' | 'degraded' | 'lost'
+  readonly raid: RaidType
   readonly store: number | null
   readonly disks: number[]
 }
@@ -355,7 +368,7 @@ export interface StoreSummary {
   readonly name: string
   /** Bytes of its addresses: what it may grow to. */
   readonly size: number
-  readonly raid: RaidType
+  readonly raid: RaidTypes
   /** Bytes of chunks that it holds. */
   readonly chunks: number
   /** Bytes on disks, redundancy included. */
@@ -431,7 +444,8 @@ export interface Verbs {
   'disk.label': { params: Change & { disk: string; domain: string | null }; result: DiskSummary }
   'disk.offline': { params: Change & { disk: string; force?: boolean }; result: DiskSummary }
   'disk.online': { params: Change & { disk: string; path?: string }; result: DiskSummary & { task: number | null } }
-  'lun.create': { params: Change & { name: string; size: number; raid: RaidType; reserve?: boolean }; result: LunDetail }
+  /** Either `raid`, or `ranges` that follow each other from 0 on, at most 16. */
+  'lun.create': { params: Change & { name: string; size: number; raid?: RaidType; ranges?: LunTypeRange[]; reserve?: boolean }; result: LunDetail }
   'lun.list': { params: object; result: LunSummary[] }
   'lun.show': { params: { lun: string }; result: LunDetail }
   /** What can be opened for reading: a LUN, or an image on a write-once device. */

@@ -5,7 +5,7 @@ import { checkRange } from '../block/range.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { keyOf } from '../../metadata/key.ts'
 import { poolRecord, type PoolRecord } from '../../metadata/records.ts'
-import { COLUMNS, SLICE } from '../raid/geometry.ts'
+import { SLICE } from '../raid/geometry.ts'
 import { storeOf, sliceOf } from '../lun/slice-map.ts'
 import { checkDiskSize } from '../pool/format.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
@@ -31,16 +31,13 @@ function applySetting(record: PoolRecord, key: string, value: string): PoolRecor
   }
 }
 
-/** LUNs that would lose data without this disk: a slice whose only readable copy is on it. */
+/** LUNs that would lose data without this disk: a slice that cannot be read without it. */
 async function dependents({ luns }: EngineParts, disk: PoolDisk): Promise<string[]> {
   const names: string[] = []
   for (const lun of luns.all) {
     for await (const { place } of lun.map.bound(0, lun.sliceCount)) {
       await lun.stores.table.load(storeOf(place))
-      const only = Array.from({ length: COLUMNS }, (_, column) => lun.stores.readable(storeOf(place), sliceOf(place), column)).some(
-        members => members.length > 0 && members.every(member => lun.stores.table.diskOf(storeOf(place), member) === disk.number),
-      )
-      if (only) {
+      if (lun.stores.members.isNeeded(storeOf(place), sliceOf(place), disk.number)) {
         names.push(lun.name)
         break
       }
@@ -157,9 +154,18 @@ export const changes = {
     return { ...views.diskSummary(disk), task: processes.numberOf('resync') }
   },
 
-  'lun.create': async ({ luns, views, wods }: EngineParts, { name, size, raid, reserve, dryRun }: Params<'lun.create'>): Promise<Result<'lun.create'>> => {
+  'lun.create': async (
+    { luns, views, wods }: EngineParts,
+    { name, size, raid, ranges, reserve, dryRun }: Params<'lun.create'>,
+  ): Promise<Result<'lun.create'>> => {
     wods.checkNewName(name)
-    const lun = await luns.create({ name, size, raid, reserve: reserve === true, dryRun: dryRun === true })
+    const types = ranges ?? raid
+    if (types === undefined || (ranges !== undefined && raid !== undefined))
+      throw new LunarError('ERR_USAGE', `Cannot create LUN "${name}"`, {
+        why: 'it has either one redundancy type or ranges of types',
+        fix: 'give one of raid and ranges',
+      })
+    const lun = await luns.create({ name, size, raid: types, reserve: reserve === true, dryRun: dryRun === true })
     return views.lunDetail(lun)
   },
 
@@ -191,7 +197,7 @@ export const changes = {
     wodImages.checkDelete(lun)
     trees.checkNone(lun, 'delete')
     luns.checkUnprotected(lun, 'delete')
-    const freed = views.lunSummary(lun, 'healthy').used
+    const freed = await views.used(lun)
     if (dryRun) return { name, freed, task: null }
     await luns.delete(lun)
     await processes.look()

@@ -1,7 +1,8 @@
 /** Filling a LUN from a source: which LUN it becomes, and the mark that says it is not whole yet. */
 import { LunarError } from '../base/errors.ts'
 import { alignUp, formatSize, MIB } from '../base/units.ts'
-import type { PoolService, RaidType, Reply } from './api.ts'
+import { raidText, typesOf } from '../lun/ranges.ts'
+import type { LunTypeRange, PoolService, RaidType, RaidTypes, Reply } from './api.ts'
 
 type Transfers = Pick<typeof import('../lun/transfer.ts'), 'importInto'>
 type ImportInto = Transfers['importInto']
@@ -15,6 +16,8 @@ export interface ImportRequest {
   /** Bytes of a new LUN. */
   readonly size: number | undefined
   readonly raid: RaidType | undefined
+  /** Types of a new LUN by address, instead of `raid`. */
+  readonly ranges?: LunTypeRange[] | undefined
 }
 
 export interface ImportPlan {
@@ -23,7 +26,9 @@ export interface ImportPlan {
   readonly create: boolean
   /** Bytes of the LUN. */
   readonly size: number
-  readonly raid: RaidType
+  readonly raid: RaidTypes
+  /** Types of a new LUN by address, where it has several. */
+  readonly ranges?: LunTypeRange[]
   /** Bytes that an existing LUN holds now; 0 for one that an earlier import left incomplete. */
   readonly overwrites: number
 }
@@ -40,11 +45,14 @@ export async function planImport(service: PoolService, request: ImportRequest, s
   const list = await service.call('lun.list', {}, signal)
   const existing = list.data.find(lun => lun.name === name)
   if (existing) {
-    const differs = (request.size !== undefined && request.size !== existing.size) || (request.raid !== undefined && request.raid !== existing.raid)
+    const differs =
+      (request.size !== undefined && request.size !== existing.size) ||
+      (request.raid !== undefined && request.raid !== existing.raid) ||
+      (request.ranges !== undefined && JSON.stringify(request.ranges) !== JSON.stringify(existing.ranges))
     if (differs)
       throw new LunarError('ERR_EXISTS', `Cannot create LUN "${name}" for the import`, {
         why: `it exists with ${formatSize(existing.size)} and ${existing.raid}`,
-        fix: 'leave --size and --raid out to import into it, or choose another name',
+        fix: 'leave --size, --raid and --range out to import into it, or choose another name',
       })
     requireRoom(name, existing.size, sourceSize)
     const overwrites = existing.state.split(', ').includes('incomplete') ? 0 : existing.bound
@@ -59,6 +67,8 @@ export async function planImport(service: PoolService, request: ImportRequest, s
   if (size === 0)
     throw new LunarError('ERR_USAGE', `Cannot create LUN "${name}" from ${source}`, { why: 'the source is empty', fix: 'give --size, or another source' })
   requireRoom(name, size, sourceSize)
+  if (request.ranges)
+    return { ...list, data: { lun: name, source, create: true, size, raid: raidText(typesOf(request.ranges)), ranges: request.ranges, overwrites: 0 } }
   const raid = request.raid ?? (await usualRaid(service, signal))
   return { ...list, data: { lun: name, source, create: true, size, raid, overwrites: 0 } }
 }
@@ -113,7 +123,10 @@ export async function fillLun(
   const warnings: string[] = []
   // Only a LUN has a mark that it is not whole.
   const isSnapshot = lun.includes('@')
-  if (plan.create) warnings.push(...(await service.call('lun.create', { name: lun, size: plan.size, raid: plan.raid }, options.signal)).warnings)
+  if (plan.create) {
+    const types = plan.ranges ? { ranges: plan.ranges } : { raid: plan.raid as RaidType }
+    warnings.push(...(await service.call('lun.create', { name: lun, size: plan.size, ...types }, options.signal)).warnings)
+  }
   // A LUN that cannot be opened (protected, an image out of service) stays as it is.
   const device = await service.openLun(lun, { incomplete: true, mixed })
   try {

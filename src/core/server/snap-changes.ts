@@ -116,6 +116,6 @@ export const snapChanges = {
     const lun = luns.find(name)
     const changed = lun.isProtected !== protect
     if (!dryRun) await luns.setProtected(lun, protect)
-    return { ...views.lunSummary(lun, (await views.lunHealth(lun)).health), changed }
+    return { ...(await views.lunSummary(lun, (await views.lunHealth(lun)).health)), changed }
   },
 }

@@ -2,7 +2,7 @@
 import { LunarError } from '../base/errors.ts'
 import { fullPolicies, PACE_ADAPTIVE } from '../../metadata/records.ts'
 import type { Pool } from '../pool/pool.ts'
-import { survivesOf } from '../raid/geometry.ts'
+import { isLessRedundant } from '../lun/ranges.ts'
 import type { ChunkMap } from '../snapshot/chunk-map.ts'
 import type { Progress } from '../process/runner.ts'
 import type { Relationship } from '../snapshot/relationship.ts'
@@ -50,6 +50,8 @@ export class SnapViews {
 
   async summary(relationship: Relationship): Promise<RelationshipSummary> {
     const { total, migrated, different } = await this.chunks(relationship)
+    const image = this.relationships.image(relationship)
+    const source = this.relationships.source(relationship)
     return {
       ...this.view(relationship),
       chunkBytes: relationship.chunks.bytes,
@@ -57,7 +59,7 @@ export class SnapViews {
       differentPercent: percent(different, total),
       asOf: instant(relationship.record.asOfMs),
       cost: relationship.isActive ? 'preserving' : relationship.isRecording ? 'recording' : 'none',
-      lessRedundant: survivesOf[this.relationships.image(relationship).raid] < survivesOf[this.relationships.source(relationship).raid],
+      lessRedundant: isLessRedundant(image.ranges, source.ranges, relationship.record.size),
     }
   }
 

@@ -46,7 +46,7 @@ export class TreeViews {
   }
 
   async store(store: Lun): Promise<StoreSummary> {
-    const { number, name, size, raid, used, state, created } = this.views.lunSummary(store, (await this.views.lunHealth(store)).health)
+    const { number, name, size, raid, used, state, created } = await this.views.lunSummary(store, (await this.views.lunHealth(store)).health)
     const chunks = await this.trees.stores.slots(store).usedBytes()
     return { number, name, size, raid, chunks, used, state, created }
   }

@@ -6,6 +6,7 @@ import { hiOf } from '../../metadata/key.ts'
 import { BLOCK, FORMAT_VERSION, JOURNAL_AT, ROOTS_AT, SEGMENT } from '../../metadata/layout.ts'
 import { memberCount, ROW, SLICE, SLICE_ON_MEMBER, SLICES, UNIT } from '../raid/geometry.ts'
 import type { Lun } from '../lun/lun.ts'
+import { typeRuns } from '../lun/ranges.ts'
 import { sliceOf, storeOf } from '../lun/slice-map.ts'
 import type { Luns } from '../lun/luns.ts'
 import type { Pool } from '../pool/pool.ts'
@@ -23,7 +24,6 @@ import type {
   PoolDetail,
   PoolStatus,
   PoolSummary,
-  RaidType,
   RedundancySet,
   RstoreDetail,
   RstoreSummary,
@@ -35,6 +35,8 @@ import { areDegraded, troubleMessages, type Troubles } from './troubles.ts'
 const time = (ms: number): string => new Date(ms).toISOString()
 const worst = (a: Health, b: Health): Health =>
   a === 'critical' || b === 'critical' ? 'critical' : a === 'degraded' || b === 'degraded' ? 'degraded' : 'healthy'
+
+const layerOf = { raid0: 'no redundancy', raid1: 'mirror (2 copies)', raid5: 'parity (4 columns and 1 parity)' } as const
 
 export interface LunHealth {
   readonly health: Health
@@ -56,7 +58,7 @@ export class Views {
   /** Everything is where it belongs: then no LUN needs to be looked at slice by slice. */
   private get allWell(): boolean {
     for (const disk of this.pool.disks.values()) if (!disk.isWitness && disk.state !== 'normal') return false
-    for (const stores of this.pool.stores.values()) if (stores.hasStale) return false
+    for (const stores of this.pool.stores.values()) if (stores.anyStale) return false
     return true
   }
 
@@ -208,7 +210,7 @@ export class Views {
     const map = this.pool.segments.get(disk.number)
     let stale = 0
     for (const stores of this.pool.stores.values())
-      for (const store of stores.staleStores) if (stores.table.exists(store)) stale += stores.staleBytes(store, disk.number)
+      for (const store of stores.staleStores) if (stores.table.exists(store)) stale += stores.bits.staleBytes(store, disk.number)
     return {
       number: disk.number,
       id: disk.id,
@@ -264,7 +266,15 @@ export class Views {
     return stores
   }
 
-  lunSummary(lun: Lun, health: Health): LunSummary {
+  /** Bytes that a LUN has on disks, redundancy included. */
+  async used(lun: Lun): Promise<number> {
+    if (lun.types.length === 1) return lun.record.storeCount * SEGMENT * memberCount(lun.types[0]!)
+    let members = 0
+    for (const store of await this.storesOf(lun)) members += lun.stores.table.memberCount(store)
+    return members * SEGMENT
+  }
+
+  async lunSummary(lun: Lun, health: Health): Promise<LunSummary> {
     const words = [health === 'healthy' ? 'ready' : health]
     if (lun.isIncomplete) words.push('incomplete')
     words.push(...this.roleWords(lun))
@@ -278,8 +288,9 @@ export class Views {
       id: lun.record.lunId,
       size: lun.size,
       raid: lun.raid,
+      ranges: [...lun.ranges],
       bound: lun.record.boundSlices * SLICE,
-      used: lun.record.storeCount * SEGMENT * memberCount(lun.raid),
+      used: await this.used(lun),
       thin: !lun.isReserved,
       state: words.join(', '),
       created: time(lun.record.createdMs),
@@ -314,14 +325,14 @@ export class Views {
   async lunList(): Promise<LunSummary[]> {
     const rows: LunSummary[] = []
     const well = this.allWell
-    for (const lun of this.luns.all) if (!lun.isStore) rows.push(this.lunSummary(lun, (await this.lunHealth(lun, well)).health))
+    for (const lun of this.luns.all) if (!lun.isStore) rows.push(await this.lunSummary(lun, (await this.lunHealth(lun, well)).health))
     return rows
   }
 
   async lunDetail(lun: Lun): Promise<LunDetail> {
     const { health, lost, stale } = await this.lunHealth(lun)
     return {
-      ...this.lunSummary(lun, health),
+      ...(await this.lunSummary(lun, health)),
       health,
       lost,
       stale,
@@ -335,7 +346,7 @@ export class Views {
         ...(this.relationships.of(lun).length > 0 || this.relationships.snapshotsOf(lun).length > 0 ? ['snapshot (copy on first write)'] : []),
         'write-back hold (64 MiB)',
         'thin map (1 MiB slices)',
-        lun.stores.mirrored ? 'mirror (2 copies)' : 'no redundancy',
+        `${lun.types.length > 1 ? 'by range: ' : ''}${lun.types.map(raid => layerOf[raid]).join(', ')}`,
         'stripe (4 columns, 64 KiB units)',
         'segments (2 MiB)',
       ],
@@ -346,13 +357,15 @@ export class Views {
     const rows: MapExtent[] = []
     const push = (row: MapExtent): void => {
       const last = rows.at(-1)
-      if (last && last.offset + last.length === row.offset && last.state === row.state && last.store === row.store)
+      if (last && last.offset + last.length === row.offset && last.state === row.state && last.store === row.store && last.raid === row.raid)
         rows[rows.length - 1] = { ...last, length: last.length + row.length }
       else rows.push(row)
     }
     let next = 0
     const hole = (to: number): void => {
-      if (to > next && !lostOnly) push({ offset: next * SLICE, length: (to - next) * SLICE, state: 'unbound', store: null, disks: [] })
+      if (lostOnly) return
+      for (const run of typeRuns(lun.ranges, next, to))
+        push({ offset: run.from * SLICE, length: (run.to - run.from) * SLICE, state: 'unbound', raid: run.raid, store: null, disks: [] })
     }
     for await (const { slice, place } of lun.map.bound(0, lun.sliceCount)) {
       hole(slice)
@@ -365,7 +378,7 @@ export class Views {
         continue
       }
       const disks = [...new Set(lun.stores.table.membersOf(storeOf(place)).map(({ disk }) => disk))].sort((a, b) => a - b)
-      push({ offset: slice * SLICE, length: SLICE, state, store: storeOf(place), disks })
+      push({ offset: slice * SLICE, length: SLICE, state, raid: lun.stores.table.raid(storeOf(place)), store: storeOf(place), disks })
     }
     hole(lun.sliceCount)
     return rows
@@ -380,6 +393,7 @@ export class Views {
           offset: slice * SLICE + row * ROW + column * UNIT,
           length: UNIT,
           state: 'lost',
+          raid: lun.stores.table.raid(storeOf(place)),
           store: storeOf(place),
           disks: [lun.stores.table.diskOf(storeOf(place), column)],
         })
@@ -404,7 +418,7 @@ export class Views {
     return {
       lun: lun.name,
       number: store,
-      raid: lun.raid as RaidType,
+      raid: lun.stores.table.raid(store),
       bound,
       state: this.storeHealth(lun, store),
       disks: [...new Set(lun.stores.table.membersOf(store).map(({ disk }) => disk))].sort((a, b) => a - b),
@@ -430,7 +444,7 @@ export class Views {
       segment,
       offset: this.pool.disk(disk).offsetOf(segment, 0),
       state: this.pool.disk(disk).state,
-      staleSlices: Array.from({ length: SLICES }, (_, slice) => slice).filter(slice => lun.stores.isStale(store, slice, member)).length,
+      staleSlices: Array.from({ length: SLICES }, (_, slice) => slice).filter(slice => lun.stores.bits.isStale(store, slice, member)).length,
     }))
     const slices = Array.from({ length: SLICES }, (_, slice) => ({ slice, address: addresses.get(slice) ?? null, open: lun.stores.isOpen(store, slice) }))
     return { ...this.rstoreSummary(lun, store), members, slices }

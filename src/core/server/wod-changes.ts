@@ -1,6 +1,7 @@
 /** The verbs that change write-once devices. */
 import { LunarError } from '../base/errors.ts'
 import { checkRange } from '../block/range.ts'
+import { safestOf } from '../lun/ranges.ts'
 import { WOD_BLOCK_DEFAULT } from '../wod/wods.ts'
 import type { Params, Result } from './api.ts'
 import type { EngineParts } from './engine.ts'
@@ -20,7 +21,7 @@ export const wodChanges = {
       on: params.on,
       size,
       blockBytes: params.blockBytes ?? WOD_BLOCK_DEFAULT,
-      raid: params.raid ?? volume?.raid ?? 'raid1',
+      raid: params.raid ?? (volume ? safestOf(volume.types) : 'raid1'),
       dryRun: params.dryRun === true,
       ...(params.path === undefined ? {} : { path: params.path }),
     })

@@ -27,8 +27,8 @@ import {
 import { fitting } from '../../metadata/struct.ts'
 import type { Lun } from '../lun/lun.ts'
 import { checkUnused, type Luns, type ResizeOptions } from '../lun/luns.ts'
+import { isLessRedundant } from '../lun/ranges.ts'
 import type { Pool } from '../pool/pool.ts'
-import { survivesOf } from '../raid/geometry.ts'
 import type { ChunkMap } from './chunk-map.ts'
 import { checkChunkSize, CHUNK_DEFAULT, runsWhere, type ChunkRun } from './chunks.ts'
 import { Relationship, type UpdateKind } from './relationship.ts'
@@ -329,10 +329,9 @@ export class Relationships {
         reason: '',
       }
       const relationship = new Relationship(number, record, this.metadata)
-      const warnings =
-        survivesOf[image.raid] < survivesOf[source.raid]
-          ? [`The image "${image.name}" (${image.raid}) has less redundancy than its source "${source.name}" (${source.raid})`]
-          : []
+      const warnings = isLessRedundant(image.ranges, source.ranges, Math.min(image.size, source.size))
+        ? [`The image "${image.name}" (${image.raid}) has less redundancy than its source "${source.name}" (${source.raid})`]
+        : []
       if (spec.dryRun) return { relationship, warnings }
       this.pool.record = { ...this.pool.record, nextRelationship: number + 1 }
       const batch = new Batch()

@@ -9,6 +9,7 @@ export const lun = (name: string, size: number, more: Partial<LunSummary> = {}):
   id: '11111111-1111-4111-8111-111111111111',
   size,
   raid: 'raid1',
+  ranges: [{ offset: 0, length: null, raid: 'raid1' }],
   bound: 2 * MIB,
   used: 4 * MIB,
   thin: true,

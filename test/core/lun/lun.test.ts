@@ -84,9 +84,9 @@ describe('a LUN', () => {
       [pages, false],
     ] as const) {
       const written = lun.write(MIB, data)
-      const release = lun.stores.lock.tryLock(MIB, 4096, 'shared')
-      expect(release !== undefined).toBe(sharing)
-      release?.()
+      const release = lun.stores.lockRange(0, MIB, 4096, 'shared')
+      expect(!(release instanceof Promise)).toBe(sharing)
+      void Promise.resolve(release).then(free => free())
       await written
     }
     await pool.close()
@@ -134,7 +134,7 @@ describe('a LUN', () => {
     await a.write(0, pattern(3 * MIB, 1))
     await a.flush()
     await a.trim(MIB, MIB)
-    const [victim] = a.stores.disksOf(0)
+    const [victim] = a.stores.members.disksOf(0)
     disks[victim!.number]!.plan = operation => (operation.kind === kind ? ioError('a disk that broke') : undefined)
     const data = pattern(4096, 2)
     await a.write(MIB, data)

@@ -60,6 +60,8 @@ export interface LunInfo {
   readonly name: string
   readonly size: number
   readonly raid: number
+  /** Type of each range and the first slice after it; the last ends at 2^32 - 1. */
+  readonly ranges: { end: number; raid: number }[]
   readonly incomplete: boolean
   readonly deleted: boolean
   readonly reclaimFrom: number
@@ -209,6 +211,7 @@ function readLun(number: number, block: Block): LunInfo {
     name: block.text(16, 64),
     size: block.u64(80),
     raid: block.u8(104),
+    ranges: Array.from({ length: 16 }, (_, i) => ({ end: block.u32(160 + i * 16), raid: block.u8(164 + i * 16) })).filter(({ end }) => end > 0),
     incomplete: (flags & 2) !== 0,
     deleted: (flags & 4) !== 0,
     nextStore: block.u32(112),
@@ -250,6 +253,8 @@ export function checkLuns(records: PoolRecords, problems: string[]): void {
       const store = records.stores.get(`${lun.number}:${Math.floor(place / SLICES)}`)
       if (!store) problems.push(`${what}: slice ${slice} leads to store ${Math.floor(place / SLICES)}, which does not exist`)
       else if ((store.bound & (1 << (place % SLICES))) === 0) problems.push(`${what}: slice ${slice} leads to a place that is not bound`)
+      const raid = lun.ranges.find(({ end }) => slice < end)?.raid ?? lun.raid
+      if (store && store.raid !== raid) problems.push(`${what}: slice ${slice} is of type ${raid}, its store ${store.number} of ${store.raid}`)
       if (slice >= lun.size / SLICE && !lun.deleted && lun.reclaimFrom === 0) problems.push(`${what}: slice ${slice} behind its end is bound`)
     }
     for (const store of mine) {
@@ -258,7 +263,6 @@ export function checkLuns(records: PoolRecords, problems: string[]): void {
           problems.push(`${what}: slice ${slice} of store ${store.number} is bound but nothing leads to it`)
       }
       if (store.number >= lun.nextStore) problems.push(`${what}: has store ${store.number}, the next would be ${lun.nextStore}`)
-      if (store.raid !== lun.raid) problems.push(`${what}: store ${store.number} is of type ${store.raid}, the LUN of ${lun.raid}`)
     }
   }
   for (const store of records.stores.values())

@@ -1,5 +1,5 @@
 import type { Partition } from '../../lun/partitions.ts'
-import type { LunDetail, LunSummary, MapExtent } from '../../server/api.ts'
+import type { LunDetail, LunSummary, LunTypeRange, MapExtent } from '../../server/api.ts'
 import { formatVolumeId } from '../../server/volume-id.ts'
 import type { Column } from '../columns.ts'
 import { line, section, type DetailView } from '../details.ts'
@@ -9,7 +9,7 @@ import { lunRelationshipColumns } from './relationship.ts'
 export const lunColumns: readonly Column<LunSummary>[] = [
   { key: 'name', kind: 'text', get: row => row.name, about: 'name of the LUN' },
   { key: 'size', kind: 'size', get: row => row.size, about: 'bytes users see' },
-  { key: 'raid', kind: 'text', get: row => row.raid, about: 'redundancy type' },
+  { key: 'raid', kind: 'text', get: row => row.raid, about: 'redundancy type; those of its ranges' },
   { key: 'bound', kind: 'size', get: row => row.bound, about: 'bytes that were written, in slices of 1 MiB' },
   { key: 'used', kind: 'size', get: row => row.used, about: 'bytes on disks, redundancy included' },
   { key: 'state', kind: 'state', get: row => row.state, about: 'how the LUN is' },
@@ -42,6 +42,12 @@ export function volumeView(volume: VolumeDetail): DetailView {
   return { ...view, details: [...view.details, line('volume id', volume.volumeId), ...inside] }
 }
 
+const rangeColumns: readonly Column<LunTypeRange>[] = [
+  { key: 'offset', kind: 'size', get: row => row.offset, about: 'bytes from the start of the LUN' },
+  { key: 'length', kind: 'size', get: row => row.length, about: 'bytes; none: without an end' },
+  { key: 'raid', kind: 'text', get: row => row.raid, about: 'redundancy type' },
+]
+
 const lunView = (lun: LunDetail): DetailView => ({
   details: [
     line('name', lun.name),
@@ -63,6 +69,8 @@ const lunView = (lun: LunDetail): DetailView => ({
     line('layers', lun.layers.join(' > ')),
   ],
   sections: [
+    // One range is the line above.
+    ...(lun.ranges.length > 1 ? [section('ranges', lun.ranges, rangeColumns)] : []),
     section('disks', lun.disks, [
       { key: 'disk', kind: 'count', get: row => row.disk, about: 'number' },
       { key: 'used', kind: 'size', get: row => row.used, about: 'bytes of segments in use' },
@@ -78,4 +86,5 @@ export const mapColumns: readonly Column<MapExtent>[] = [
   { key: 'state', kind: 'state', get: row => row.state, about: 'bound, unbound, degraded (one copy missing) or lost (refused)' },
   { key: 'store', kind: 'count', get: row => row.store, about: 'redundant store that holds it' },
   { key: 'disks', kind: 'text', get: row => row.disks, about: 'disks that hold it' },
+  { key: 'raid', kind: 'text', get: row => row.raid, about: 'redundancy type' },
 ]

@@ -2,6 +2,7 @@ import { LunarError } from '../../base/errors.ts'
 import { MIB } from '../../base/units.ts'
 import type { Lun } from '../../lun/lun.ts'
 import type { Luns } from '../../lun/luns.ts'
+import { safestOf } from '../../lun/ranges.ts'
 import type { Pool } from '../../pool/pool.ts'
 import { survivesOf, type Redundancy } from '../../raid/geometry.ts'
 import { SlotStore } from './slot-store.ts'
@@ -58,7 +59,7 @@ export class Stores {
       return
     }
     const store = this.find(name)
-    if (survivesOf[store.raid] < survivesOf[raid] && !force)
+    if (survivesOf[safestOf(store.types)] < survivesOf[raid] && !force)
       throw new LunarError('ERR_REDUNDANCY', `Cannot keep chunks in store "${name}"`, {
         why: `it is ${store.raid}, less redundant than the source, which is ${raid}`,
         fix: 'name another store, or repeat it with --force=redundancy',

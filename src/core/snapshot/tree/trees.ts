@@ -19,7 +19,9 @@ import {
 } from '../../../metadata/records.ts'
 import type { Lun } from '../../lun/lun.ts'
 import type { Luns } from '../../lun/luns.ts'
+import { safestOf } from '../../lun/ranges.ts'
 import type { Pool } from '../../pool/pool.ts'
+import type { Redundancy } from '../../raid/geometry.ts'
 import { checkChunkSize } from '../chunks.ts'
 import type { Relationships } from '../relationships.ts'
 import { diffOf, requireOneTree, type DiffExtent, type Side } from './diff.ts'
@@ -71,7 +73,8 @@ interface Plan {
   readonly base: Snapshot | undefined
   /** Of the source: absent for its first snapshot. */
   readonly tree: Tree | undefined
-  readonly raid: Lun['raid']
+  /** The chunks of a source of several redundancy types go where the safest of them is. */
+  readonly raid: Redundancy
   /** Number of the LUN, or of the snapshot. */
   readonly lun: number
   readonly snapshot: number
@@ -301,7 +304,7 @@ export class Trees {
         why: `an update of ${updating.label} is under way`,
         fix: `wait for its end: lunar GetSnapStatus ${updating.number}`,
       })
-    return { source: this.relationships.volume(lun.number), tree: this.treeOf(lun), raid: lun.raid, lun: lun.number, snapshot: 0 }
+    return { source: this.relationships.volume(lun.number), tree: this.treeOf(lun), raid: safestOf(lun.types), lun: lun.number, snapshot: 0 }
   }
 
   private planOnSnapshot(name: string, failed: string): Omit<Plan, 'sourceName' | 'name' | 'base'> {
@@ -309,7 +312,7 @@ export class Trees {
     if (!snapshot.isWritable)
       throw new LunarError('ERR_USAGE', failed, { why: `"${name}" is frozen, so a snapshot of it is itself`, fix: 'use it, or make a writable one --of it' })
     const volume = this.volume(snapshot)
-    return { source: volume, tree: volume.tree, raid: snapshot.tree.store.lun.raid, lun: 0, snapshot: snapshot.number }
+    return { source: volume, tree: volume.tree, raid: safestOf(snapshot.tree.store.lun.types), lun: 0, snapshot: snapshot.number }
   }
 
   /** Chunk size and store belong to the tree, fixed by its first snapshot (hazard 16). */
