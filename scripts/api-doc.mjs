@@ -76,7 +76,7 @@ const note = '<!-- Made by scripts/api-doc.mjs from the declarations; change the
 const firstSentence = text => /^[\s\S]*?(?:\.(?=\s|$)|$)/.exec(text)[0].replace(/\s+/g, ' ')
 
 /** What people look for first. */
-const first = ['open-pool', 'pool', 'disks', 'luns', 'lun-device', 'relationships', 'table2', 'pools', 'errors', 'error-table']
+const first = ['open-pool', 'pool', 'disks', 'luns', 'lun-device', 'relationships', 'snapshots', 'table2', 'pools', 'errors', 'error-table']
 const rank = page => (first.includes(page) ? first.indexOf(page) : first.length)
 
 function pages() {

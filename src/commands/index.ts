@@ -48,9 +48,14 @@ import SetCompleteImageDelay from './SetCompleteImageDelay.ts'
 import SetImageUpdateDelay from './SetImageUpdateDelay.ts'
 import SetSourceUpdateDelay from './SetSourceUpdateDelay.ts'
 import SnapConfigure from './snap/configure.ts'
+import SnapCreate from './snap/create.ts'
+import SnapDelete from './snap/delete.ts'
+import SnapDiff from './snap/diff.ts'
 import SnapList from './snap/list.ts'
 import SnapMaps from './snap/maps.ts'
+import SnapRefresh from './snap/refresh.ts'
 import SnapShow from './snap/show.ts'
+import SnapTree from './snap/tree.ts'
 import SnapUnconfigure from './snap/unconfigure.ts'
 import StartCompleteImage from './StartCompleteImage.ts'
 import StartImageUpdate from './StartImageUpdate.ts'
@@ -58,6 +63,10 @@ import StartSourceUpdate from './StartSourceUpdate.ts'
 import StopCompleteImage from './StopCompleteImage.ts'
 import StopImageUpdate from './StopImageUpdate.ts'
 import StopSourceUpdate from './StopSourceUpdate.ts'
+import StoreCreate from './store/create.ts'
+import StoreDelete from './store/delete.ts'
+import StoreList from './store/list.ts'
+import StoreShow from './store/show.ts'
 import TaskList from './task/list.ts'
 import TaskPause from './task/pause.ts'
 import TaskResume from './task/resume.ts'
@@ -120,9 +129,14 @@ export const commands = {
   SetImageUpdateDelay,
   SetSourceUpdateDelay,
   'snap:configure': SnapConfigure,
+  'snap:create': SnapCreate,
+  'snap:delete': SnapDelete,
+  'snap:diff': SnapDiff,
   'snap:list': SnapList,
   'snap:maps': SnapMaps,
+  'snap:refresh': SnapRefresh,
   'snap:show': SnapShow,
+  'snap:tree': SnapTree,
   'snap:unconfigure': SnapUnconfigure,
   StartCompleteImage,
   StartImageUpdate,
@@ -130,6 +144,10 @@ export const commands = {
   StopCompleteImage,
   StopImageUpdate,
   StopSourceUpdate,
+  'store:create': StoreCreate,
+  'store:delete': StoreDelete,
+  'store:list': StoreList,
+  'store:show': StoreShow,
   'task:list': TaskList,
   'task:pause': TaskPause,
   'task:resume': TaskResume,

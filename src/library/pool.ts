@@ -17,6 +17,7 @@ import type {
 import type { Asker, CallOptions, ChangeOptions } from './asker.ts'
 import { Disks } from './disks.ts'
 import { Luns } from './luns.ts'
+import { Snapshots } from './snapshots.ts'
 import { Relationships, type Relationship, type RelationshipReference } from './relationships.ts'
 
 /** The redundant stores of a pool: where the data of its LUNs lies. */
@@ -104,6 +105,7 @@ export class Pool implements AsyncDisposable {
   readonly tasks: Tasks
   readonly metadata: PoolMetadata
   readonly relationships: Relationships
+  readonly snapshots: Snapshots
   private closing: Promise<void> | undefined
 
   /** @internal */
@@ -119,6 +121,7 @@ export class Pool implements AsyncDisposable {
     this.tasks = new Tasks(asker)
     this.metadata = new PoolMetadata(asker)
     this.relationships = new Relationships(asker, this.name)
+    this.snapshots = new Snapshots(asker)
   }
 
   /** @internal */

@@ -1,8 +1,10 @@
 import { LunarError } from '../core/base/errors.ts'
 import { ZEROS } from '../core/block/write-once.ts'
+import { checkTrees, TreeRecords } from './check-trees.ts'
 import { kindOf, objectOf } from './key.ts'
 import {
   CHUNKS_VALUE,
+  decodeEntry,
   decodeRecord,
   DISK_WITNESS,
   diskRecord,
@@ -23,6 +25,10 @@ import {
   rsdFields,
   SEGMENTS_PER_RECORD,
   segmentStates,
+  slotsRecord,
+  snapshotRecord,
+  TREE_EPOCHS,
+  treeRecord,
   typeAt,
   WOD_BLOCKS_VALUE,
   WOD_CONFIGURED,
@@ -74,6 +80,8 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
   const mapped = new Set<number>()
   const wods = new Map<number, WodRecord>()
   const wodMaps: WodMapRecord[] = []
+  const trees = new TreeRecords()
+  const boundSlices = new Set<string>()
   const marks: { what: string; lun: number; store: number; mask: number }[] = []
   let records = 0
   let hasPool = false
@@ -102,6 +110,7 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
             const other = places.get(key)
             if (other !== undefined) problem('slice.shared', `LUN ${object}`, `slices ${other} and ${lo * LMAP_SLICES + i} are bound to one place`)
             places.set(key, String(lo * LMAP_SLICES + i))
+            boundSlices.add(`${object}:${lo * LMAP_SLICES + i}`)
           }
           break
         }
@@ -143,6 +152,25 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
           if (value.length === WOD_BLOCKS_VALUE) wodMaps.push({ wod: object, index: lo, value })
           else problem('record.damaged', `wodBlocks ${object}.${lo}`, `it has ${value.length} bytes, not ${WOD_BLOCKS_VALUE}`)
           break
+        case 'snapshot':
+          trees.snapshots.set(object, decodeRecord(snapshotRecord, value))
+          break
+        case 'tree':
+          trees.trees.set(object, decodeRecord(treeRecord, value))
+          break
+        case 'treeMap':
+        case 'leafMap':
+          trees.add(kindOf(hi) === 'treeMap' ? trees.maps : trees.leaves, object, {
+            chunk: Math.floor(lo / TREE_EPOCHS),
+            epoch: lo % TREE_EPOCHS,
+            entry: decodeEntry(value),
+          })
+          break
+        case 'slots': {
+          const slices = trees.slots.get(object) ?? new Map<number, ReturnType<typeof slotsRecord.decode>>()
+          trees.slots.set(object, slices.set(lo, decodeRecord(slotsRecord, value)))
+          break
+        }
         case 'event':
           break
         case undefined:
@@ -171,6 +199,7 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
   checkSegments(states, owners, disks, problem)
   checkRelationships(relationships, mapped, luns, problem)
   checkWods(wods, wodMaps, luns, problem)
+  checkTrees(trees, luns, boundSlices, problem)
   for (const { what, lun, store, mask } of marks) {
     const rsd = rsds.get(`${lun}:${store}`)
     if (!rsd) problem(`${what}.orphan`, `LUN ${lun}`, `store ${store} has ${what} marks but does not exist`)

@@ -1,6 +1,7 @@
 import { Buffer } from 'node:buffer'
 import { kindOf, objectOf } from './key.ts'
 import {
+  decodeEntry,
   decodeWodBlocks,
   diskRecord,
   LMAP_SLICES,
@@ -11,6 +12,10 @@ import {
   RSD_STORES,
   rsdFields,
   SEGMENTS_PER_RECORD,
+  slotsRecord,
+  snapshotRecord,
+  TREE_EPOCHS,
+  treeRecord,
   wodRecord,
   eraIndex,
 } from './records.ts'
@@ -43,6 +48,19 @@ function describe(kind: string, lo: number, value: Uint8Array): unknown {
       return wodRecord.decode(value)
     case 'wodBlocks':
       return decodeWodBlocks(value, lo % eraIndex(1, 0))
+    case 'snapshot':
+      return snapshotRecord.decode(value)
+    case 'tree':
+      return treeRecord.decode(value)
+    case 'treeMap':
+    case 'leafMap': {
+      const entry = decodeEntry(value)
+      return { chunk: Math.floor(lo / TREE_EPOCHS), epoch: lo % TREE_EPOCHS, slot: entry === 0 ? null : entry - 1 }
+    }
+    case 'slots': {
+      const { slotShift, used } = slotsRecord.decode(value)
+      return { slotShift, used: Buffer.from(used).toString('hex') }
+    }
     case 'lmap': {
       const view = new DataView(value.buffer, value.byteOffset, value.byteLength)
       return Array.from({ length: LMAP_SLICES }, (_, i) => view.getUint32(i * 4, true))

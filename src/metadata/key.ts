@@ -23,6 +23,11 @@ export const kinds = {
   chunks: 12,
   wod: 13,
   wodBlocks: 14,
+  snapshot: 15,
+  tree: 16,
+  treeMap: 17,
+  leafMap: 18,
+  slots: 19,
 } as const
 export type Kind = keyof typeof kinds
 

@@ -1,6 +1,6 @@
 import { LunarError } from '../core/base/errors.ts'
 import { keyOf, type Key } from './key.ts'
-import { struct, text, list, u16, u32, u64, u8, uuid, type Struct } from './struct.ts'
+import { bytes, struct, text, list, u16, u32, u64, u8, uuid, type Struct } from './struct.ts'
 
 /** Values of the records of the metadata map. Gaps are reserved and zero. */
 
@@ -14,6 +14,8 @@ export const poolRecord = struct('poolRecord', 256, {
   nextProcess: u32(96, 'number for the next process; never reused'),
   nextRelationship: u32(100, 'number for the next relationship, 0 is 1; never reused'),
   nextWod: u32(108, 'number for the next write-once device, 0 is 1; never reused'),
+  nextSnapshot: u32(112, 'number for the next snapshot, 0 is 1; never reused'),
+  nextTree: u32(116, 'number for the next sharing tree, 0 is 1; never reused'),
   metadataCopies: u8(104, 'copies of metadata blocks wanted'),
   quorumWanted: u8(105, 'quorum disks wanted, 0: by the number of disks'),
   spare: u8(106, 'reserved: spare space policy'),
@@ -60,6 +62,8 @@ export const LUN_RESERVING = 8
 export const LUN_PROTECTED = 16
 /** It holds the blocks of a write-once device. */
 export const LUN_WRITE_ONCE = 32
+/** It holds the preserved chunks of snapshots. */
+export const LUN_STORE = 64
 
 export const rangeFields = struct('lunRange', 16, {
   endSlice: u32(0, 'first slice after the range; 0xffffffff: it has no end; 0 when unused'),
@@ -78,7 +82,7 @@ export const lunRecord = struct('lunRecord', 512, {
   stripe: u8(105, 'interleaved stores, 1'),
   flags: u16(
     106,
-    'bit 0: fully reserved; bit 1: incomplete import; bit 2: deleted, being reclaimed; bit 3: being reserved; bit 4: protected; bit 5: of a write-once device',
+    'bit 0: fully reserved; bit 1: incomplete import; bit 2: deleted, being reclaimed; bit 3: being reserved; bit 4: protected; bit 5: of a write-once device; bit 6: a store of snapshots',
   ),
   ldad: u16(108, 'disk group'),
   nextStore: u32(112, 'number for the next redundant store'),
@@ -289,6 +293,75 @@ export const wodFileLabel = struct('wodFileLabel', 4096, {
   wodId: uuid(24, 'write-once device'),
   size: u64(40, 'bytes'),
 })
+
+/** Written to, in a map of its own over its frozen state. */
+export const SNAPSHOT_WRITABLE = 1
+/** Deleted, but what rests on it still needs it. */
+export const SNAPSHOT_HIDDEN = 2
+/** Deleted: only what it alone needs is still to be given back. */
+export const SNAPSHOT_DEAD = 4
+/** What was written to it before it was refreshed is still to be given back. */
+export const SNAPSHOT_UNTIDY = 8
+
+/** Key (snapshot, number). */
+export const snapshotRecord = struct('snapshotRecord', 256, {
+  snapshotId: uuid(0, 'snapshot'),
+  name: text(16, 64, 'name, unique in its tree'),
+  tree: u32(80, 'sharing tree'),
+  epoch: u32(84, 'frozen state: the first entry of a chunk from this epoch on, else the source'),
+  flags: u16(88, 'bit 0: writable; bit 1: hidden, something rests on it; bit 2: dead; bit 3: its leaf has entries of older eras'),
+  onFull: u8(90, 'reserved: what happens when a chunk cannot be preserved'),
+  base: u32(92, 'snapshot whose frozen state it is a writable view of, 0: its own'),
+  size: u64(96, 'bytes of the source at the instant'),
+  createdMs: u64(104, 'milliseconds since 1970'),
+  leafEra: u32(112, 'era of its leaf map'),
+})
+export type SnapshotRecord = ReturnType<typeof snapshotRecord.decode>
+
+/** Key (tree, number). */
+export const treeRecord = struct('treeRecord', 128, {
+  source: u32(0, 'LUN whose snapshots these are, 0: a snapshot'),
+  snapshot: u32(4, 'writable snapshot whose snapshots these are, 0: a LUN'),
+  store: u32(8, 'LUN that holds the preserved chunks'),
+  chunkShift: u8(12, 'chunk size as a power of two'),
+  nextEpoch: u32(16, 'epoch of the next snapshot; never reused'),
+  restored: u32(20, 'reserved: epoch that the source is being restored to, 0: none'),
+  restoredAt: u32(24, 'reserved: epoch of the state before that'),
+  createdMs: u64(32, 'milliseconds since 1970'),
+})
+export type TreeRecord = ReturnType<typeof treeRecord.decode>
+
+/** Epochs of a tree, and eras of a leaf map: index of an entry = chunk * 2^20 + epoch. */
+export const TREE_EPOCHS = 2 ** 20
+
+/**
+ * Key (treeMap, tree, chunk * 2^20 + epoch), what a chunk held when it was first written under that epoch; key (leafMap, snapshot,
+ * chunk * 2^20 + era), what was written to a writable snapshot.
+ */
+export const mapEntry = struct('mapEntry', 8, {
+  slotLow: u32(0, 'slot + 1, 0: the chunk reads as zeros; low bits'),
+  slotHigh: u16(4, 'the same, high bits'),
+})
+
+/** @param entry slot + 1, 0 for zeros */
+export const encodeEntry = (entry: number): Uint8Array => mapEntry.encode({ slotLow: entry % 2 ** 32, slotHigh: Math.floor(entry / 2 ** 32) })
+
+/** @throws LunarError `ERR_METADATA_DAMAGED` */
+export function decodeEntry(value: Uint8Array): number {
+  const { slotLow, slotHigh } = decodeRecord(mapEntry, value)
+  return slotHigh * 2 ** 32 + slotLow
+}
+
+/** Slots of 4 KiB in a slice of 1 MiB: slots have this size or a larger one. */
+export const SLOTS_PER_SLICE = 256
+
+/** Key (slots, LUN of the store, slice): which slots of a slice of 1 MiB hold a chunk. */
+export const slotsRecord = struct('slotsRecord', 40, {
+  slotShift: u8(0, 'slot size as a power of two'),
+  used: bytes(8, 32, 'bit n: slot n holds a chunk'),
+})
+/** Where the bits are in it. */
+export const SLOTS_BITS_AT = slotsRecord.fields.used.offset
 
 /** Bytes of a reason that is recorded: of a disk's state, a process's end, a relationship. */
 export const REASON_MAX = 118

@@ -64,6 +64,16 @@ export function text(offset: number, length: number, about: string): Field<strin
   )(offset, about)
 }
 
+/** Bytes as they are, a copy when read. */
+export function bytes(offset: number, length: number, about: string): Field<Uint8Array> {
+  return at<Uint8Array>(
+    `u8[${length}]`,
+    length,
+    (v, o) => new Uint8Array(v.buffer, v.byteOffset + o, length).slice(),
+    (v, o, x) => new Uint8Array(v.buffer, v.byteOffset + o, length).set(x.subarray(0, length)),
+  )(offset, about)
+}
+
 /** As much of a text, in whole characters, as fits into `length` bytes. */
 export function fitting(value: string, length: number): string {
   const bytes = Buffer.from(value, 'utf8')

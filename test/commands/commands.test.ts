@@ -48,7 +48,12 @@ const changing = [
   'pool:import',
   'pool:set',
   'snap:configure',
+  'snap:create',
+  'snap:delete',
+  'snap:refresh',
   'snap:unconfigure',
+  'store:create',
+  'store:delete',
   'task:pause',
   'task:resume',
   'task:stop',
@@ -57,7 +62,19 @@ const changing = [
   'wod:delete',
   'wod:reallocate',
 ]
-const destructive = ['lun:delete', 'lun:import', 'lun:trim', 'lun:zero', 'pool:destroy', 'snap:unconfigure', 'wod:delete', 'wod:reallocate']
+const destructive = [
+  'lun:delete',
+  'lun:import',
+  'lun:trim',
+  'lun:zero',
+  'pool:destroy',
+  'snap:delete',
+  'snap:refresh',
+  'snap:unconfigure',
+  'store:delete',
+  'wod:delete',
+  'wod:reallocate',
+]
 const lists = [
   'disk:list',
   'explain',
@@ -67,8 +84,11 @@ const lists = [
   'pool:import',
   'pool:list',
   'rstore:list',
+  'snap:diff',
   'snap:list',
   'snap:maps',
+  'snap:tree',
+  'store:list',
   'task:list',
   'wod:list',
 ]
@@ -135,7 +155,7 @@ test('the fifteen commands of Table 1 are there by exactly these names', () => {
 })
 
 test.each(lists.filter(id => id !== 'pool:import'))('%s: -o help needs no pool', async id => {
-  const args = id === 'lun:map' ? ['db'] : id === 'snap:maps' ? ['1'] : []
+  const args = id === 'lun:map' ? ['db'] : id === 'snap:maps' ? ['1'] : id === 'snap:diff' ? ['db@a', 'db'] : []
   const outcome = await lunar([...id.split(':'), ...args, '-o', 'help'])
   expect(outcome).toMatchObject({ status: 0, err: '', opened: [] })
   expect(outcome.out).toMatch(/^COLUMN/)

@@ -199,6 +199,7 @@ const cases: readonly { line: string; verb: string; params: unknown; mode?: 'vie
     params: {},
     out: '3\tdb\tcopy\tenabled\t50%\t1%\t32 KiB\tno\n',
     answers: {
+      'snap.snapshots': () => [],
       'snap.list': () => [{ ...relationship(), chunkBytes: 32768, completePercent: 50, differentPercent: 1, asOf, cost: 'preserving', lessRedundant: false }],
     },
   },

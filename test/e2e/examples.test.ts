@@ -8,7 +8,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
  * Every example that `--help` shows is run, command by command, in a folder with a pool `tank` as the examples assume it:
  * four disks, LUNs db (raid1, written) and web (raid0), a task 1 that has ended, an image to import and a block to write.
  * Relationship 1 ("nightly", db to db-copy) is enabled, 2 (db to db-test) configured, 3 (web to web-test) is being completed by
- * the paused task 2; archive and web-copy are images of nothing yet.
+ * the paused task 2; archive and web-copy are images of nothing yet. web has the snapshots frozen (read-only), rw (a view of it) and old;
+ * the stores spare and snapshots-raid1 are empty.
  */
 const manifest = JSON.parse(readFileSync('oclif.manifest.json', 'utf8')) as { commands: Record<string, { examples?: string[] }> }
 const base = mkdtempSync(join(tmpdir(), 'lunar-examples-'))
@@ -56,6 +57,11 @@ beforeAll(() => {
     'lunar StartCompleteImage tank/3',
     'lunar task pause tank/2',
     'lunar wod create tank/once --on lun --size 64MiB',
+    'lunar snap create tank/web@frozen --read-only',
+    'lunar snap create tank/web@old',
+    'lunar snap create tank/web@rw --of web@frozen',
+    'lunar store create tank/spare --raid raid1',
+    'lunar store create tank/snapshots-raid1 --raid raid1',
   ]) {
     expect(run(line), line).toMatchObject({ status: 0 })
   }

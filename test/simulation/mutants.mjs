@@ -135,8 +135,8 @@ export const mutants = [
   {
     name: 'overwritten-before-preserved',
     file: 'src/core/snapshot/volume.ts',
-    text: 'if (before.length > 0) await this.prepare(',
-    instead: 'if (before.length > 0) void this.prepare(',
+    text: 'if (before.length > 0 || tree) await this.prepare(',
+    instead: 'if (before.length > 0 || tree) void this.prepare(',
     test: 'test/core/snapshot/relationships-crash.test.ts',
   },
   {
@@ -149,8 +149,8 @@ export const mutants = [
   {
     name: 'round-committed-before-flush',
     file: 'src/core/snapshot/volume.ts',
-    text: '    const dropped = await this.preserve(writes, copied)\n',
-    instead: '    await this.commit(joinMarks(writes), urgent)\n    const dropped = await this.preserve(writes, copied)\n',
+    text: '      const dropped = await this.preserve(writes, tree, copied)\n',
+    instead: '      await this.commit(joinMarks(writes.map(({ marks }) => marks)), urgent)\n      const dropped = await this.preserve(writes, tree, copied)\n',
     test: 'test/core/snapshot/relationships-crash.test.ts',
   },
   {
@@ -191,9 +191,51 @@ export const mutants = [
   {
     name: 'wide-chunk-unlocked',
     file: 'src/core/snapshot/volume.ts',
-    text: '        from = Math.min(from, relationship.chunks.offsetOf(run.from))\n',
+    text: '        from = Math.min(from, layer.chunks.offsetOf(run.from))\n',
     instead: '',
     test: 'test/core/snapshot/datacore-figures.test.ts',
+  },
+  {
+    name: 'snapshot-chunk-unflushed',
+    file: 'src/core/snapshot/tree/tree.ts',
+    text: 'if (this.written.length > 0) await this.tree.store.flush()',
+    instead: 'await Promise.resolve()',
+    test: 'test/core/snapshot/tree/tree-crash.test.ts',
+  },
+  {
+    name: 'leaf-chunk-unflushed',
+    file: 'src/core/snapshot/tree/snapshot-volume.ts',
+    text: '      await tree.store.flush()\n',
+    instead: '',
+    test: 'test/core/snapshot/tree/tree-crash.test.ts',
+  },
+  {
+    name: 'read-through-unlocked',
+    file: 'src/core/snapshot/tree/snapshot-volume.ts',
+    text: "const release = await this.snapshot.tree.lock(run, 'shared')",
+    instead: 'const release = await Promise.resolve(() => undefined)',
+    test: 'test/core/snapshot/tree/tree-model.test.ts',
+  },
+  {
+    name: 'slot-freed-before-commit',
+    file: 'src/core/snapshot/tree/tree-tidy.ts',
+    text: "if (!batch.isEmpty) await this.metadata.commit(batch, 'data', true)\n",
+    instead: "if (!batch.isEmpty) void this.metadata.commit(batch, 'data', true)\n",
+    test: 'test/core/snapshot/tree/tree-crash.test.ts',
+  },
+  {
+    name: 'entry-of-older-snapshots-dropped',
+    file: 'src/core/snapshot/tree/tree-tidy.ts',
+    text: 'one > previous && one <= epoch',
+    instead: 'one === epoch',
+    test: 'test/core/snapshot/tree/tree.test.ts',
+  },
+  {
+    name: 'snapshot-of-busy-volume',
+    file: 'src/core/snapshot/tree/trees.ts',
+    text: '        await volume.quiesce.pause()\n',
+    instead: '',
+    test: 'test/core/snapshot/tree/tree.test.ts',
   },
   {
     name: 'parity-store-written-before-log',

@@ -6,6 +6,7 @@ import { Luns } from '../../src/core/lun/luns.ts'
 import { createPoolOn } from '../../src/core/pool/format.ts'
 import { Pool, type FoundDisk } from '../../src/core/pool/pool.ts'
 import { Relationships } from '../../src/core/snapshot/relationships.ts'
+import { Trees } from '../../src/core/snapshot/tree/trees.ts'
 import { Resync } from '../../src/core/pool/resync.ts'
 import { readLabel } from '../../src/metadata/label.ts'
 
@@ -13,6 +14,7 @@ export interface OpenPool {
   readonly pool: Pool
   readonly luns: Luns
   readonly relationships: Relationships
+  readonly trees: Trees
 }
 
 /** Simulated disks of 64 MiB, or of the given sizes in MiB. */
@@ -46,7 +48,8 @@ export async function openSimulated(disks: readonly SimulatedDisk[], force = fal
   await pool.settleStates()
   await luns.dropUnfinished()
   await pool.maintain()
-  return { pool, luns, relationships: await Relationships.load(pool, luns) }
+  const relationships = await Relationships.load(pool, luns)
+  return { pool, luns, relationships, trees: await Trees.load(pool, luns, relationships) }
 }
 
 /** Runs resync to its end. @returns bytes copied */

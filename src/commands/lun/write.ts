@@ -27,7 +27,7 @@ export default class LunWrite extends LunarCommand {
     const { importInto, sourceSize } = await this.around.transfers()
     const length = path === '-' ? null : await sourceSize(path)
     await using service = await this.open(pool, 'owner')
-    const shown = await service.call('lun.show', { lun }, this.signal)
+    const shown = await service.call('volume.show', { volume: lun }, this.signal)
     resolveRange(shown.data, offset, length ?? undefined)
     const from = path === '-' ? 'stdin' : path
     if (flags['dry-run'])

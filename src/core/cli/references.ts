@@ -60,10 +60,19 @@ export function parseStores(
  * @throws LunarError `ERR_USAGE` when two pools are named, `ERR_BAD_NAME`
  */
 export function parseRelationships(texts: readonly string[], poolFlag: string | undefined): { readonly pool: string | undefined; readonly names: string[] } {
+  return parseReferences(texts, poolFlag, 'relationship')
+}
+
+/** Several objects of one pool. @throws LunarError `ERR_USAGE` when two pools are named, `ERR_BAD_NAME` */
+export function parseReferences(
+  texts: readonly string[],
+  poolFlag: string | undefined,
+  kind: string,
+): { readonly pool: string | undefined; readonly names: string[] } {
   const names: string[] = []
   let pool = poolFlag
   for (const text of texts) {
-    const found = parseReference(text, pool, 'relationship')
+    const found = parseReference(text, pool, kind)
     pool = found.pool
     names.push(found.name)
   }

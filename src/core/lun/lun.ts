@@ -12,6 +12,7 @@ import {
   LUN_INCOMPLETE,
   LUN_PROTECTED,
   LUN_RESERVED,
+  LUN_STORE,
   LUN_WRITE_ONCE,
   lunRecord,
   raidName,
@@ -103,6 +104,10 @@ export class Lun implements BlockDevice {
   /** A write-once device has it for its blocks. */
   get isWriteOnce(): boolean {
     return (this.record.flags & LUN_WRITE_ONCE) !== 0
+  }
+  /** It holds preserved chunks of snapshots. */
+  get isStore(): boolean {
+    return (this.record.flags & LUN_STORE) !== 0
   }
   /** Bytes of map pages in memory. */
   get mapBytes(): number {

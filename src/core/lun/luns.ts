@@ -11,6 +11,7 @@ import {
   LUN_PROTECTED,
   LUN_RESERVED,
   LUN_RESERVING,
+  LUN_STORE,
   LUN_WRITE_ONCE,
   lunRecord,
   poolRecord,
@@ -37,6 +38,8 @@ export interface NewLun {
   readonly reserve: boolean
   /** It holds the blocks of a write-once device, which this adds to the commit that makes the LUN. */
   readonly writeOnce?: (batch: Batch, lun: number) => void
+  /** It holds preserved chunks of snapshots. */
+  readonly store?: boolean
   readonly dryRun?: boolean
 }
 
@@ -145,7 +148,7 @@ export class Luns {
       modifiedMs: now,
       ...recordedRanges(ranges),
       stripe: 1,
-      flags: (spec.reserve ? LUN_RESERVED | LUN_RESERVING : 0) | (spec.writeOnce ? LUN_WRITE_ONCE : 0),
+      flags: (spec.reserve ? LUN_RESERVED | LUN_RESERVING : 0) | (spec.writeOnce ? LUN_WRITE_ONCE : 0) | (spec.store ? LUN_STORE : 0),
       ldad: 0,
       nextStore: 0,
       nextGeneration: 0,
@@ -270,6 +273,11 @@ export class Luns {
     return this.drop(lun, together)
   }
 
+  /** Deletes a store, which no tree uses any more. */
+  deleteStore(lun: Lun): Promise<void> {
+    return this.drop(lun)
+  }
+
   private async drop(lun: Lun, together?: (batch: Batch) => void): Promise<void> {
     checkUnused(lun, `delete LUN "${lun.name}"`)
     this.byName.delete(lun.name)
@@ -305,8 +313,13 @@ export class Luns {
     await this.update(lun, { flags }, isProtected ? 'protected' : 'no longer protected')
   }
 
-  /** @throws LunarError `ERR_WRITE_ONCE` when a write-once device has the LUN */
+  /** @throws LunarError `ERR_WRITE_ONCE` when a write-once device has the LUN, `ERR_SNAPSHOT_STORE` when it is a store */
   checkOwn(lun: Lun, what: string): void {
+    if (lun.isStore)
+      throw new LunarError('ERR_SNAPSHOT_STORE', `Cannot ${what} LUN "${lun.name}"`, {
+        why: 'it holds preserved chunks of snapshots',
+        fix: `lunar store show ${lun.name}`,
+      })
     if (lun.isWriteOnce)
       throw new LunarError('ERR_WRITE_ONCE', `Cannot ${what} LUN "${lun.name}"`, {
         why: 'it holds the blocks of a write-once device',

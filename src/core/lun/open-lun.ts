@@ -1,13 +1,18 @@
 import { LunarError } from '../base/errors.ts'
 import { BlockLayer, type BlockDevice, type Extent } from '../block/device.ts'
-import type { Lun } from './lun.ts'
+
+/** What can be opened: it knows who has it. */
+export interface Openable {
+  readonly name: string
+  readonly users: string[]
+}
 
 /** A LUN in use by somebody: busy until it is closed, and of no use afterwards; changes refused when opened for reading only. */
 export class OpenLun extends BlockLayer {
   private open = true
 
   constructor(
-    private readonly lun: Lun,
+    private readonly lun: Openable,
     /** What lies over the LUN. */
     device: BlockDevice,
     private readonly readOnly: boolean,

@@ -92,6 +92,8 @@ export async function createPoolOn(disks: readonly NewDisk[], name: string, cloc
       nextProcess: 1,
       nextRelationship: 1,
       nextWod: 1,
+      nextSnapshot: 1,
+      nextTree: 1,
       metadataCopies: METADATA_COPIES,
       quorumWanted: 0,
       spare: 0,

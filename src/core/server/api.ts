@@ -374,6 +374,55 @@ export interface WodDetail extends WodSummary {
   readonly relationship: number | null
 }
 
+/** A snapshot of a LUN, or of a writable snapshot. */
+export interface SnapshotSummary {
+  readonly number: number
+  /** `db@monday`. */
+  readonly name: string
+  /** What it is a snapshot of. */
+  readonly source: string
+  /** Hidden: deleted, and kept for what rests on it. */
+  readonly state: 'read-only' | 'writable' | 'hidden'
+  /** The read-only snapshot that it is a writable view of. */
+  readonly of: string | null
+  readonly size: number
+  readonly chunkBytes: number
+  /** Where its chunks are kept. */
+  readonly store: string
+  /** The instant it is of. */
+  readonly created: string
+}
+
+export interface SnapshotDetail extends SnapshotSummary {
+  readonly id: string
+  /** Bytes of its store that would be given back if it alone were deleted. */
+  readonly exclusive: number
+  /** Bytes that all snapshots of the source take: in all, needed by several, and on their way back after a deletion. */
+  readonly tree: { readonly total: number; readonly shared: number; readonly dead: number }
+  /** Snapshots that would keep it, hidden, if it were deleted. */
+  readonly restsOn: string[]
+}
+
+/** A store of preserved chunks, shared by the snapshots of several volumes. */
+export interface StoreSummary {
+  readonly number: number
+  readonly name: string
+  /** Bytes of its addresses: what it may grow to. */
+  readonly size: number
+  readonly raid: RaidTypes
+  /** Bytes of chunks that it holds. */
+  readonly chunks: number
+  /** Bytes on disks, redundancy included. */
+  readonly used: number
+  readonly state: string
+  readonly created: string
+}
+
+export interface StoreDetail extends StoreSummary {
+  readonly id: string
+  readonly trees: { readonly volume: string; readonly chunkBytes: number; readonly snapshots: number; readonly chunks: number }[]
+}
+
 export interface EventView {
   readonly number: number
   readonly time: string
@@ -488,6 +537,24 @@ export interface Verbs {
   /** Bytes done and left. */
   'snap.stop': { params: Change & { relationship: string; kind: ProcessName }; result: RelationshipView & { done: number; left: number; changed: boolean } }
   'snap.setDelay': { params: Change & { relationship: string; kind: ProcessName; delay: Delay }; result: RelationshipView & { delayMs: Delay; was: Delay } }
+  /** Snapshots, `db@monday`, of one instant. `of` makes writable views of a read-only one. */
+  'snap.create': {
+    params: Change & { snapshots: string[]; readOnly?: boolean; of?: string; store?: string; chunkBytes?: number; forceRedundancy?: boolean }
+    result: { name: string; size: number; writable: boolean; of: string | null; chunkBytes: number; store: string }[]
+  }
+  /** What others rest on stays, hidden, until they are gone. */
+  'snap.delete': { params: Change & { snapshots: string[] }; result: { deleted: { name: string; hidden: boolean }[]; task: number | null } }
+  /** A writable snapshot holds its frozen state again. */
+  'snap.refresh': { params: Change & { snapshot: string }; result: { name: string; task: number | null } }
+  /** Where two snapshots of a volume, or one and the volume, may differ: whole chunks, in order. */
+  'snap.diff': { params: { from: string; to: string }; result: { from: string; to: string; chunkBytes: number; bytes: number; extents: ByteRange[] } }
+  /** Of all volumes, or of one and its snapshots. */
+  'snap.snapshots': { params: { volume?: string; hidden?: boolean }; result: SnapshotSummary[] }
+  'snap.snapshot': { params: { snapshot: string }; result: SnapshotDetail }
+  'store.create': { params: Change & { name: string; raid: RaidType; size?: number }; result: StoreSummary }
+  'store.list': { params: object; result: StoreSummary[] }
+  'store.show': { params: { store: string }; result: StoreDetail }
+  'store.delete': { params: Change & { store: string }; result: { name: string; task: number | null } }
   /** On a file or packed into one (`path`), on a LUN of its own, or on a log in one; of the size given, or of that of a LUN. */
   'wod.create': {
     params: Change & { name: string; on: WodKind; size?: number; for?: string; blockBytes?: number; raid?: RaidType; path?: string }

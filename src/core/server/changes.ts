@@ -170,10 +170,11 @@ export const changes = {
   },
 
   'lun.resize': async (
-    { luns, views, processes, wodImages }: EngineParts,
+    { luns, views, processes, wodImages, trees }: EngineParts,
     { lun: name, size, force, dryRun }: Params<'lun.resize'>,
   ): Promise<Result<'lun.resize'>> => {
     const lun = luns.find(name)
+    trees.checkResize(lun, size)
     const was = lun.size
     await wodImages.resize(lun, size, { force: force === true, dryRun: dryRun === true })
     if (!dryRun) await processes.look()
@@ -188,12 +189,13 @@ export const changes = {
   },
 
   'lun.delete': async (
-    { luns, views, processes, relationships, wodImages }: EngineParts,
+    { luns, views, processes, relationships, wodImages, trees }: EngineParts,
     { lun: name, dryRun }: Params<'lun.delete'>,
   ): Promise<Result<'lun.delete'>> => {
     const lun = luns.find(name)
     relationships.checkDelete(lun)
     wodImages.checkDelete(lun)
+    trees.checkNone(lun, 'delete')
     luns.checkUnprotected(lun, 'delete')
     const freed = await views.used(lun)
     if (dryRun) return { name, freed, task: null }
@@ -203,7 +205,7 @@ export const changes = {
   },
 
   'lun.trim': async (
-    { luns, processes, relationships, wodImages }: EngineParts,
+    { luns, processes, relationships, wodImages, trees }: EngineParts,
     { lun: name, offset, length, dryRun }: Params<'lun.trim'>,
   ): Promise<Result<'lun.trim'>> => {
     const lun = luns.find(name)
@@ -212,7 +214,7 @@ export const changes = {
     const from = Math.ceil(offset / SLICE)
     const to = Math.floor((offset + length) / SLICE)
     // What a relationship may still need stays: a trim is a hint.
-    if (lun.isReserved || to <= from || relationships.of(lun).length > 0 || wodImages.hasSource(lun)) return { trimmed: 0 }
+    if (lun.isReserved || to <= from || relationships.of(lun).length > 0 || wodImages.hasSource(lun) || trees.treeOf(lun)) return { trimmed: 0 }
     if (dryRun) {
       let bound = 0
       for await (const _ of lun.map.bound(from, to)) bound++

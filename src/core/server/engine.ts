@@ -13,6 +13,7 @@ import type { Params, RelationshipHold, Reply, Result, Verb } from './api.ts'
 import { hostFiles, removePoolFile } from '../wod/files.ts'
 import { Wods } from '../wod/wods.ts'
 import { Relationships } from '../snapshot/relationships.ts'
+import { Trees } from '../snapshot/tree/trees.ts'
 import { WodImages } from '../snapshot/wod-images.ts'
 import { changes } from './changes.ts'
 import { rstoreChecks } from './rstore-checks.ts'
@@ -21,6 +22,8 @@ import { SnapViews } from './snap-views.ts'
 import type { Engine, EngineOptions, FormatDisk, FoundDisk, LunOptions } from './engine-types.ts'
 import { Processes } from './processes.ts'
 import { Troubles } from './troubles.ts'
+import { treeChanges } from './tree-changes.ts'
+import { TreeViews } from './tree-views.ts'
 import { Views } from './views.ts'
 import { wodChanges } from './wod-changes.ts'
 import { wodSnaps } from './wod-snaps.ts'
@@ -36,6 +39,8 @@ export interface EngineParts {
   readonly wods: Wods
   readonly wodViews: WodViews
   readonly wodImages: WodImages
+  readonly trees: Trees
+  readonly treeViews: TreeViews
   readonly options: EngineOptions
   readonly warnings: string[]
 }
@@ -68,8 +73,9 @@ export class LocalEngine implements Engine {
     await luns.loadBits()
     const relationships = await Relationships.load(pool, luns)
     const wods = await Wods.load(pool, luns, hostFiles)
+    const trees = await Trees.load(pool, luns, relationships)
     const wodImages = new WodImages(pool, luns, relationships, wods)
-    const processes = new Processes(pool, luns, relationships, wods, wodImages)
+    const processes = new Processes(pool, luns, relationships, wods, wodImages, trees)
     const views = new Views(pool, luns, relationships, new Troubles(relationships, wods, wodImages), () => pool.metadata.lastWriteMs)
     const parts: EngineParts = {
       pool,
@@ -80,6 +86,8 @@ export class LocalEngine implements Engine {
       wods,
       wodViews: new WodViews(luns, wods, views),
       wodImages,
+      trees,
+      treeViews: new TreeViews(trees, views),
       views,
       options,
       warnings: openWarnings(pool, options),
@@ -116,6 +124,7 @@ export class LocalEngine implements Engine {
   /** @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_INCOMPLETE` unless `incomplete` is given */
   openLun(name: string, options: LunOptions = {}): Promise<BlockDevice> {
     try {
+      if (Trees.isName(name)) return Promise.resolve(this.openSnapshot(name, options))
       const wod = this.parts.wods.named(name)
       if (wod) return this.parts.wodImages.open(wod, { readOnly: options.readOnly === true })
       const lun = this.parts.luns.find(name)
@@ -131,6 +140,17 @@ export class LocalEngine implements Engine {
     } catch (error) {
       return Promise.reject(error as Error)
     }
+  }
+
+  /** @throws LunarError `ERR_SNAPSHOT_NOT_FOUND`, `ERR_READ_ONLY` */
+  private openSnapshot(name: string, options: LunOptions): BlockDevice {
+    const { trees, pool } = this.parts
+    const snapshot = trees.find(name)
+    if (options.readOnly !== true) {
+      if (pool.options.readOnly) throw new LunarError('ERR_READ_ONLY', `Cannot write to snapshot "${name}"`)
+      snapshot.checkWritable()
+    }
+    return new OpenLun(snapshot, trees.volume(snapshot), options.readOnly === true, options.user)
   }
 
   /** @throws LunarError `ERR_RELATIONSHIP_NOT_FOUND` */
@@ -218,7 +238,7 @@ const looks = {
   },
 } satisfies Record<string, Handler>
 
-const verbs = { ...looks, ...changes, ...rstoreChecks, ...snapChanges, ...wodSnaps, ...wodChanges }
+const verbs = { ...looks, ...changes, ...rstoreChecks, ...snapChanges, ...wodSnaps, ...wodChanges, ...treeChanges }
 
 function chooseId(disks: readonly FoundDisk[], choice: string): string {
   const found = disks.find(

@@ -41,6 +41,7 @@ export interface ImportPlan {
  */
 export async function planImport(service: PoolService, request: ImportRequest, signal?: AbortSignal): Promise<Reply<ImportPlan>> {
   const { name, source, sourceSize } = request
+  if (name.includes('@')) return planSnapshot(service, request, signal)
   const list = await service.call('lun.list', {}, signal)
   const existing = list.data.find(lun => lun.name === name)
   if (existing) {
@@ -70,6 +71,15 @@ export async function planImport(service: PoolService, request: ImportRequest, s
     return { ...list, data: { lun: name, source, create: true, size, raid: raidText(typesOf(request.ranges)), ranges: request.ranges, overwrites: 0 } }
   const raid = request.raid ?? (await usualRaid(service, signal))
   return { ...list, data: { lun: name, source, create: true, size, raid, overwrites: 0 } }
+}
+
+/** A snapshot is there, with the size it has; what it holds is that of its source. */
+async function planSnapshot(service: PoolService, { name, source, sourceSize, size, raid }: ImportRequest, signal?: AbortSignal): Promise<Reply<ImportPlan>> {
+  if (size !== undefined || raid !== undefined)
+    throw new LunarError('ERR_USAGE', `Cannot create snapshot "${name}" for the import`, { why: 'an import makes LUNs only', fix: `lunar snap create ${name}` })
+  const shown = await service.call('volume.show', { volume: name }, signal)
+  requireRoom(name, shown.data.size, sourceSize)
+  return { ...shown, data: { lun: name, source, create: false, size: shown.data.size, raid: 'raid1', overwrites: shown.data.bound } }
 }
 
 /** raid1 where two disks can hold it, else raid0. raid5 is for whoever asks for it: its small writes cost more. */
@@ -111,6 +121,8 @@ export async function fillLun(
 ): Promise<Reply<ImportResult>> {
   const { lun, source } = plan
   const warnings: string[] = []
+  // Only a LUN has a mark that it is not whole.
+  const isSnapshot = lun.includes('@')
   if (plan.create) {
     const types = plan.ranges ? { ranges: plan.ranges } : { raid: plan.raid as RaidType }
     warnings.push(...(await service.call('lun.create', { name: lun, size: plan.size, ...types }, options.signal)).warnings)
@@ -120,15 +132,15 @@ export async function fillLun(
   try {
     let result: Awaited<ReturnType<ImportInto>>
     try {
-      await service.call('lun.incomplete', { lun, incomplete: true }, options.signal)
+      if (!isSnapshot) await service.call('lun.incomplete', { lun, incomplete: true }, options.signal)
       result = await transfers.importInto(device, source, options)
     } finally {
       await device.close()
     }
-    const whole = await service.call('lun.incomplete', { lun, incomplete: false })
+    const whole = isSnapshot ? await service.call('volume.show', { volume: lun }) : await service.call('lun.incomplete', { lun, incomplete: false })
     return { generation: whole.generation, warnings: [...warnings, ...whole.warnings], data: { lun, created: plan.create, ...result } }
   } catch (error) {
-    throw stopped(error, service.pool, lun, options.signal)
+    throw isSnapshot ? error : stopped(error, service.pool, lun, options.signal)
   }
 }
 

@@ -19,6 +19,7 @@ import type { ProcessName, Relationships } from '../snapshot/relationships.ts'
 import type { WodImage } from '../snapshot/wod-image.ts'
 import type { WodImages } from '../snapshot/wod-images.ts'
 import { Tidy } from '../snapshot/tidy.ts'
+import type { Trees } from '../snapshot/tree/trees.ts'
 import { Resync } from '../pool/resync.ts'
 import type { Wods } from '../wod/wods.ts'
 import type { Pool } from '../pool/pool.ts'
@@ -48,6 +49,7 @@ export class Processes {
     private readonly relationships: Relationships,
     private readonly wods: Wods,
     private readonly wodImages: WodImages,
+    private readonly trees: Trees,
   ) {}
 
   /**
@@ -79,8 +81,8 @@ export class Processes {
 
   private async startDue(): Promise<void> {
     if (Resync.isDue(this.pool)) await this.ensure('resync', 0, this.resyncTarget(), () => new Resync(this.pool))
-    if (Reclaim.isDue(this.pool, this.luns) || this.relationships.needsTidying || this.wods.needsTidying)
-      await this.ensure('reclaim', 0, this.pool.record.name, () => new Tidy(new Reclaim(this.pool, this.luns), [this.relationships, this.wods]))
+    if (Reclaim.isDue(this.pool, this.luns) || this.relationships.needsTidying || this.wods.needsTidying || this.trees.needsTidying)
+      await this.ensure('reclaim', 0, this.pool.record.name, () => new Tidy(new Reclaim(this.pool, this.luns), [this.relationships, this.wods, this.trees]))
     for (const relationship of this.relationships.all) {
       for (const kind of ['completeImage', 'imageUpdate', 'sourceUpdate'] as const)
         await this.ensure(kind, relationship.number, relationship.label, () => this.relationships.process(relationship, kind))

@@ -107,7 +107,7 @@ export class Views {
       id: this.pool.poolId,
       health: await this.health(),
       disks: this.pool.disks.size,
-      luns: this.luns.all.length,
+      luns: this.luns.all.filter(({ isStore }) => !isStore).length,
       ...this.space(),
       created: time(this.pool.record.createdMs),
     }
@@ -283,6 +283,8 @@ export class Views {
     words.push(...this.roleWords(lun))
     if (lun.isProtected) words.push('protected')
     if (lun.isWriteOnce) words.push('write-once')
+    const snapshots = this.relationships.snapshotsOf(lun).length
+    if (snapshots > 0) words.push(`${snapshots} ${snapshots === 1 ? 'snapshot' : 'snapshots'}`)
     return {
       number: lun.number,
       name: lun.name,
@@ -326,7 +328,7 @@ export class Views {
   async lunList(): Promise<LunSummary[]> {
     const rows: LunSummary[] = []
     const well = this.allWell
-    for (const lun of this.luns.all) rows.push(await this.lunSummary(lun, (await this.lunHealth(lun, well)).health))
+    for (const lun of this.luns.all) if (!lun.isStore) rows.push(await this.lunSummary(lun, (await this.lunHealth(lun, well)).health))
     return rows
   }
 
@@ -344,7 +346,7 @@ export class Views {
       protected: lun.isProtected,
       relationships: this.roles(lun),
       layers: [
-        ...(this.relationships.of(lun).length > 0 ? ['snapshot (copy on first write)'] : []),
+        ...(this.relationships.of(lun).length > 0 || this.relationships.snapshotsOf(lun).length > 0 ? ['snapshot (copy on first write)'] : []),
         'write-back hold (64 MiB)',
         'thin map (1 MiB slices)',
         `${lun.types.length > 1 ? 'by range: ' : ''}${lun.types.map(raid => layerOf[raid]).join(', ')}`,

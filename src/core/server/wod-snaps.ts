@@ -2,6 +2,7 @@
 import { LunarError } from '../base/errors.ts'
 import { PACE_ADAPTIVE } from '../../metadata/records.ts'
 import { Relationship } from '../snapshot/relationship.ts'
+import { Trees } from '../snapshot/tree/trees.ts'
 import { WodImage } from '../snapshot/wod-image.ts'
 import type { Params, RelationshipConfig, RelationshipStatus, RelationshipSummary, RelationshipView, Result } from './api.ts'
 import type { EngineParts } from './engine.ts'
@@ -190,7 +191,11 @@ export const wodSnaps = {
     return { ...view(parts, image), delayMs: delay, was: delayView(was) }
   },
 
-  'volume.show': async ({ luns, wods, wodImages, views }: EngineParts, { volume: name }: Params<'volume.show'>): Promise<Result<'volume.show'>> => {
+  'volume.show': async ({ luns, wods, wodImages, views, trees }: EngineParts, { volume: name }: Params<'volume.show'>): Promise<Result<'volume.show'>> => {
+    if (Trees.isName(name)) {
+      const { size } = trees.find(name).record
+      return { name, size, bound: size }
+    }
     const wod = wods.named(name)
     if (!wod) return views.lunSummary(luns.find(name), 'healthy')
     await wodImages.checkOpen(wod)

@@ -24,6 +24,11 @@ export class ChunkLocks {
     return this.releaseOf(run)
   }
 
+  /** Resolves when whatever is locked at this call has been let go once. */
+  async settled(): Promise<void> {
+    for (const chunk of [...this.chunks.keys()]) (await this.lock({ from: chunk, to: chunk + 1 }, 'shared'))()
+  }
+
   /** Nothing is locked and nobody waits. */
   get idle(): boolean {
     return this.chunks.size === 0

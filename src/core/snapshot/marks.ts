@@ -1,6 +1,7 @@
 /** What writes mean for relationships: bits that become durable together, and the copies due before. Pure. */
 import type { ChunkRun } from './chunks.ts'
 import type { Relationship } from './relationship.ts'
+import type { Preservation, Tree } from './tree/tree.ts'
 
 /** Bits of one relationship that become durable together with a write. */
 export interface Mark {
@@ -11,12 +12,18 @@ export interface Mark {
   readonly lost: ChunkRun[]
 }
 
+/** What is due before a write: bits and copies of relationships, and chunks for the snapshots of the volume. */
+export interface Due {
+  readonly marks: readonly Mark[]
+  readonly tree: Preservation | undefined
+}
+
 /** A range of the source that is read once, and what of it each image wants. */
 export interface CopyRun {
   /** Bytes, `to` not included. */
   readonly from: number
   readonly to: number
-  readonly copies: readonly { readonly relationship: Relationship; readonly runs: readonly ChunkRun[] }[]
+  readonly copies: readonly { readonly copier: Relationship | Tree; readonly runs: readonly ChunkRun[] }[]
 }
 
 /** Neighbouring ranges are read and written together up to this. Bytes. */
@@ -33,18 +40,21 @@ function append(runs: ChunkRun[], run: ChunkRun): void {
  * What is to be copied for some writes, in order of address, neighbours together. What one write preserves is read in one
  * piece, however many images want it (hazard 17).
  *
- * @param writes the marks of each write; what they preserve lies in chunks that only this write has locked
+ * @param writes what is due before each write; what they preserve lies in chunks that only this write has locked
  */
-export function copyRuns(writes: readonly (readonly Mark[])[]): CopyRun[] {
+export function copyRuns(writes: readonly Due[]): CopyRun[] {
   const each: CopyRun[] = []
-  for (const marks of writes) {
-    const copies = marks.filter(({ migrated }) => migrated.length > 0).map(({ relationship, migrated }) => ({ relationship, runs: migrated }))
+  for (const { marks, tree } of writes) {
+    const copies: { copier: Relationship | Tree; runs: readonly ChunkRun[] }[] = marks
+      .filter(({ migrated }) => migrated.length > 0)
+      .map(({ relationship, migrated }) => ({ copier: relationship, runs: migrated }))
+    if (tree) copies.push({ copier: tree.tree, runs: tree.runs })
     if (copies.length === 0) continue
     let from = Infinity
     let to = 0
-    for (const { relationship, runs } of copies) {
-      from = Math.min(from, relationship.chunks.offsetOf(runs[0]!.from))
-      to = Math.max(to, relationship.chunks.endOf(runs.at(-1)!.to - 1))
+    for (const { copier, runs } of copies) {
+      from = Math.min(from, copier.chunks.offsetOf(runs[0]!.from))
+      to = Math.max(to, copier.chunks.endOf(runs.at(-1)!.to - 1))
     }
     each.push({ from, to, copies })
   }
@@ -59,13 +69,13 @@ export function copyRuns(writes: readonly (readonly Mark[])[]): CopyRun[] {
 }
 
 function together(first: CopyRun['copies'], second: CopyRun['copies']): CopyRun['copies'] {
-  const byRelationship = new Map<Relationship, ChunkRun[]>()
-  for (const { relationship, runs } of [...first, ...second]) {
-    let all = byRelationship.get(relationship)
-    if (!all) byRelationship.set(relationship, (all = []))
+  const byCopier = new Map<Relationship | Tree, ChunkRun[]>()
+  for (const { copier, runs } of [...first, ...second]) {
+    let all = byCopier.get(copier)
+    if (!all) byCopier.set(copier, (all = []))
     for (const run of runs) append(all, run)
   }
-  return [...byRelationship].map(([relationship, runs]) => ({ relationship, runs }))
+  return [...byCopier].map(([copier, runs]) => ({ copier, runs }))
 }
 
 /** The marks of some writes, one for each relationship. Runs keep the order of the writes. */

@@ -113,6 +113,8 @@ export class Relationships {
   private readonly untidy = new Set<number>()
   /** Why a LUN cannot be an image, for other reasons than relationships of this kind. */
   cannotBeImage: (lun: Lun) => string | undefined = () => undefined
+  /** Names of the snapshots of a LUN, which read what it holds. */
+  snapshotsOf: (lun: Lun) => readonly string[] = () => []
   /** State changes come one after the other. */
   readonly changing = new Mutex()
 
@@ -684,6 +686,13 @@ export class Relationships {
 
   /** Images of this image read through it unless they own all of their chunks. */
   private checkNoDependants(relationship: Relationship, what: string): void {
+    const snapshots = this.snapshotsOf(this.image(relationship))
+    if (snapshots.length > 0)
+      throw new LunarError('ERR_HAS_SNAPSHOTS', `Cannot ${what} ${relationship.label}`, {
+        why: `its image has snapshots that read through it: ${snapshots.join(', ')}`,
+        fix: `lunar snap delete ${snapshots.join(' ')}`,
+        blockers: snapshots,
+      })
     const dependants = this.volume(relationship.record.image).asSource.filter(one => one.isUsed && !one.isInvalid && !one.isComplete)
     if (dependants.length === 0) return
     throw new LunarError('ERR_IN_RELATIONSHIP', `Cannot ${what} ${relationship.label}`, {

@@ -1,9 +1,10 @@
 import { inLanes } from '../base/lanes.ts'
 import { MIB } from '../base/units.ts'
 import type { Release } from '../block/range-lock.ts'
-import type { Mark } from './marks.ts'
+import type { Due } from './marks.ts'
 import { overwrites } from './overwrites.ts'
 import type { Relationship } from './relationship.ts'
+import type { Tree } from './tree/tree.ts'
 
 /** A round that has so much to copy and to write is full: the next one may begin beside it. Bytes and writes. */
 const ROUND_BYTES = 16 * MIB
@@ -12,6 +13,9 @@ const ROUND_WRITES = 4096
 const ROUNDS = 2
 /** Overwrites of a round under way at a time. */
 const LANES = 32
+
+/** What has chunks of the volume locked for a write. */
+type Covered = Relationship | Tree
 
 /** A write that something must be durable before; its chunks are locked, or belong to its round. */
 export class FirstWrite {
@@ -22,12 +26,12 @@ export class FirstWrite {
     readonly offset: number,
     /** Not changed by anybody before it has ended. */
     public data: Uint8Array,
-    /** Bits due before it; none when its round brings them for others. */
-    readonly marks: readonly Mark[],
+    /** What is due before it; nothing when its round brings it for others. */
+    readonly due: Due,
     /** Bytes that are preserved for it. */
     readonly preserved: number,
-    /** Relationships whose chunks it has locked: after its round they need nothing more for them. */
-    readonly covers: readonly Relationship[],
+    /** Whose chunks it has locked: after its round they need nothing more for them. */
+    readonly covers: readonly Covered[],
     readonly release: Release | undefined,
   ) {}
 
@@ -59,7 +63,7 @@ export interface RoundHost {
    * Copies what some writes preserve, flushes the images, then commits the bits of all; `copied` is called before the flush.
    * @throws LunarError when that failed for any of them: then none of them may go down
    */
-  prepare(writes: readonly (readonly Mark[])[], copied: () => void): Promise<void>
+  prepare(writes: readonly Due[], copied: () => void): Promise<void>
   put(offset: number, data: Uint8Array): Promise<void>
   /** Plans and does one write anew, whose chunks are locked. */
   alone(write: FirstWrite): Promise<void>
@@ -76,7 +80,7 @@ export class Rounds {
   private running = 0
   private copying = false
   /** The round that has a chunk of a relationship locked. */
-  private readonly chunks = new Map<Relationship, Map<number, Round>>()
+  private readonly chunks = new Map<Covered, Map<number, Round>>()
 
   constructor(private readonly host: RoundHost) {}
 
@@ -98,7 +102,7 @@ export class Rounds {
   }
 
   /** The round that has all chunks of a range locked in each of the relationships, and does not overwrite yet. */
-  covering(relationships: readonly Relationship[], offset: number, length: number): Round | undefined {
+  covering(relationships: readonly Covered[], offset: number, length: number): Round | undefined {
     let round: Round | undefined
     for (const relationship of relationships) {
       const { from, to } = relationship.chunks.touched(offset, length)
@@ -144,9 +148,9 @@ export class Rounds {
       this.advance()
     }
     try {
-      const first = round.writes.filter(({ marks }) => marks.length > 0).sort((a, b) => a.offset - b.offset)
+      const first = round.writes.filter(({ due }) => due.marks.length > 0 || due.tree).sort((a, b) => a.offset - b.offset)
       await this.host.prepare(
-        first.map(({ marks }) => marks),
+        first.map(({ due }) => due),
         next,
       )
     } catch {

@@ -20,6 +20,8 @@ export class Tidy implements ProcessBody {
 
   async step(signal: AbortSignal): Promise<Step> {
     for (const one of this.untidy) if (one.needsTidying && (await one.tidy())) return { moved: 0, finished: false }
-    return this.reclaim.step(signal)
+    const step = await this.reclaim.step(signal)
+    // What came up meanwhile is this process's, too: its number was given to whoever caused it.
+    return { ...step, finished: step.finished && !this.untidy.some(({ needsTidying }) => needsTidying) }
   }
 }

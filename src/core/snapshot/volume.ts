@@ -12,8 +12,9 @@ import { fullPolicies } from '../../metadata/records.ts'
 import type { Lun } from '../lun/lun.ts'
 import { SLICE } from '../raid/geometry.ts'
 import { runsOf, runsWhere, type ChunkRun } from './chunks.ts'
-import { commitGroups, copyRuns, joinMarks, type Mark } from './marks.ts'
-import type { Relationship } from './relationship.ts'
+import { commitGroups, copyRuns, joinMarks, type Mark, type Due } from './marks.ts'
+import { Relationship } from './relationship.ts'
+import { TreeCopies, type Preservation, type Tree } from './tree/tree.ts'
 import { FirstWrite, Rounds } from './rounds.ts'
 import type { WodImage } from './wod-image.ts'
 
@@ -45,6 +46,8 @@ export interface VolumeHost {
 interface Plan {
   readonly before: readonly Mark[]
   readonly after: Mark | undefined
+  /** What the snapshots of the volume need. */
+  readonly tree: Preservation | undefined
   /** Bytes that are preserved. */
   readonly preserved: number
   /** Something must be durable before the change. */
@@ -70,6 +73,8 @@ export class Volume implements BlockDevice {
   /** Images of this source on write-once devices. */
   private wodImages: readonly WodImage[] = []
   private wodImageFailed: (image: WodImage, error: unknown) => Promise<void> = (_, error) => Promise.reject(error as Error)
+  /** The tree of its snapshots. */
+  tree: Tree | undefined
   /** When a host last used it: for a pace that follows the load. Monotonic milliseconds. */
   lastUsedMs = -Infinity
 
@@ -102,6 +107,10 @@ export class Volume implements BlockDevice {
   }
 
   private get isPlain(): boolean {
+    return this.hasNoRelationships && !this.tree?.isActive
+  }
+
+  private get hasNoRelationships(): boolean {
     return this.asSource.length === 0 && this.asImage === undefined && this.wodImages.length === 0
   }
 
@@ -114,6 +123,12 @@ export class Volume implements BlockDevice {
   /** All of them, in the order in which chunks are locked. */
   private get relationships(): Relationship[] {
     return this.asImage ? [...this.asSource, this.asImage] : this.asSource
+  }
+
+  /** Whatever has locks on chunks of the volume, in the order in which they are taken. */
+  private get layers(): readonly (Relationship | Tree)[] {
+    if (!this.tree?.isActive) return this.relationships
+    return [...this.asSource, this.tree, ...(this.asImage ? [this.asImage] : [])]
   }
 
   // ---- reading
@@ -218,6 +233,8 @@ export class Volume implements BlockDevice {
 
   private async writeAsHost(offset: number, data: Uint8Array): Promise<void> {
     checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, data.length)
+    // What all snapshots have is nobody's but the host's: a bit a chunk says so.
+    if (this.hasNoRelationships && this.tree?.covers(offset, data.length) && !this.hold.overlapping(offset, data.length)) return this.lun.write(offset, data)
     if (data.length > 0 && data.length <= HOLD_WRITE_MAX && Math.floor(offset / PIECE) === Math.floor((offset + data.length - 1) / PIECE))
       return this.writeSmall(offset, data)
     await this.inPieces(offset, data.length, (at, length) =>
@@ -231,11 +248,11 @@ export class Volume implements BlockDevice {
    */
   private async writeSmall(offset: number, data: Uint8Array): Promise<void> {
     await this.settle(offset, data.length, relationship => relationship.update !== undefined)
-    const covers = this.relationships.filter(relationship => relationship.isActive || relationship.isRecording)
+    const covers = this.layers.filter(layer => layer.isActive || ('isRecording' in layer && layer.isRecording))
     const round = this.rounds.covering(covers, offset, data.length)
     if (round) {
       if (this.through) this.checkReadable(this.through)
-      const write = new FirstWrite(offset, data, [], 0, [], undefined)
+      const write = new FirstWrite(offset, data, { marks: [], tree: undefined }, 0, [], undefined)
       this.rounds.join(write, round)
       return this.inRound(write)
     }
@@ -246,7 +263,7 @@ export class Volume implements BlockDevice {
       if (!plan.barrier || !(await this.isTaken(plan, offset, data.length)))
         return await this.perform(plan, offset, data.length, () => this.lun.write(offset, data), false)
       given = true
-      const write = new FirstWrite(offset, data, plan.before, plan.preserved, covers, release)
+      const write = new FirstWrite(offset, data, { marks: plan.before, tree: plan.tree }, plan.preserved, covers, release)
       this.rounds.add(write)
       return this.inRound(write)
     } finally {
@@ -303,7 +320,8 @@ export class Volume implements BlockDevice {
         if (!(await image.isBound(at, relationship.chunks.lengthOf(run)))) return false
       }
     }
-    return true
+    if (plan.tree) await plan.tree.tree.take(plan.tree).catch(() => undefined)
+    return plan.tree === undefined || plan.tree.slots.length > 0
   }
 
   async writev(offset: number, parts: readonly Uint8Array[]): Promise<void> {
@@ -364,17 +382,19 @@ export class Volume implements BlockDevice {
       before.push(mark)
       for (const run of mark.migrated) preserved += relationship.chunks.lengthOf(run)
     }
+    const tree = await this.tree?.plan(offset, length)
+    if (tree) preserved += tree.chunks * tree.tree.chunkBytes
     // Also while it is disabled: such an image owns every chunk, and what changes differs.
     const image = this.asImage?.isActive || this.asImage?.isRecording ? this.asImage : undefined
     const own = image && image !== except ? await this.imageMark(image, offset, length) : undefined
     if (own && own.before.delta.length > 0) before.push(own.before)
     const after = own && own.mark.migrated.length > 0 ? own.mark : undefined
-    return { before, after, preserved, barrier: before.length > 0 || after !== undefined }
+    return { before, after, tree, preserved, barrier: before.length > 0 || after !== undefined || tree !== undefined }
   }
 
   /** @param urgent it was acknowledged already: the reserve of the metadata is there for it */
-  private async perform({ before, after }: Plan, offset: number, length: number, put: () => Promise<void>, urgent: boolean): Promise<void> {
-    if (before.length > 0) await this.prepare([before], urgent)
+  private async perform({ before, after, tree }: Plan, offset: number, length: number, put: () => Promise<void>, urgent: boolean): Promise<void> {
+    if (before.length > 0 || tree) await this.prepare([{ marks: before, tree }], urgent)
     await this.preserveOnce(offset, length)
     if (after) await this.fillEdges(after.relationship, after.migrated, offset, length)
     await put()
@@ -433,18 +453,26 @@ export class Volume implements BlockDevice {
    *
    * @param copied called when all copies are made and not flushed yet
    */
-  private async prepare(writes: readonly (readonly Mark[])[], urgent: boolean, copied?: () => void): Promise<void> {
-    const dropped = await this.preserve(writes, copied)
-    const kept = dropped.size === 0 ? writes : writes.map(marks => marks.filter(({ relationship }) => !dropped.has(relationship)))
-    const commits = commitGroups(kept, BATCH_MAX / 2).map(group => this.commit(joinMarks(group), urgent))
-    await settled(commits)
+  private async prepare(writes: readonly Due[], urgent: boolean, copied?: () => void): Promise<void> {
+    const tree = await TreeCopies.begin(
+      writes.flatMap(due => due.tree ?? []),
+      async (offset, length) => !this.through && (await this.lun.isHole(offset, length)),
+    )
+    try {
+      const dropped = await this.preserve(writes, tree, copied)
+      const marks = writes.map(due => (dropped.size === 0 ? due.marks : due.marks.filter(({ relationship }) => !dropped.has(relationship))))
+      const commits = commitGroups(marks, BATCH_MAX / 2).map(group => this.commit(joinMarks(group), urgent))
+      await settled([...commits, ...(tree ? [tree.commit(this.host.metadata, urgent)] : [])])
+    } finally {
+      tree?.end()
+    }
   }
 
   /**
    * Copies the old bytes of chunks to the images that lack them; they are flushed there when it resolves. The bytes are read
    * once, however many images want them. @returns relationships that cannot be kept
    */
-  private async preserve(writes: readonly (readonly Mark[])[], copied?: () => void): Promise<Set<Relationship>> {
+  private async preserve(writes: readonly Due[], tree: TreeCopies | undefined, copied?: () => void): Promise<Set<Relationship>> {
     const runs = copyRuns(writes)
     const failed = new Map<Relationship, unknown>()
     const images = new Map<Relationship, Volume>()
@@ -462,14 +490,17 @@ export class Volume implements BlockDevice {
       const buffer = to - from <= SCRATCH ? (this.scratch.pop() ?? new Uint8Array(SCRATCH)) : new Uint8Array(to - from)
       try {
         const old = await this.oldBytes(from, buffer.subarray(0, to - from))
-        for (const { relationship, runs: wanted } of copies)
-          await unlessFailed(relationship, image => image.put(relationship, wanted, old && { from, bytes: old }))
+        for (const { copier, runs: wanted } of copies) {
+          if (copier instanceof Relationship) await unlessFailed(copier, image => image.put(copier, wanted, old && { from, bytes: old }))
+          else tree?.add(wanted, old && { from, bytes: old })
+        }
       } finally {
         if (buffer.length === SCRATCH && this.scratch.length < COPIES) this.scratch.push(buffer)
       }
     })
+    await tree?.write()
     copied?.()
-    await Promise.all([...images.keys()].map(relationship => unlessFailed(relationship, image => image.lun.flush())))
+    await settled([...(tree ? [tree.flush()] : []), ...[...images.keys()].map(relationship => unlessFailed(relationship, image => image.lun.flush()))])
     for (const [relationship, error] of failed) await this.cannotPreserve(relationship, error)
     return new Set(failed.keys())
   }
@@ -536,7 +567,7 @@ export class Volume implements BlockDevice {
   // ---- locks
 
   /**
-   * Locks the chunks of a range in every relationship of the volume: those it is the source of, in order, then its own, there
+   * Locks the chunks of a range in every relationship of the volume: those it is the source of, in order, its snapshots, then its own, there
    * with everything that larger chunks of the others make it read.
    */
   async lockFor(offset: number, length: number): Promise<Release> {
@@ -548,12 +579,12 @@ export class Volume implements BlockDevice {
       for (const one of releases) one()
     }
     try {
-      for (const relationship of this.relationships) {
-        const run = relationship.chunks.touched(from, to - from)
+      for (const layer of this.layers) {
+        const run = layer.chunks.touched(from, to - from)
         if (run.to <= run.from) continue
-        releases.push(await relationship.lock(run, 'exclusive'))
-        from = Math.min(from, relationship.chunks.offsetOf(run.from))
-        to = Math.max(to, relationship.chunks.endOf(run.to - 1))
+        releases.push(await layer.lock(run, 'exclusive'))
+        from = Math.min(from, layer.chunks.offsetOf(run.from))
+        to = Math.max(to, layer.chunks.endOf(run.to - 1))
       }
     } catch (error) {
       release()

@@ -107,7 +107,11 @@ describe('the socket', () => {
 describe('versions', () => {
   it('says so when a verb is not known, and goes on', async () => {
     const client = await join_()
-    await expect(client.json('/v1/call/snap.create', {})).rejects.toMatchObject({ code: 'ERR_SERVER_VERSION', exitCode: 20, message: 'Cannot do snap.create' })
+    await expect(client.json('/v1/call/snap.unheard', {})).rejects.toMatchObject({
+      code: 'ERR_SERVER_VERSION',
+      exitCode: 20,
+      message: 'Cannot do snap.unheard',
+    })
     await expect(client.json('/v2/call/pool.list', {})).rejects.toMatchObject({ code: 'ERR_SERVER_VERSION' })
     await expect(client.json('/v1/metrics', {})).rejects.toMatchObject({ code: 'ERR_SERVER_VERSION' })
     expect((await client.call('pool.list', {})).data).toHaveLength(1)

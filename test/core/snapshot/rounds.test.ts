@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { deferred, type Deferred } from '../../../src/core/base/deferred.ts'
 import { KIB, MIB } from '../../../src/core/base/units.ts'
 import { Chunking, type ChunkRun } from '../../../src/core/snapshot/chunks.ts'
-import { commitGroups, copyRuns, joinMarks, type Mark } from '../../../src/core/snapshot/marks.ts'
+import { commitGroups, copyRuns, joinMarks, type Due, type Mark } from '../../../src/core/snapshot/marks.ts'
 import { overwrites } from '../../../src/core/snapshot/overwrites.ts'
 import type { Relationship } from '../../../src/core/snapshot/relationship.ts'
 import { FirstWrite, Rounds, type RoundHost } from '../../../src/core/snapshot/rounds.ts'
@@ -13,39 +13,40 @@ const CHUNK = 32 * KIB
 const relationship = (bytes = CHUNK): Relationship => ({ chunks: new Chunking(bytes, 64 * MIB) }) as unknown as Relationship
 const run = (from: number, to = from + 1): ChunkRun => ({ from, to })
 const mark = (of: Relationship, ...migrated: ChunkRun[]): Mark => ({ relationship: of, migrated, delta: [...migrated], lost: [] })
+const due = (...marks: Mark[]): Due => ({ marks, tree: undefined })
 const settle = (): Promise<void> => new Promise(resolve => setImmediate(resolve))
 
 describe('copies', () => {
   const [one, two] = [relationship(), relationship()]
 
   test('are read in order of address, neighbours as one', () => {
-    const runs = copyRuns([[mark(one, run(7))], [mark(one, run(2))], [mark(one, run(3, 5))]])
+    const runs = copyRuns([due(mark(one, run(7))), due(mark(one, run(2))), due(mark(one, run(3, 5)))])
     expect(runs.map(({ from, to }) => [from / CHUNK, to / CHUNK])).toEqual([
       [2, 5],
       [7, 8],
     ])
-    expect(runs[0]!.copies).toEqual([{ relationship: one, runs: [run(2, 5)] }])
+    expect(runs[0]!.copies).toEqual([{ copier: one, runs: [run(2, 5)] }])
   })
 
   test('are read once for several images, each of which gets what it lacks', () => {
-    const [first] = copyRuns([[mark(one, run(2, 4)), mark(two, run(3))], [mark(two, run(4))]])
+    const [first] = copyRuns([due(mark(one, run(2, 4)), mark(two, run(3))), due(mark(two, run(4)))])
     expect(first).toEqual({
       from: 2 * CHUNK,
       to: 5 * CHUNK,
       copies: [
-        { relationship: one, runs: [run(2, 4)] },
-        { relationship: two, runs: [run(3, 5)] },
+        { copier: one, runs: [run(2, 4)] },
+        { copier: two, runs: [run(3, 5)] },
       ],
     })
   })
 
   test('are not joined beyond a bound', () => {
-    const runs = copyRuns(Array.from({ length: 40 }, (_, i) => [mark(one, run(i))]))
+    const runs = copyRuns(Array.from({ length: 40 }, (_, i) => due(mark(one, run(i)))))
     expect(runs.map(({ from, to }) => to - from)).toEqual([MIB, 8 * CHUNK])
   })
 
   test('a write that only marks copies nothing', () => {
-    expect(copyRuns([[{ relationship: one, migrated: [], delta: [run(1)], lost: [] }]])).toEqual([])
+    expect(copyRuns([due({ relationship: one, migrated: [], delta: [run(1)], lost: [] })])).toEqual([])
   })
 })
 
@@ -94,7 +95,7 @@ describe('overwrites', () => {
 
 describe('rounds', () => {
   const one = relationship()
-  let prepared: { writes: readonly (readonly Mark[])[]; copied: () => void; done: Deferred<void> }[]
+  let prepared: { writes: readonly Due[]; copied: () => void; done: Deferred<void> }[]
   let log: string[]
   let badOffset: number | undefined
   let rounds: Rounds
@@ -124,7 +125,7 @@ describe('rounds', () => {
 
   /** A first write of a block of a chunk, or of `length` bytes. */
   function first(chunk: number, length = 512, value = chunk): FirstWrite {
-    const marks = [mark(one, one.chunks.touched(chunk * CHUNK, length))]
+    const marks = due(mark(one, one.chunks.touched(chunk * CHUNK, length)))
     const write = new FirstWrite(chunk * CHUNK, new Uint8Array(length).fill(value), marks, CHUNK, [one], () => log.push(`unlock ${chunk}`))
     write.whenEnded(failure => log.push(failure ? `failed ${chunk}` : `ended ${chunk}`))
     rounds.add(write)
@@ -139,12 +140,12 @@ describe('rounds', () => {
     first(7)
     await settle()
     expect(prepared).toHaveLength(1)
-    expect(prepared[0]!.writes.map(marks => marks[0]!.migrated[0]!.from)).toEqual([1, 5])
+    expect(prepared[0]!.writes.map(({ marks }) => marks[0]!.migrated[0]!.from)).toEqual([1, 5])
     prepared[0]!.copied()
     prepared[0]!.done.resolve()
     await settle()
     expect(prepared).toHaveLength(2)
-    expect(prepared[1]!.writes.map(marks => marks[0]!.migrated[0]!.from)).toEqual([7, 9])
+    expect(prepared[1]!.writes.map(({ marks }) => marks[0]!.migrated[0]!.from)).toEqual([7, 9])
   })
 
   test('nothing goes down before its round is durable, and locks end after it', async () => {
@@ -178,7 +179,7 @@ describe('rounds', () => {
     prepared[0]!.done.resolve()
     await settle()
     expect(prepared).toHaveLength(3)
-    const taken = prepared.flatMap(({ writes }) => writes.map(marks => marks[0]!.migrated[0]!.from))
+    const taken = prepared.flatMap(({ writes }) => writes.map(({ marks }) => marks[0]!.migrated[0]!.from))
     expect(new Set(taken).size).toBe(taken.length)
   })
 
@@ -186,7 +187,7 @@ describe('rounds', () => {
     first(1, 512, 10)
     await settle()
     const round = rounds.covering([one], CHUNK, 512)!
-    const second = new FirstWrite(CHUNK, new Uint8Array(512).fill(20), [], 0, [], undefined)
+    const second = new FirstWrite(CHUNK, new Uint8Array(512).fill(20), due(), 0, [], undefined)
     second.whenEnded(() => log.push('ended second'))
     rounds.join(second, round)
     expect(rounds.covering([one], 0, 2 * CHUNK)).toBeUndefined()

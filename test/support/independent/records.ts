@@ -19,6 +19,11 @@ const kinds = {
   chunks: 12,
   wod: 13,
   wodBlocks: 14,
+  snapshot: 15,
+  tree: 16,
+  treeMap: 17,
+  leafMap: 18,
+  slots: 19,
 }
 export const SLICE = 1024 * 1024
 const SLICES = 8

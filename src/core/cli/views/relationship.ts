@@ -1,13 +1,4 @@
-import type {
-  Delay,
-  LunRelationship,
-  ProcessName,
-  RelationshipConfig,
-  RelationshipMaps,
-  RelationshipStatus,
-  RelationshipSummary,
-  RelationshipView,
-} from '../../server/api.ts'
+import type { Delay, LunRelationship, ProcessName, RelationshipConfig, RelationshipMaps, RelationshipStatus, RelationshipView } from '../../server/api.ts'
 import type { Column } from '../columns.ts'
 import { line, section, type DetailView } from '../details.ts'
 
@@ -21,21 +12,6 @@ export const processWords: Readonly<Record<ProcessName, string>> = {
 }
 
 export const delayText = (delay: Delay): string => (delay === 'adaptive' ? delay : `${delay} ms`)
-
-export const relationshipColumns: readonly Column<RelationshipSummary>[] = [
-  { key: 'number', kind: 'count', get: row => row.number, about: 'number of the relationship, kept for life' },
-  { key: 'name', kind: 'text', get: row => row.name, about: 'its name, if it has one' },
-  { key: 'source', kind: 'text', get: row => row.source, about: 'LUN that the image is of' },
-  { key: 'image', kind: 'text', get: row => row.image, about: 'LUN that is the image' },
-  { key: 'state', kind: 'state', get: row => row.state, about: 'disabled, enabled, updating, mixed or invalid' },
-  { key: 'process', kind: 'text', get: row => row.process, about: 'what runs now' },
-  { key: 'complete', kind: 'percent', get: row => row.completePercent, about: 'share of the image that is its own' },
-  { key: 'different', kind: 'percent', get: row => row.differentPercent, about: 'share that was written on either side' },
-  { key: 'as-of', kind: 'text', get: row => row.asOf, about: 'the instant the image is of' },
-  { key: 'chunk', kind: 'size', get: row => row.chunkBytes, about: 'size of a chunk', extra: true },
-  { key: 'cost', kind: 'text', get: row => row.cost, about: 'what a write of the source waits for: preserving, recording or none', extra: true },
-  { key: 'less-redundant', kind: 'text', get: row => row.lessRedundant, about: 'the image has fewer copies than the source', extra: true },
-]
 
 const viewLines = (relationship: RelationshipView): DetailView['details'] => [
   line('relationship', `DcsSnap${relationship.number}`),

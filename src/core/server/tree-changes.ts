@@ -1,0 +1,58 @@
+/** The verbs of snapshots and their stores. */
+import type { Params, Result } from './api.ts'
+import type { EngineParts } from './engine.ts'
+
+export const treeChanges = {
+  'snap.create': async ({ trees }: EngineParts, params: Params<'snap.create'>): Promise<Result<'snap.create'>> => {
+    const { snapshots: names, ...spec } = params
+    const made = await trees.create({ names, ...spec })
+    return made.map(({ name, size, isWritable, of, chunkBytes, store }) => ({ name, size, writable: isWritable, of: of ?? null, chunkBytes, store }))
+  },
+
+  'snap.delete': async ({ trees, processes }: EngineParts, { snapshots: names, dryRun }: Params<'snap.delete'>): Promise<Result<'snap.delete'>> => {
+    const found = names.map(name => ({ name, snapshot: trees.find(name) }))
+    const hidden = await trees.delete(
+      found.map(({ snapshot }) => snapshot),
+      { dryRun: dryRun === true },
+    )
+    if (!dryRun) await processes.look()
+    return { deleted: found.map(({ name, snapshot }) => ({ name, hidden: hidden.includes(snapshot) })), task: processes.numberOf('reclaim') }
+  },
+
+  'snap.refresh': async ({ trees, processes }: EngineParts, { snapshot: name, dryRun }: Params<'snap.refresh'>): Promise<Result<'snap.refresh'>> => {
+    await trees.refresh(trees.find(name), { dryRun: dryRun === true })
+    if (!dryRun) await processes.look()
+    return { name, task: processes.numberOf('reclaim') }
+  },
+
+  'snap.diff': async ({ trees }: EngineParts, { from, to }: Params<'snap.diff'>): Promise<Result<'snap.diff'>> => {
+    const { extents, chunkBytes } = await trees.diff(from, to)
+    return { from, to, chunkBytes, bytes: extents.reduce((sum, { length }) => sum + length, 0), extents }
+  },
+
+  'snap.snapshots': ({ treeViews, trees, luns }: EngineParts, { volume, hidden }: Params<'snap.snapshots'>): Result<'snap.snapshots'> => {
+    if (volume?.includes('@')) trees.find(volume)
+    else if (volume !== undefined) luns.find(volume)
+    return treeViews.list(volume, hidden === true)
+  },
+
+  'snap.snapshot': ({ trees, treeViews }: EngineParts, { snapshot }: Params<'snap.snapshot'>): Promise<Result<'snap.snapshot'>> =>
+    treeViews.detail(trees.find(snapshot)),
+
+  'store.create': async ({ trees, treeViews, wods }: EngineParts, { name, raid, size, dryRun }: Params<'store.create'>): Promise<Result<'store.create'>> => {
+    wods.checkNewName(name)
+    const store = await trees.stores.create({ name, raid, dryRun: dryRun === true, ...(size === undefined ? {} : { size }) })
+    return treeViews.store(store)
+  },
+
+  'store.list': ({ trees, treeViews }: EngineParts): Promise<Result<'store.list'>> => Promise.all(trees.stores.all.map(store => treeViews.store(store))),
+
+  'store.show': ({ trees, treeViews }: EngineParts, { store }: Params<'store.show'>): Promise<Result<'store.show'>> =>
+    treeViews.storeDetail(trees.stores.find(store)),
+
+  'store.delete': async ({ trees, processes }: EngineParts, { store: name, dryRun }: Params<'store.delete'>): Promise<Result<'store.delete'>> => {
+    await trees.stores.delete(trees.stores.find(name), { dryRun: dryRun === true })
+    if (!dryRun) await processes.look()
+    return { name, task: processes.numberOf('reclaim') }
+  },
+}

@@ -1,0 +1,312 @@
+import type { BlockDevice, Extent } from '../../block/device.ts'
+import { Quiesce } from '../../block/quiesce.ts'
+import { checkRange } from '../../block/range.ts'
+import type { Release } from '../../block/range-lock.ts'
+import { Batch } from '../../../metadata/batch.ts'
+import type { Metadata } from '../../../metadata/metadata.ts'
+import { ChunkLocks } from '../chunk-locks.ts'
+import { Chunking, runsOf, type ChunkRun } from '../chunks.ts'
+import type { Snapshot } from './snapshot.ts'
+import type { SlotBytes } from './slot-store.ts'
+import { isZero, TreeCopies, type Tree } from './tree.ts'
+import { NONE, type MapEntry } from './tree-map.ts'
+
+/** A request is cut at this. Bytes. */
+const PIECE = 4 * 1024 * 1024
+
+/** What snapshots are made of: a LUN with its relationships, or a writable snapshot. */
+export interface SourceVolume {
+  readonly size: number
+  readonly quiesce: Quiesce
+  /** The tree of its snapshots. */
+  tree: Tree | undefined
+  /** What it holds; the chunks read are locked in its tree by the caller. */
+  readThrough(offset: number, into: Uint8Array): Promise<void>
+  extents(offset: number, length: number): Promise<Extent[]>
+  flush(): Promise<void>
+}
+
+/** A part of a range that lies in one place. */
+interface Part {
+  readonly offset: number
+  readonly length: number
+  /** Bytes into the store, or one of the two below. */
+  readonly at: number
+}
+const ZEROS = -1
+const SOURCE = -2
+
+/**
+ * A snapshot as hosts see it: what was written to it, else the first preserved chunk from its epoch on, else its source,
+ * read under a shared lock on the chunk that an overwrite of the source waits for.
+ */
+export class SnapshotVolume implements BlockDevice, SourceVolume {
+  readonly blockSize = 512
+  readonly quiesce = new Quiesce()
+  tree: Tree | undefined
+  private readonly locks = new ChunkLocks()
+  private readonly chunks: Chunking
+
+  constructor(
+    readonly snapshot: Snapshot,
+    private readonly source: SourceVolume,
+    private readonly metadata: Metadata,
+  ) {
+    this.chunks = new Chunking(snapshot.tree.chunkBytes, snapshot.record.size)
+  }
+
+  get size(): number {
+    return this.snapshot.record.size
+  }
+
+  private get what(): string {
+    return `snapshot "${this.snapshot.name}"`
+  }
+
+  private get era(): number {
+    return this.snapshot.record.leafEra
+  }
+
+  // ---- reading
+
+  async read(offset: number, into: Uint8Array): Promise<void> {
+    checkRange(this.what, this.size, this.blockSize, offset, into.length)
+    await inPieces(offset, into.length, (at, length) => this.readThrough(at, into.subarray(at - offset, at - offset + length)))
+  }
+
+  async readv(offset: number, parts: readonly Uint8Array[]): Promise<void> {
+    let at = offset
+    for (const part of parts) {
+      await this.read(at, part)
+      at += part.length
+    }
+  }
+
+  async readThrough(offset: number, into: Uint8Array): Promise<void> {
+    await this.resolved(offset, into.length, async parts => {
+      await settle(
+        parts.map(part => {
+          const bytes = into.subarray(part.offset - offset, part.offset - offset + part.length)
+          if (part.at === SOURCE) return this.source.readThrough(part.offset, bytes)
+          if (part.at !== ZEROS) return this.snapshot.tree.store.read(part.at, bytes)
+          bytes.fill(0)
+          return Promise.resolve()
+        }),
+      )
+    })
+  }
+
+  async extents(offset: number, length: number): Promise<Extent[]> {
+    checkRange(this.what, this.size, this.blockSize, offset, length)
+    const extents: Extent[] = []
+    await inPieces(offset, length, (from, size) =>
+      this.resolved(from, size, async parts => {
+        for (const part of parts) {
+          if (part.at === SOURCE) extents.push(...(await this.source.extents(part.offset, part.length)))
+          else extents.push({ offset: part.offset, length: part.length, kind: part.at === ZEROS ? 'hole' : 'data' })
+        }
+      }),
+    )
+    return extents
+  }
+
+  /** Finds where the parts of a range lie, and uses them there. What lies in the source is locked meanwhile. */
+  private async resolved<T>(offset: number, length: number, use: (parts: Part[]) => Promise<T>): Promise<T> {
+    const run = this.chunks.touched(offset, length)
+    const parts = await this.partsOf(run, offset, length)
+    if (!parts.some(({ at }) => at === SOURCE)) return use(parts)
+    const release = await this.snapshot.tree.lock(run, 'shared')
+    try {
+      return await use(await this.partsOf(run, offset, length))
+    } finally {
+      release()
+    }
+  }
+
+  private async load(run: ChunkRun): Promise<void> {
+    const { leaf, tree } = this.snapshot
+    for (;;) {
+      const loading = leaf.load(run) ?? tree.map.load(run)
+      if (!loading) return
+      await loading
+    }
+  }
+
+  private async partsOf(run: ChunkRun, offset: number, length: number): Promise<Part[]> {
+    await this.load(run)
+    const { bytes } = this.chunks
+    const parts: Part[] = []
+    for (let chunk = run.from; chunk < run.to; chunk++) {
+      const from = Math.max(offset, chunk * bytes)
+      const size = Math.min(offset + length, (chunk + 1) * bytes) - from
+      const place = this.placeOf(chunk)
+      const at = place < 0 ? place : place + (from - chunk * bytes)
+      const last = parts.at(-1)
+      if (last && (at < 0 ? last.at === at : last.at >= 0 && last.at + last.length === at)) parts[parts.length - 1] = { ...last, length: last.length + size }
+      else parts.push({ offset: from, length: size, at })
+    }
+    return parts
+  }
+
+  /** Byte of the store that a chunk begins at, `ZEROS` or `SOURCE`. Pages are loaded. */
+  private placeOf(chunk: number): number {
+    const { leaf, tree, record } = this.snapshot
+    let entry = leaf.first(chunk, this.era)
+    if (entry === NONE) entry = tree.map.first(chunk, record.epoch)
+    if (entry === NONE) return SOURCE
+    return entry === 0 ? ZEROS : (entry - 1) * this.chunks.bytes
+  }
+
+  // ---- writing
+
+  write(offset: number, data: Uint8Array): Promise<void> {
+    return this.change(offset, data.length, (at, length) => data.subarray(at - offset, at - offset + length))
+  }
+
+  async writev(offset: number, parts: readonly Uint8Array[]): Promise<void> {
+    await this.write(offset, parts.length === 1 ? parts[0]! : Buffer.concat(parts))
+  }
+
+  zero(offset: number, length: number): Promise<void> {
+    const zeros = new Uint8Array(Math.min(length, PIECE))
+    return this.change(offset, length, (_, size) => zeros.subarray(0, size))
+  }
+
+  /** A hint, which is not taken: the chunks stay as they are. */
+  trim(offset: number, length: number): Promise<void> {
+    checkRange(this.what, this.size, this.blockSize, offset, length)
+    return Promise.resolve()
+  }
+
+  private async change(offset: number, length: number, dataOf: (at: number, length: number) => Uint8Array): Promise<void> {
+    checkRange(this.what, this.size, this.blockSize, offset, length)
+    this.snapshot.checkWritable()
+    const waiting = this.quiesce.enter()
+    if (waiting) await waiting
+    try {
+      await inPieces(offset, length, (at, size) => this.changePiece(at, dataOf(at, size)))
+    } finally {
+      this.quiesce.leave()
+    }
+  }
+
+  private async changePiece(offset: number, data: Uint8Array): Promise<void> {
+    const release = await this.lock(offset, data.length)
+    try {
+      await this.preserve(offset, data.length)
+      await this.put(offset, data)
+    } finally {
+      release()
+    }
+  }
+
+  /** Its own snapshots' chunks first, then its own. */
+  private async lock(offset: number, length: number): Promise<Release> {
+    const releases: Release[] = []
+    if (this.tree?.isActive) releases.push(await this.tree.lock(this.tree.chunks.touched(offset, length), 'exclusive'))
+    releases.push(await this.locks.lock(this.chunks.touched(offset, length), 'exclusive'))
+    return () => {
+      for (const release of releases) release()
+    }
+  }
+
+  /** What its own snapshots lack of a range is copied for them, durably. */
+  private async preserve(offset: number, length: number): Promise<void> {
+    const { tree } = this
+    const plan = await tree?.plan(offset, length)
+    if (!tree || !plan) return
+    const copies = await TreeCopies.begin([plan], () => Promise.resolve(false))
+    if (!copies) return
+    try {
+      for (const run of plan.runs) {
+        const from = tree.chunks.offsetOf(run.from)
+        const bytes = new Uint8Array(tree.chunks.lengthOf(run))
+        await this.readThrough(from, bytes)
+        copies.add([run], { from, bytes })
+      }
+      await copies.write()
+      await copies.flush()
+      await copies.commit(this.metadata, false)
+    } finally {
+      copies.end()
+    }
+  }
+
+  /** Chunks that have a slot are written in place, others get one with all of their bytes. */
+  private async put(offset: number, data: Uint8Array): Promise<void> {
+    const run = this.chunks.touched(offset, data.length)
+    await this.load(run)
+    const { leaf, tree } = this.snapshot
+    const pieces = [...runsOf(run, chunk => leaf.first(chunk, this.era) > 0)]
+    const { bytes } = this.chunks
+    const fresh: { chunk: number; bytes: Uint8Array }[] = []
+    for (const { from, to, value: owned } of pieces) {
+      const start = Math.max(offset, from * bytes)
+      const end = Math.min(offset + data.length, to * bytes)
+      if (owned) await this.overwrite(start, data.subarray(start - offset, end - offset))
+      else for (let chunk = from; chunk < to; chunk++) fresh.push({ chunk, bytes: await this.filled(chunk, offset, data) })
+    }
+    if (fresh.length === 0) return
+    const taken = await tree.store.take(tree.record.chunkShift, fresh.filter(({ bytes }) => !isZero(bytes)).length)
+    const written: SlotBytes[] = []
+    const entries: MapEntry[] = fresh.map(({ chunk, bytes }) => {
+      if (isZero(bytes)) return { chunk, epoch: this.era, entry: 0 }
+      const slot = taken[written.length]!
+      written.push({ slot, bytes })
+      return { chunk, epoch: this.era, entry: slot + 1 }
+    })
+    try {
+      await tree.store.write(written, tree.record.chunkShift)
+      await tree.store.flush()
+      const batch = new Batch()
+      for (const entry of entries) leaf.put(entry, batch)
+      tree.store.put(taken, tree.record.chunkShift, true, batch)
+      await this.metadata.commit(batch, 'data')
+    } catch (error) {
+      tree.store.drop(taken, tree.record.chunkShift)
+      throw error
+    }
+    for (const entry of entries) leaf.remember(entry)
+  }
+
+  private async overwrite(offset: number, data: Uint8Array): Promise<void> {
+    await this.resolved(offset, data.length, parts =>
+      settle(parts.map(part => this.snapshot.tree.store.overwrite(part.at, data.subarray(part.offset - offset, part.offset - offset + part.length)))),
+    )
+  }
+
+  /** All bytes of a chunk after the write. */
+  private async filled(chunk: number, offset: number, data: Uint8Array): Promise<Uint8Array> {
+    const { bytes } = this.chunks
+    const start = chunk * bytes
+    if (offset <= start && offset + data.length >= start + bytes) return data.subarray(start - offset, start - offset + bytes)
+    const whole = new Uint8Array(bytes)
+    await this.readThrough(start, whole)
+    const from = Math.max(offset, start)
+    whole.set(data.subarray(from - offset, Math.min(data.length, start + bytes - offset)), from - start)
+    return whole
+  }
+
+  flush(): Promise<void> {
+    return this.snapshot.tree.store.flush()
+  }
+
+  /** The snapshot belongs to its directory; nothing of this layer is to be closed. */
+  close(): Promise<void> {
+    return Promise.resolve()
+  }
+}
+
+async function inPieces(offset: number, length: number, each: (offset: number, length: number) => Promise<void>): Promise<void> {
+  for (let at = offset; at < offset + length;) {
+    const to = Math.min(offset + length, at - (at % PIECE) + PIECE)
+    await each(at, to - at)
+    at = to
+  }
+}
+
+/** Waits for all, then throws the first failure: nothing is left running when the caller goes on. */
+async function settle(promises: readonly Promise<void>[]): Promise<void> {
+  const results = await Promise.allSettled(promises)
+  for (const result of results) if (result.status === 'rejected') throw result.reason
+}

@@ -1,0 +1,245 @@
+import { invariant } from '../../base/errors.ts'
+import type { LockMode, Release } from '../../block/range-lock.ts'
+import { Batch } from '../../../metadata/batch.ts'
+import type { Metadata } from '../../../metadata/metadata.ts'
+import type { TreeRecord } from '../../../metadata/records.ts'
+import { ChunkLocks } from '../chunk-locks.ts'
+import { Chunking, runsWhere, type ChunkRun } from '../chunks.ts'
+import type { MapMemory } from './map-memory.ts'
+import type { SlotBytes, SlotStore } from './slot-store.ts'
+import type { Snapshot } from './snapshot.ts'
+import { TreeMap, type MapEntry } from './tree-map.ts'
+
+/** Old bytes of a range that is about to change. */
+interface OldBytes {
+  readonly from: number
+  readonly bytes: Uint8Array
+}
+
+/** Chunks of a source that a write has to preserve: they are locked. */
+export interface Preservation {
+  readonly tree: Tree
+  readonly runs: readonly ChunkRun[]
+  readonly chunks: number
+  /** The epoch they are preserved under. */
+  readonly epoch: number
+  /** Slots that were taken for it and have no entry yet. */
+  slots: number[]
+}
+
+/**
+ * The sharing tree of one source (engine.md section 2; Compaq paragraphs 0092 to 0105): one ordered map of preserved chunks for all of its
+ * snapshots. A first write stores the old chunk once, under the newest live epoch.
+ */
+export class Tree {
+  readonly map: TreeMap
+  readonly locks = new ChunkLocks()
+  /** In order of number: live, hidden and dead ones. */
+  readonly snapshots: Snapshot[] = []
+  /** What the largest snapshot had of the source: the chunks that first writes preserve. */
+  chunks: Chunking
+  /** The newest live epoch, 0 when there is none. */
+  private newest = 0
+
+  constructor(
+    readonly number: number,
+    public record: TreeRecord,
+    readonly store: SlotStore,
+    metadata: Metadata,
+    memory: MapMemory,
+  ) {
+    this.map = new TreeMap(metadata, 'treeMap', number, memory)
+    this.chunks = new Chunking(this.chunkBytes, 0)
+  }
+
+  get chunkBytes(): number {
+    return 2 ** this.record.chunkShift
+  }
+
+  /** Writes to the source may have to preserve. */
+  get isActive(): boolean {
+    return this.newest > 0
+  }
+
+  /** Epochs that something needs, in order. */
+  get liveEpochs(): number[] {
+    return [...new Set(this.snapshots.filter(({ isDead }) => !isDead).map(({ record }) => record.epoch))].sort((a, b) => a - b)
+  }
+
+  /** Snapshots came or went: called while the source is quiet, or when fewer chunks are to be preserved than before. */
+  settle(): void {
+    const live = this.snapshots.filter(({ isDead }) => !isDead)
+    this.newest = Math.max(0, ...live.map(({ record }) => record.epoch))
+    // It never becomes less: what is under way counts chunks as it did when it began.
+    const size = live.find(({ record }) => record.epoch === this.newest)?.record.size ?? 0
+    if (size > this.chunks.size) this.chunks = new Chunking(this.chunkBytes, size)
+  }
+
+  /** Locks a run of chunks of the source; a promise only when it must wait. */
+  lock(run: ChunkRun, mode: LockMode): Release | Promise<Release> {
+    return this.locks.lock(run, mode)
+  }
+
+  /** A write of the range needs nothing of this tree; false also when that cannot be said at once. */
+  covers(offset: number, length: number): boolean {
+    const run = this.chunks.touched(offset, length)
+    if (this.map.load(run)) return false
+    for (let chunk = run.from; chunk < run.to; chunk++) if (!this.map.covers(chunk, this.newest)) return false
+    return true
+  }
+
+  /** What a change of the range has to preserve first; undefined when nothing. The chunks are locked. */
+  async plan(offset: number, length: number): Promise<Preservation | undefined> {
+    if (!this.isActive) return undefined
+    const run = this.chunks.touched(offset, length)
+    for (let loading = this.map.load(run); loading; loading = this.map.load(run)) await loading
+    const runs = runsWhere(run, chunk => !this.map.covers(chunk, this.newest))
+    if (runs.length === 0) return undefined
+    return { tree: this, runs, chunks: runs.reduce((sum, { from, to }) => sum + to - from, 0), epoch: this.newest, slots: [] }
+  }
+
+  /** Takes slots for all of it, their space bound. @throws LunarError `ERR_POOL_FULL`, `ERR_HOST_FULL`; then none is taken */
+  async take(preservation: Preservation): Promise<void> {
+    if (preservation.slots.length === 0) preservation.slots = await this.store.take(this.record.chunkShift, preservation.chunks)
+  }
+
+  /** Slots that were taken and are not needed. */
+  drop(slots: readonly number[]): void {
+    this.store.drop(slots, this.record.chunkShift)
+  }
+}
+
+/** Entries committed at a time: with the bits of their slots they fit into a batch. */
+const ENTRIES = 1024
+
+/**
+ * What some writes preserve, copied together: the chunks in order of address into slots that lie next to each other, as few long
+ * writes. Made by `begin`, fed with old bytes, written, flushed and committed; `end` gives back what did not come to that.
+ */
+export class TreeCopies {
+  private readonly slab: Uint8Array
+  /** Place in the slab of the first chunk of each run. */
+  private readonly starts = new Map<number, number>()
+  /** By place: what it holds has a slot. */
+  private readonly filled: Uint8Array
+  private readonly chunks: number[] = []
+  private readonly slots: number[]
+  /** Every entry is right that is not older than the newest live epoch. */
+  private readonly epoch: number
+  private entries: MapEntry[] = []
+  private readonly written: number[] = []
+
+  private constructor(
+    private readonly tree: Tree,
+    preservations: readonly Preservation[],
+  ) {
+    this.epoch = Math.max(...preservations.map(({ epoch }) => epoch))
+    this.slots = preservations.flatMap(preservation => preservation.slots.splice(0)).sort((a, b) => a - b)
+    for (const { from, to } of preservations.flatMap(({ runs }) => runs).sort((a, b) => a.from - b.from)) {
+      this.starts.set(from, this.chunks.length)
+      for (let chunk = from; chunk < to; chunk++) this.chunks.push(chunk)
+    }
+    this.slab = new Uint8Array(this.slots.length === 0 ? 0 : this.chunks.length * tree.chunkBytes)
+    this.filled = new Uint8Array(this.chunks.length)
+  }
+
+  /**
+   * Takes the slots that are missing, but for what is known to read as zeros.
+   * @throws LunarError `ERR_POOL_FULL`, `ERR_HOST_FULL`, `ERR_METADATA_FULL`; then all slots are given back
+   */
+  static async begin(preservations: readonly Preservation[], isHole: (offset: number, length: number) => Promise<boolean>): Promise<TreeCopies | undefined> {
+    const [first] = preservations
+    if (!first) return undefined
+    const { tree } = first
+    try {
+      for (const preservation of preservations) {
+        const { runs, slots } = preservation
+        if (slots.length === 0 && !(await isHole(tree.chunks.offsetOf(runs[0]!.from), tree.chunks.lengthOf({ from: runs[0]!.from, to: runs.at(-1)!.to }))))
+          await tree.take(preservation)
+      }
+    } catch (error) {
+      for (const { slots } of preservations) tree.drop(slots.splice(0))
+      throw error
+    }
+    return new TreeCopies(tree, preservations)
+  }
+
+  /** Old bytes of some runs. @param old undefined: all of them read as zeros */
+  add(runs: readonly ChunkRun[], old: OldBytes | undefined): void {
+    if (!old) return
+    const { chunkBytes } = this.tree
+    for (const { from, to } of runs) {
+      const start = this.starts.get(from)
+      invariant(start !== undefined, `chunk ${from} was not to be preserved`)
+      for (let chunk = from; chunk < to; chunk++) {
+        const bytes = old.bytes.subarray(chunk * chunkBytes - old.from, (chunk + 1) * chunkBytes - old.from)
+        if (isZero(bytes)) continue
+        const place = start + chunk - from
+        this.slab.set(bytes, place * chunkBytes)
+        this.filled[place] = 1
+      }
+    }
+  }
+
+  /** Writes what was added. What reads as zeros takes no slot. */
+  async write(): Promise<void> {
+    const { chunkBytes } = this.tree
+    const parts: SlotBytes[] = []
+    for (const [place, chunk] of this.chunks.entries()) {
+      if (this.filled[place] === 0) {
+        this.entries.push({ chunk, epoch: this.epoch, entry: 0 })
+        continue
+      }
+      const slot = this.slots[this.written.length]
+      invariant(slot !== undefined, `chunk ${chunk} has no slot`)
+      this.written.push(slot)
+      this.entries.push({ chunk, epoch: this.epoch, entry: slot + 1 })
+      const last = parts.at(-1)
+      const at = place * chunkBytes
+      // Neighbours in the slab and in the store are one.
+      if (last && last.slot + last.bytes.length / chunkBytes === slot && last.bytes.byteOffset + last.bytes.length === at)
+        parts[parts.length - 1] = { slot: last.slot, bytes: this.slab.subarray(at - last.bytes.length, at + chunkBytes) }
+      else parts.push({ slot, bytes: this.slab.subarray(at, at + chunkBytes) })
+    }
+    await this.tree.store.write(parts, this.tree.record.chunkShift)
+  }
+
+  async flush(): Promise<void> {
+    if (this.written.length > 0) await this.tree.store.flush()
+  }
+
+  /** Entries and slots become durable, then visible. @throws `ERR_METADATA_FULL`; what was committed before stays */
+  async commit(metadata: Metadata, urgent: boolean): Promise<void> {
+    const groups: MapEntry[][] = []
+    for (let from = 0; from < this.entries.length; from += ENTRIES) groups.push(this.entries.slice(from, from + ENTRIES))
+    const { map, store, record } = this.tree
+    const results = await Promise.allSettled(
+      groups.map(async group => {
+        const slots = group.filter(({ entry }) => entry > 0).map(({ entry }) => entry - 1)
+        const batch = new Batch()
+        for (const entry of group) map.put(entry, batch)
+        store.put(slots, record.chunkShift, true, batch)
+        await metadata.commit(batch, 'data', urgent)
+        for (const entry of group) map.remember(entry)
+        return slots
+      }),
+    )
+    const kept = new Set(results.flatMap(result => (result.status === 'fulfilled' ? result.value : [])))
+    this.slots.splice(0, this.slots.length, ...this.slots.filter(slot => !kept.has(slot)))
+    for (const result of results) if (result.status === 'rejected') throw result.reason
+  }
+
+  /** It is over: slots without a committed entry are free again. */
+  end(): void {
+    this.tree.drop(this.slots.splice(0))
+  }
+}
+
+const zeros = Buffer.alloc(64 * 1024)
+
+/** Whether bytes are all zero. */
+export function isZero(bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.length; at += zeros.length)
+    if (zeros.compare(bytes, at, Math.min(bytes.length, at + zeros.length), 0, Math.min(zeros.length, bytes.length - at)) !== 0) return false
+  return true
+}

@@ -1,0 +1,552 @@
+import { LunarError } from '../../base/errors.ts'
+import { checkName } from '../../base/names.ts'
+import { KIB, MIB } from '../../base/units.ts'
+import { Batch } from '../../../metadata/batch.ts'
+import { hiOf, keyOf } from '../../../metadata/key.ts'
+import type { Metadata } from '../../../metadata/metadata.ts'
+import {
+  decodeRecord,
+  poolRecord,
+  SNAPSHOT_DEAD,
+  SNAPSHOT_HIDDEN,
+  SNAPSHOT_UNTIDY,
+  SNAPSHOT_WRITABLE,
+  snapshotRecord,
+  TREE_EPOCHS,
+  treeRecord,
+  type SnapshotRecord,
+  type TreeRecord,
+} from '../../../metadata/records.ts'
+import type { Lun } from '../../lun/lun.ts'
+import type { Luns } from '../../lun/luns.ts'
+import { safestOf } from '../../lun/ranges.ts'
+import type { Pool } from '../../pool/pool.ts'
+import type { Redundancy } from '../../raid/geometry.ts'
+import { checkChunkSize } from '../chunks.ts'
+import type { Relationships } from '../relationships.ts'
+import { diffOf, requireOneTree, type DiffExtent, type Side } from './diff.ts'
+import { MapMemory } from './map-memory.ts'
+import { Snapshot } from './snapshot.ts'
+import { SnapshotVolume, type SourceVolume } from './snapshot-volume.ts'
+import { Stores } from './stores.ts'
+import { Tree } from './tree.ts'
+import { TreeTidy } from './tree-tidy.ts'
+
+/** A first write copies no more than what a page of most programs has; the map takes 28 bytes a chunk. Bytes. */
+export const TREE_CHUNK_DEFAULT = 4 * KIB
+/** Pages of all maps in memory (engine.md section 3). Bytes. */
+const MAP_BYTES = 32 * MIB
+/** Chunks that an index of the map has room for. */
+const CHUNKS_MAX = 2 ** 33
+
+export interface NewSnapshots {
+  /** `db@s1`; several at one instant. */
+  readonly names: readonly string[]
+  /** Nobody writes it. */
+  readonly readOnly?: boolean
+  /** A read-only snapshot: the new one is a writable view of its frozen state. */
+  readonly of?: string
+  /** Where preserved chunks go; for the first snapshot of a source. */
+  readonly store?: string
+  /** Bytes, a power of two; for the first snapshot of a source. */
+  readonly chunkBytes?: number
+  /** The store may have less redundancy than the source. */
+  readonly forceRedundancy?: boolean
+  readonly dryRun?: boolean
+}
+
+/** What a creation makes, or would make. */
+export interface NewSnapshot {
+  readonly name: string
+  readonly size: number
+  readonly isWritable: boolean
+  readonly of: string | undefined
+  readonly chunkBytes: number
+  readonly store: string
+}
+
+/** A snapshot that is about to be. */
+interface Plan {
+  readonly source: SourceVolume
+  readonly sourceName: string
+  readonly name: string
+  readonly base: Snapshot | undefined
+  /** Of the source: absent for its first snapshot. */
+  readonly tree: Tree | undefined
+  /** The chunks of a source of several redundancy types go where the safest of them is. */
+  readonly raid: Redundancy
+  /** Number of the LUN, or of the snapshot. */
+  readonly lun: number
+  readonly snapshot: number
+}
+
+/** What the first snapshot of a source decides for all of them. */
+interface Shape {
+  readonly chunkShift: number
+  /** The usual one when left out. */
+  readonly store: string | undefined
+}
+
+/** The snapshots of a pool: the directory, and what creates and deletes them. */
+export class Trees {
+  readonly stores: Stores
+  private readonly byNumber = new Map<number, Tree>()
+  private readonly snapshots = new Map<number, Snapshot>()
+  private readonly volumes = new Map<number, SnapshotVolume>()
+  private readonly memory = new MapMemory(MAP_BYTES)
+  private readonly cleaning: TreeTidy
+
+  private constructor(
+    private readonly pool: Pool,
+    private readonly luns: Luns,
+    private readonly relationships: Relationships,
+  ) {
+    this.stores = new Stores(pool, luns, () => this.all)
+    this.cleaning = new TreeTidy(pool.metadata, (tree, batch) => {
+      this.forgetTree(tree, batch)
+    })
+    relationships.snapshotsOf = lun => this.namesOf(lun)
+  }
+
+  static async load(pool: Pool, luns: Luns, relationships: Relationships): Promise<Trees> {
+    const trees = new Trees(pool, luns, relationships)
+    for await (const { hi, value } of pool.metadata.range(hiOf('tree'), 0, 0, hiOf('tree', 0xffff_ffff)))
+      trees.addTree(hi - hiOf('tree'), decodeRecord(treeRecord, value))
+    for await (const { hi, value } of pool.metadata.range(hiOf('snapshot'), 0, 0, hiOf('snapshot', 0xffff_ffff)))
+      trees.addSnapshot(hi - hiOf('snapshot'), decodeRecord(snapshotRecord, value))
+    for (const tree of trees.all) {
+      tree.settle()
+      // Of what is deleted the source may be gone.
+      if (tree.isActive) trees.sourceOf(tree).tree = tree
+      trees.cleaning.note(tree)
+    }
+    if (!pool.options.readOnly && !pool.metadata.report.cleanShutdown) for (const store of trees.stores.all) trees.cleaning.noteStore(trees.stores.slots(store))
+    return trees
+  }
+
+  private addTree(number: number, record: TreeRecord): Tree {
+    const store = this.luns.byId(record.store)
+    if (!store)
+      throw new LunarError('ERR_METADATA_DAMAGED', `Cannot use sharing tree ${number}`, {
+        why: `its store is LUN ${record.store}, which the pool does not have`,
+      })
+    const tree = new Tree(number, record, this.stores.slots(store), this.metadata, this.memory)
+    this.byNumber.set(number, tree)
+    return tree
+  }
+
+  private addSnapshot(number: number, record: SnapshotRecord): Snapshot {
+    const tree = this.byNumber.get(record.tree)
+    if (!tree)
+      throw new LunarError('ERR_METADATA_DAMAGED', `Cannot use snapshot ${number}`, {
+        why: `it is of sharing tree ${record.tree}, which the pool does not have`,
+      })
+    const snapshot = new Snapshot(number, record, tree, this.metadata, this.memory, one => this.sourceNameOf(one))
+    tree.snapshots.push(snapshot)
+    this.snapshots.set(number, snapshot)
+    return snapshot
+  }
+
+  private get metadata(): Metadata {
+    return this.pool.metadata
+  }
+
+  /** In order of number. */
+  get all(): Tree[] {
+    return [...this.byNumber.values()]
+  }
+
+  /** Snapshots that users see, in order of number; with hidden ones when asked. */
+  list(options: { readonly hidden?: boolean } = {}): Snapshot[] {
+    return [...this.snapshots.values()].filter(({ isLive, isDead }) => isLive || (options.hidden === true && !isDead))
+  }
+
+  /** What a tree is of: a LUN with its relationships, or a writable snapshot. */
+  private sourceOf(tree: Tree): SourceVolume {
+    const { source, snapshot } = tree.record
+    return snapshot === 0 ? this.relationships.volume(source) : this.volume(this.byId(snapshot))
+  }
+
+  sourceNameOf({ record: { source, snapshot } }: Tree): string {
+    return snapshot === 0 ? (this.luns.byId(source)?.name ?? String(source)) : (this.snapshots.get(snapshot)?.name ?? String(snapshot))
+  }
+
+  private byId(number: number): Snapshot {
+    const snapshot = this.snapshots.get(number)
+    if (!snapshot) throw new LunarError('ERR_METADATA_DAMAGED', `Cannot use snapshot ${number}`, { why: 'a tree is of it, but the pool has no such snapshot' })
+    return snapshot
+  }
+
+  volume(snapshot: Snapshot): SnapshotVolume {
+    let volume = this.volumes.get(snapshot.number)
+    if (!volume) {
+      volume = new SnapshotVolume(snapshot, this.sourceOf(snapshot.tree), this.metadata)
+      this.volumes.set(snapshot.number, volume)
+    }
+    return volume
+  }
+
+  /** Whether a name is one of a snapshot: it says of what. */
+  static isName(name: string): boolean {
+    return name.includes('@')
+  }
+
+  /** By `db@s1`. @throws LunarError `ERR_SNAPSHOT_NOT_FOUND` */
+  find(name: string): Snapshot {
+    const found = this.list().find(snapshot => snapshot.name === name)
+    if (!found) throw new LunarError('ERR_SNAPSHOT_NOT_FOUND', `Cannot find snapshot "${name}" in pool "${this.pool.record.name}"`)
+    return found
+  }
+
+  // ---- what the rest of the pool asks
+
+  /** Names of the snapshots of a LUN, and of theirs: what needs it as it is. */
+  namesOf(lun: Lun): string[] {
+    return this.namesIn(this.treeOf(lun))
+  }
+
+  private namesIn(tree: Tree | undefined): string[] {
+    const names: string[] = []
+    for (const snapshot of tree?.snapshots ?? []) {
+      if (snapshot.isDead) continue
+      if (snapshot.isLive) names.push(snapshot.name)
+      names.push(...this.namesIn(this.all.find(({ record }) => record.snapshot === snapshot.number)))
+    }
+    return names
+  }
+
+  treeOf(lun: Lun): Tree | undefined {
+    return this.all.find(({ record }) => record.snapshot === 0 && record.source === lun.number)
+  }
+
+  /** @throws LunarError `ERR_HAS_SNAPSHOTS` naming them */
+  checkNone(lun: Lun, what: string): void {
+    const names = this.namesOf(lun)
+    if (names.length > 0)
+      throw new LunarError('ERR_HAS_SNAPSHOTS', `Cannot ${what} LUN "${lun.name}"`, {
+        why: `${names.join(', ')} ${names.length === 1 ? 'is a snapshot' : 'are snapshots'} of it`,
+        fix: `lunar snap delete ${names.join(' ')}`,
+        blockers: names,
+      })
+  }
+
+  /** @throws LunarError `ERR_HAS_SNAPSHOTS`: a snapshot keeps the size of its instant */
+  checkResize(lun: Lun, size: number): void {
+    if (size < lun.size && this.namesOf(lun).length > 0) this.checkNone(lun, 'shrink')
+  }
+
+  // ---- creating
+
+  /**
+   * Takes snapshots at one instant (features.md C1, G3; Compaq Fig. 9): everything acknowledged is flushed, nothing is in flight, and one
+   * commit makes them all. No data is copied.
+   * @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_SNAPSHOT_NOT_FOUND`, `ERR_EXISTS`, `ERR_BAD_NAME`, `ERR_RELATIONSHIP_STATE`, `ERR_REDUNDANCY`
+   */
+  create(spec: NewSnapshots): Promise<NewSnapshot[]> {
+    return this.relationships.changing.run(async () => {
+      const plans = spec.names.map(name => this.plan(name, spec))
+      this.checkDistinct(spec.names)
+      const shapes = plans.map(plan => this.shape(plan, spec))
+      if (!spec.dryRun) await this.createNow(plans, shapes, spec)
+      return plans.map(({ sourceName, name, source, base, raid }, i) => ({
+        name: `${sourceName}@${name}`,
+        size: base?.record.size ?? source.size,
+        isWritable: spec.readOnly !== true,
+        of: base?.name,
+        chunkBytes: 2 ** shapes[i]!.chunkShift,
+        store: shapes[i]!.store ?? Stores.usualName(raid),
+      }))
+    })
+  }
+
+  private async createNow(plans: readonly Plan[], shapes: readonly Shape[], spec: NewSnapshots): Promise<void> {
+    const trees: Tree[] = []
+    for (const [i, plan] of plans.entries()) trees.push(plan.tree ?? (await this.newTree(plan, trees, plans, shapes[i]!)))
+    const sources = plans.filter(({ base }) => !base).map(({ source }) => source)
+    await this.quietly(sources, () => this.commitNew(plans, trees, spec))
+  }
+
+  private checkDistinct(names: readonly string[]): void {
+    const twice = names.find((name, i) => names.indexOf(name) < i)
+    if (twice !== undefined) throw new LunarError('ERR_USAGE', `Cannot create snapshot "${twice}"`, { why: 'it is named twice' })
+  }
+
+  private plan(full: string, spec: NewSnapshots): Plan {
+    const at = full.lastIndexOf('@')
+    const failed = `Cannot create snapshot "${full}"`
+    if (at <= 0) throw new LunarError('ERR_BAD_NAME', failed, { why: 'a snapshot is named VOLUME@NAME', fix: `lunar snap create ${full}@NAME` })
+    const sourceName = full.slice(0, at)
+    const name = checkName('snapshot', full.slice(at + 1))
+    const found = Trees.isName(sourceName) ? this.planOnSnapshot(sourceName, failed) : this.planOnLun(sourceName, failed)
+    if (found.tree?.snapshots.some(({ isLive, record }) => isLive && record.name === name))
+      throw new LunarError('ERR_EXISTS', failed, { why: `"${sourceName}" has a snapshot of this name` })
+    const base = spec.of === undefined ? undefined : this.find(spec.of)
+    if (base && base.tree !== found.tree) throw new LunarError('ERR_USAGE', failed, { why: `"${base.name}" is no snapshot of "${sourceName}"` })
+    if (base?.isWritable) throw new LunarError('ERR_USAGE', failed, { why: `"${base.name}" is written to`, fix: `lunar snap create ${base.name}@${name}` })
+    if (base && spec.readOnly)
+      throw new LunarError('ERR_USAGE', failed, { why: `a read-only view of "${base.name}" is that snapshot itself`, fix: 'leave --read-only out' })
+    if (found.tree && found.tree.record.nextEpoch >= TREE_EPOCHS)
+      throw new LunarError('ERR_OUT_OF_RANGE', failed, {
+        why: `"${sourceName}" has had as many snapshots as can be told apart`,
+        fix: 'delete all of them first',
+      })
+    return { ...found, sourceName, name, base }
+  }
+
+  private planOnLun(name: string, failed: string): Omit<Plan, 'sourceName' | 'name' | 'base'> {
+    const lun = this.luns.find(name)
+    this.luns.checkOwn(lun, 'take a snapshot of')
+    if (lun.isIncomplete) throw new LunarError('ERR_INCOMPLETE', failed, { why: `an import into LUN "${name}" has not ended` })
+    this.relationships.checkOpen(lun, { mixed: true })
+    const updating = this.relationships.of(lun).find(({ update }) => update !== undefined)
+    if (updating)
+      throw new LunarError('ERR_RELATIONSHIP_STATE', failed, {
+        why: `an update of ${updating.label} is under way`,
+        fix: `wait for its end: lunar GetSnapStatus ${updating.number}`,
+      })
+    return { source: this.relationships.volume(lun.number), tree: this.treeOf(lun), raid: safestOf(lun.types), lun: lun.number, snapshot: 0 }
+  }
+
+  private planOnSnapshot(name: string, failed: string): Omit<Plan, 'sourceName' | 'name' | 'base'> {
+    const snapshot = this.find(name)
+    if (!snapshot.isWritable)
+      throw new LunarError('ERR_USAGE', failed, { why: `"${name}" is frozen, so a snapshot of it is itself`, fix: 'use it, or make a writable one --of it' })
+    const volume = this.volume(snapshot)
+    return { source: volume, tree: volume.tree, raid: safestOf(snapshot.tree.store.lun.types), lun: 0, snapshot: snapshot.number }
+  }
+
+  /** Chunk size and store belong to the tree, fixed by its first snapshot (hazard 16). */
+  private shape(plan: Plan, spec: NewSnapshots): Shape {
+    const failed = `Cannot create snapshot "${plan.sourceName}@${plan.name}"`
+    if (spec.chunkBytes !== undefined) checkChunkSize(spec.chunkBytes)
+    const parent = plan.tree ?? (plan.snapshot === 0 ? undefined : this.byId(plan.snapshot).tree)
+    const chunkShift = parent?.record.chunkShift ?? Math.log2(spec.chunkBytes ?? TREE_CHUNK_DEFAULT)
+    const store = parent?.store.lun.name ?? spec.store
+    const differs = parent && ((spec.chunkBytes !== undefined && spec.chunkBytes !== 2 ** chunkShift) || (spec.store !== undefined && spec.store !== store))
+    if (differs)
+      throw new LunarError('ERR_USAGE', failed, {
+        why: `the snapshots of "${plan.sourceName}" have chunks of ${2 ** chunkShift} bytes in store "${store}", as its first one had`,
+        fix: 'leave --chunk-size and --store out',
+      })
+    if (plan.source.size / 2 ** chunkShift > CHUNKS_MAX)
+      throw new LunarError('ERR_BAD_SIZE', failed, {
+        why: `${plan.source.size} bytes have too many chunks of ${2 ** chunkShift} bytes`,
+        fix: 'give a larger --chunk-size',
+      })
+    if (!parent) this.stores.check(store, plan.raid, spec.forceRedundancy === true)
+    return { chunkShift, store }
+  }
+
+  /** The tree of a source without one, in memory; its store is made when it is missing. */
+  private async newTree(plan: Plan, made: readonly Tree[], plans: readonly Plan[], shape: Shape): Promise<Tree> {
+    // Two snapshots of one source at one instant have one tree.
+    const same = made.find((_, i) => plans[i]!.source === plan.source)
+    if (same) return same
+    const store = await this.stores.get(shape.store, plan.raid)
+    const number = Math.max(1, this.pool.record.nextTree)
+    this.pool.record = { ...this.pool.record, nextTree: number + 1 }
+    const record: TreeRecord = {
+      source: plan.lun,
+      snapshot: plan.snapshot,
+      store: store.number,
+      chunkShift: shape.chunkShift,
+      nextEpoch: 1,
+      restored: 0,
+      restoredAt: 0,
+      createdMs: this.pool.options.clock.wallMs(),
+    }
+    return new Tree(number, record, this.stores.slots(store), this.metadata, this.memory)
+  }
+
+  private recordOf(plan: Plan, tree: { readonly number: number; readonly record: TreeRecord }, spec: NewSnapshots, now: number): SnapshotRecord {
+    return {
+      snapshotId: this.pool.options.uuids(),
+      name: plan.name,
+      tree: tree.number,
+      epoch: plan.base?.record.epoch ?? tree.record.nextEpoch,
+      flags: spec.readOnly === true ? 0 : SNAPSHOT_WRITABLE,
+      onFull: 0,
+      base: plan.base?.number ?? 0,
+      size: plan.base?.record.size ?? plan.source.size,
+      createdMs: now,
+      leafEra: 1,
+    }
+  }
+
+  private async commitNew(plans: readonly Plan[], trees: readonly Tree[], spec: NewSnapshots): Promise<void> {
+    const now = this.pool.options.clock.wallMs()
+    const batch = new Batch()
+    let number = Math.max(1, this.pool.record.nextSnapshot)
+    const made = plans.map((plan, i) => {
+      const tree = trees[i]!
+      const record = this.recordOf(plan, tree, spec, now)
+      batch.put(keyOf('snapshot', number), snapshotRecord.encode(record))
+      this.pool.event(
+        batch,
+        'snapshot.created',
+        `${plan.sourceName}@${plan.name}`,
+        spec.readOnly === true ? 'read-only' : plan.base ? `of ${plan.base.name}` : 'writable',
+      )
+      return { number: number++, record, tree }
+    })
+    const changed = new Map<Tree, TreeRecord>()
+    for (const [i, { tree }] of made.entries()) {
+      // Two of one source have one epoch: it is one instant.
+      if (!plans[i]!.base) changed.set(tree, { ...tree.record, nextEpoch: tree.record.nextEpoch + 1 })
+    }
+    for (const [tree, record] of changed) batch.put(keyOf('tree', tree.number), treeRecord.encode(record))
+    this.pool.record = { ...this.pool.record, nextSnapshot: number }
+    batch.put(keyOf('pool'), poolRecord.encode(this.pool.record))
+    await this.metadata.commit(batch, 'admin')
+    for (const [tree, record] of changed) tree.record = record
+    for (const { number: own, record, tree } of made) {
+      this.byNumber.set(tree.number, tree)
+      this.addSnapshot(own, record)
+    }
+    for (const tree of new Set(trees)) {
+      tree.settle()
+      this.sourceOf(tree).tree = tree
+    }
+  }
+
+  /** Flushes without holding anybody up, then lets nothing in, waits for what is under way, flushes the rest, and changes (hazard 8). */
+  private async quietly<T>(sources: readonly SourceVolume[], change: () => Promise<T>): Promise<T> {
+    const volumes = [...new Set(sources)]
+    for (const volume of volumes) await volume.flush()
+    const paused: SourceVolume[] = []
+    try {
+      for (const volume of volumes) {
+        paused.push(volume)
+        await volume.quiesce.pause()
+      }
+      for (const volume of volumes) await volume.flush()
+      return await change()
+    } finally {
+      for (const volume of paused) volume.quiesce.resume()
+    }
+  }
+
+  // ---- deleting
+
+  /**
+   * One commit: names and reads are gone. What rests on one keeps it, hidden, until that is gone; the rest is given back behind it.
+   * @returns those that stay hidden
+   * @throws LunarError `ERR_BUSY`
+   */
+  delete(snapshots: readonly Snapshot[], options: { readonly dryRun?: boolean } = {}): Promise<Snapshot[]> {
+    return this.relationships.changing.run(async () => {
+      const named = [...new Set(snapshots)]
+      for (const snapshot of named) snapshot.checkQuiet('delete')
+      const { hidden, dead } = this.deletion(named)
+      if (options.dryRun) return hidden
+      const batch = new Batch()
+      for (const snapshot of named) this.pool.event(batch, 'snapshot.deleted', snapshot.name, hidden.includes(snapshot) ? 'hidden: something rests on it' : '')
+      const records = [...hidden.map(snapshot => ({ snapshot, flag: SNAPSHOT_HIDDEN })), ...dead.map(snapshot => ({ snapshot, flag: SNAPSHOT_DEAD }))].map(
+        ({ snapshot, flag }) => ({ snapshot, record: { ...snapshot.record, flags: snapshot.record.flags | flag } }),
+      )
+      for (const { snapshot, record } of records) batch.put(keyOf('snapshot', snapshot.number), snapshotRecord.encode(record))
+      await this.metadata.commit(batch, 'admin', true)
+      for (const { snapshot, record } of records) {
+        snapshot.record = record
+        snapshot.tree.settle()
+        this.cleaning.note(snapshot.tree)
+      }
+      return hidden
+    })
+  }
+
+  /** Which of them stay hidden, and which go for good, with hidden ones that nothing rests on any more. */
+  private deletion(named: readonly Snapshot[]): { hidden: Snapshot[]; dead: Snapshot[] } {
+    const dead = new Set<Snapshot>()
+    const going = new Set([...named, ...this.list({ hidden: true }).filter(({ isHidden }) => isHidden)])
+    for (let before = -1; before < dead.size;) {
+      before = dead.size
+      for (const snapshot of going) if (!dead.has(snapshot) && !this.restsOn(snapshot).some(one => !dead.has(one))) dead.add(snapshot)
+    }
+    return { hidden: named.filter(snapshot => !dead.has(snapshot)), dead: [...dead] }
+  }
+
+  /** Writable views of its frozen state, and snapshots of what was written to it. */
+  restsOn(snapshot: Snapshot): Snapshot[] {
+    return [...this.snapshots.values()].filter(one => !one.isDead && (one.record.base === snapshot.number || one.tree.record.snapshot === snapshot.number))
+  }
+
+  // ---- refreshing and comparing
+
+  /**
+   * A writable snapshot holds its frozen state again, in one commit; what was written to it is given back behind it (features.md D3).
+   * @throws LunarError `ERR_READ_ONLY`, `ERR_BUSY`, `ERR_HAS_SNAPSHOTS`
+   */
+  refresh(snapshot: Snapshot, options: { readonly dryRun?: boolean } = {}): Promise<void> {
+    return this.relationships.changing.run(async () => {
+      snapshot.checkWritable()
+      snapshot.checkQuiet('refresh')
+      const names = this.namesIn(this.all.find(({ record }) => record.snapshot === snapshot.number))
+      if (names.length > 0)
+        throw new LunarError('ERR_HAS_SNAPSHOTS', `Cannot refresh snapshot "${snapshot.name}"`, {
+          why: `${names.join(', ')} ${names.length === 1 ? 'is a snapshot' : 'are snapshots'} of it`,
+          fix: `lunar snap delete ${names.join(' ')}`,
+          blockers: names,
+        })
+      if (snapshot.record.leafEra + 1 >= TREE_EPOCHS)
+        throw new LunarError('ERR_OUT_OF_RANGE', `Cannot refresh snapshot "${snapshot.name}"`, {
+          why: 'it was refreshed as often as can be told apart',
+          fix: 'delete it and create another one',
+        })
+      if (options.dryRun) return
+      const record = { ...snapshot.record, leafEra: snapshot.record.leafEra + 1, flags: snapshot.record.flags | SNAPSHOT_UNTIDY }
+      const batch = new Batch()
+      batch.put(keyOf('snapshot', snapshot.number), snapshotRecord.encode(record))
+      this.pool.event(batch, 'snapshot.refreshed', snapshot.name, '')
+      await this.metadata.commit(batch, 'admin', true)
+      snapshot.record = record
+      this.cleaning.note(snapshot.tree)
+    })
+  }
+
+  /**
+   * Where two snapshots of a volume, or a snapshot and its volume, may differ.
+   * @throws LunarError `ERR_USAGE` when they are not of one volume, `ERR_LUN_NOT_FOUND`, `ERR_SNAPSHOT_NOT_FOUND`
+   */
+  async diff(from: string, to: string): Promise<{ readonly extents: DiffExtent[]; readonly chunkBytes: number }> {
+    const names = [from, to]
+    const trees = new Set<Tree | undefined>()
+    const sides = names.map((name, i): Side => {
+      const other = names[1 - i]!
+      // The volume of the other one, as it is now.
+      if (other.startsWith(`${name}@`) || !Trees.isName(name)) {
+        const volume = Trees.isName(name) ? this.volume(this.find(name)) : this.relationships.volume(this.luns.find(name).number)
+        trees.add(volume.tree)
+        return { name, size: volume.size, snapshot: undefined }
+      }
+      const snapshot = this.find(name)
+      return { name, size: snapshot.record.size, snapshot }
+    })
+    const tree = requireOneTree(sides[0]!, sides[1]!, [...trees][0])
+    return { extents: await diffOf(tree, sides[0]!, sides[1]!), chunkBytes: tree.chunkBytes }
+  }
+
+  /** Nothing is left of a tree. */
+  private forgetTree(tree: Tree, batch: Batch): void {
+    batch.delete(keyOf('tree', tree.number))
+    this.byNumber.delete(tree.number)
+    const { source, snapshot } = tree.record
+    const volume = snapshot === 0 ? this.luns.byId(source) && this.relationships.volume(source) : this.volumes.get(snapshot)
+    if (volume?.tree === tree) volume.tree = undefined
+  }
+
+  get needsTidying(): boolean {
+    return this.cleaning.isDue
+  }
+
+  /** Gives back a bounded part of what deleted snapshots held. @returns whether something is left */
+  tidy(): Promise<boolean> {
+    // What is deleted does not come to be used again meanwhile.
+    return this.relationships.changing.run(() =>
+      this.cleaning.step(snapshot => {
+        this.snapshots.delete(snapshot.number)
+        this.volumes.delete(snapshot.number)
+      }),
+    )
+  }
+}

@@ -1,0 +1,79 @@
+import type { Params, Result, SnapshotDetail, SnapshotSummary, StoreDetail, StoreSummary } from '../core/server/api.ts'
+import type { Asker, CallOptions, ChangeOptions } from './asker.ts'
+
+export type NewSnapshots = Omit<Params<'snap.create'>, 'snapshots' | 'dryRun'>
+/** A snapshot that was made. */
+export type MadeSnapshot = Result<'snap.create'>[number]
+export type NewStore = Omit<Params<'store.create'>, 'dryRun'>
+
+/** The stores in which snapshots keep chunks; several volumes may share one. */
+export class Stores {
+  /** @internal */
+  constructor(private readonly asker: Asker) {}
+
+  /** @throws LunarError `ERR_EXISTS`, `ERR_BAD_NAME`, `ERR_BAD_SIZE`, `ERR_TOO_FEW_DISKS` */
+  create(spec: NewStore, options?: ChangeOptions): Promise<StoreSummary> {
+    return this.asker.change('store.create', spec, options)
+  }
+
+  list(options?: CallOptions): Promise<StoreSummary[]> {
+    return this.asker.ask('store.list', {}, options)
+  }
+
+  /** @throws LunarError `ERR_STORE_NOT_FOUND` */
+  show(store: string, options?: CallOptions): Promise<StoreDetail> {
+    return this.asker.ask('store.show', { store }, options)
+  }
+
+  /** @throws LunarError `ERR_HAS_SNAPSHOTS` while a snapshot keeps chunks there */
+  delete(store: string, options?: ChangeOptions): Promise<Result<'store.delete'>> {
+    return this.asker.change('store.delete', { store }, options)
+  }
+}
+
+/** The snapshots of a pool, named after their volume: `db@monday`. `pool.luns` opens, imports and exports them like LUNs. */
+export class Snapshots {
+  readonly stores: Stores
+
+  /** @internal */
+  constructor(private readonly asker: Asker) {
+    this.stores = new Stores(asker)
+  }
+
+  /**
+   * One snapshot, or several of one instant; nothing is copied.
+   *
+   * @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_SNAPSHOT_NOT_FOUND`, `ERR_EXISTS`, `ERR_BAD_NAME`, `ERR_REDUNDANCY`, `ERR_RELATIONSHIP_STATE` during an update
+   */
+  create(snapshots: string | readonly string[], spec: NewSnapshots = {}, options?: ChangeOptions): Promise<MadeSnapshot[]> {
+    return this.asker.change('snap.create', { ...spec, snapshots: namesOf(snapshots) }, options)
+  }
+
+  /** All of them, or those of a volume and of its snapshots; `hidden` ones are deleted, and kept for what rests on them. */
+  list(options: CallOptions & { readonly volume?: string; readonly hidden?: boolean } = {}): Promise<SnapshotSummary[]> {
+    const { signal, ...params } = options
+    return this.asker.ask('snap.snapshots', params, signal ? { signal } : {})
+  }
+
+  /** @throws LunarError `ERR_SNAPSHOT_NOT_FOUND` */
+  show(snapshot: string, options?: CallOptions): Promise<SnapshotDetail> {
+    return this.asker.ask('snap.snapshot', { snapshot }, options)
+  }
+
+  /** Deletes at once, without a question; `task` gives the space back. @throws LunarError `ERR_BUSY`, `ERR_SNAPSHOT_NOT_FOUND` */
+  delete(snapshots: string | readonly string[], options?: ChangeOptions): Promise<Result<'snap.delete'>> {
+    return this.asker.change('snap.delete', { snapshots: namesOf(snapshots) }, options)
+  }
+
+  /** A writable one holds its frozen state again. @throws LunarError `ERR_READ_ONLY`, `ERR_BUSY`, `ERR_HAS_SNAPSHOTS` */
+  refresh(snapshot: string, options?: ChangeOptions): Promise<Result<'snap.refresh'>> {
+    return this.asker.change('snap.refresh', { snapshot }, options)
+  }
+
+  /** Where two snapshots of a volume, or one and the volume, may differ: whole chunks, in order. @throws LunarError `ERR_USAGE` when they are not of one volume */
+  diff(from: string, to: string, options?: CallOptions): Promise<Result<'snap.diff'>> {
+    return this.asker.ask('snap.diff', { from, to }, options)
+  }
+}
+
+const namesOf = (names: string | readonly string[]): string[] => (typeof names === 'string' ? [names] : [...names])

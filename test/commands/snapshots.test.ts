@@ -1,0 +1,140 @@
+/** Snapshots through the installed program. */
+import { readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { MIB } from '../../src/core/base/units.ts'
+import type { LunDetail, SnapshotDetail, SnapshotSummary, StoreDetail } from '../../src/core/server/api.ts'
+import { expectSoundFiles, useProgram } from '../support/program.ts'
+import { stamped } from '../support/sim.ts'
+
+describe('snapshots', () => {
+  const lunar = useProgram()
+  const read = (name: string, ...args: string[]): Buffer => lunar.run('lun', 'read', `tank/${name}`, ...args).out
+
+  test('are created at one instant, read, written, listed, shown and deleted', { timeout: 120_000 }, async () => {
+    const disks = lunar.makeTank(3)
+    for (const name of ['db', 'web']) lunar.ok('lun', 'create', `tank/${name}`, '--size', '8MiB', '--raid', 'raid1')
+    const before = stamped(MIB, 1)
+    lunar.ok('lun', 'write', 'tank/db', lunar.write('before', before))
+    expect(lunar.ok('snap', 'create', 'tank/db@s1', 'web@s1', '--dry-run')).toBe(
+      'Would create snapshot "db@s1", writable\nWould create snapshot "web@s1", writable\n',
+    )
+    expect(lunar.json('snap', 'list', '--pool', 'tank')).toEqual([])
+    expect(lunar.ok('snap', 'create', 'tank/db@s1', 'web@s1')).toBe('Created snapshot "db@s1", writable\nCreated snapshot "web@s1", writable\n')
+    lunar.ok('snap', 'create', 'tank/db@frozen', '--read-only')
+    const after = stamped(MIB, 2)
+    lunar.ok('lun', 'write', 'tank/db', lunar.write('after', after))
+    const own = stamped(4096, 3)
+    lunar.ok('lun', 'write', 'tank/db@s1', lunar.write('own', own), '--offset', '4096')
+    expect(read('db', '--length', '1MiB').equals(after)).toBe(true)
+    expect(read('db@frozen', '--length', '1MiB').equals(before)).toBe(true)
+    expect(read('db@s1', '--length', '1MiB').equals(Buffer.concat([before.subarray(0, 4096), own, before.subarray(8192)]))).toBe(true)
+    lunar.ok('lun', 'export', 'tank/db@frozen', 'frozen.img')
+    expect(readFileSync(lunar.path('frozen.img')).equals(Buffer.concat([before, Buffer.alloc(7 * MIB)]))).toBe(true)
+    lunar.refused('ERR_READ_ONLY', 'lun', 'write', 'tank/db@frozen', lunar.path('own'))
+    lunar.ok('snap', 'create', 'tank/db@view', '--of', 'db@frozen')
+    lunar.ok('lun', 'import', 'tank/db@view', lunar.path('after'), '--yes')
+    expect(read('db@view', '--length', '1MiB').equals(after)).toBe(true)
+
+    const rows = lunar.json<{ name: string; source: string; state: string; size: number }[]>('snap', 'list', '--pool', 'tank')
+    expect(rows.map(({ name, source, state, size }) => [name, source, state, size])).toEqual([
+      ['db@s1', 'db', 'writable', 8 * MIB],
+      ['web@s1', 'web', 'writable', 8 * MIB],
+      ['db@frozen', 'db', 'read-only', 8 * MIB],
+      ['db@view', 'db', 'writable', 8 * MIB],
+    ])
+    expect(lunar.ok('snap', 'list', '--pool', 'tank', '-H', '-o', 'name,source,image').split('\n')[0]).toBe('s1\tdb\tdb@s1')
+    expect(lunar.json<SnapshotDetail>('snap', 'show', 'tank/db@frozen')).toMatchObject({
+      state: 'read-only',
+      exclusive: 0,
+      restsOn: ['db@view'],
+      chunkBytes: 4096,
+    })
+    expect(lunar.json<SnapshotDetail>('snap', 'show', 'tank/db@s1')).toMatchObject({ exclusive: 4096, tree: { shared: MIB, total: 2 * MIB + 4096, dead: 0 } })
+    expect(lunar.json<StoreDetail>('store', 'show', 'tank/snapshots-raid1')).toMatchObject({
+      chunks: 2 * MIB + 4096,
+      trees: [
+        { volume: 'db', snapshots: 3, chunks: 2 * MIB + 4096 },
+        { volume: 'web', snapshots: 1, chunks: 0 },
+      ],
+    })
+    expect(lunar.json<LunDetail[]>('lun', 'list', '--pool', 'tank').map(({ name, state }) => [name, state])).toEqual([
+      ['db', 'ready, 3 snapshots'],
+      ['web', 'ready, 1 snapshot'],
+    ])
+    expect(lunar.ok('metadata', 'check', 'tank')).toContain('whole')
+    expect(lunar.ok('metadata', 'dump', 'tank')).toMatch(/^snapshot 1 0 \{.*"name":"s1"/m)
+    await expectSoundFiles(disks)
+
+    expect(lunar.json('snap', 'diff', 'tank/db@frozen', 'db')).toEqual({
+      from: 'db@frozen',
+      to: 'db',
+      chunkBytes: 4096,
+      bytes: MIB,
+      extents: [{ offset: 0, length: MIB }],
+    })
+    expect(lunar.ok('snap', 'diff', 'tank/db@frozen', 'db@s1', '-H', '--bytes')).toBe('4096\t4096\n')
+    lunar.refused('ERR_USAGE', 'snap', 'diff', 'tank/db@frozen', 'web')
+    lunar.refused('ERR_READ_ONLY', 'snap', 'refresh', 'tank/db@frozen', '--yes')
+    lunar.refused('ERR_CONFIRM_NEEDED', 'snap', 'refresh', 'tank/db@s1')
+    expect(lunar.ok('snap', 'refresh', 'tank/db@s1', '--yes')).toBe('Dropped what was written to snapshot "db@s1"\n')
+    expect(read('db@s1', '--length', '1MiB').equals(before)).toBe(true)
+
+    expect(lunar.ok('snap', 'delete', 'tank/db@frozen', '--yes')).toBe('Deleted snapshot "db@frozen"; it is kept, hidden, for what rests on it\n')
+    lunar.refused('ERR_SNAPSHOT_NOT_FOUND', 'snap', 'show', 'tank/db@frozen')
+    expect(lunar.ok('snap', 'tree', 'tank/db', '-H', '--all', '-o', 'snapshot,state')).toBe('db@s1\twritable\ndb@frozen\thidden\n  db@view\twritable\n')
+    expect(lunar.json<SnapshotSummary[]>('snap', 'tree', '--pool', 'tank')).toHaveLength(3)
+    expect(lunar.ok('snap', 'delete', 'tank/db@view', 'db@s1', 'web@s1', '--yes')).toContain('Deleted snapshot "db@view" (task')
+    await lunar.reopened(service =>
+      service.call('store.show', { store: 'snapshots-raid1' }).then(({ data }) => expect(data).toMatchObject({ chunks: 0, trees: [] })),
+    )
+    expect(lunar.ok('store', 'delete', 'tank/snapshots-raid1', '--yes')).toBe('Deleted store "snapshots-raid1"\n')
+    expect(lunar.json('store', 'list', '--pool', 'tank')).toEqual([])
+    await expectSoundFiles(disks)
+  })
+
+  test('what cannot be is refused, and changes nothing', { timeout: 120_000 }, () => {
+    lunar.makeTank(3)
+    for (const name of ['db', 'web']) lunar.ok('lun', 'create', `tank/${name}`, '--size', '8MiB', '--raid', 'raid1')
+    lunar.ok('store', 'create', 'tank/kept', '--raid', 'raid0', '--size', '1GiB')
+    lunar.refused('ERR_LUN_NOT_FOUND', 'snap', 'create', 'tank/nope@s1')
+    lunar.refused('ERR_BAD_NAME', 'snap', 'create', 'tank/db')
+    lunar.refused('ERR_BAD_NAME', 'snap', 'create', 'tank/db@a b')
+    lunar.refused('ERR_USAGE', 'snap', 'create', 'tank/db@s1', 'db@s1')
+    lunar.refused('ERR_BAD_SIZE', 'snap', 'create', 'tank/db@s1', '--chunk-size', '5000')
+    lunar.refused('ERR_STORE_NOT_FOUND', 'snap', 'create', 'tank/db@s1', '--store', 'db')
+    lunar.refused('ERR_REDUNDANCY', 'snap', 'create', 'tank/db@s1', '--store', 'kept')
+    lunar.refused('ERR_SNAPSHOT_NOT_FOUND', 'snap', 'create', 'tank/db@s1', '--of', 'db@nope')
+    lunar.refused('ERR_SNAPSHOT_STORE', 'snap', 'create', 'tank/kept@s1')
+    lunar.ok('snap', 'create', 'tank/db@s1', '--store', 'kept', '--force=redundancy')
+    lunar.refused('ERR_EXISTS', 'snap', 'create', 'tank/db@s1')
+    lunar.refused('ERR_USAGE', 'snap', 'create', 'tank/db@s2', '--chunk-size', '8KiB')
+    lunar.refused('ERR_USAGE', 'snap', 'create', 'tank/db@s2', '--of', 'db@s1')
+    lunar.ok('snap', 'create', 'tank/db@r', '--read-only')
+    lunar.refused('ERR_USAGE', 'snap', 'create', 'tank/db@r@x')
+    lunar.refused('ERR_USAGE', 'snap', 'create', 'tank/web@v', '--of', 'db@r')
+    lunar.refused('ERR_HAS_SNAPSHOTS', 'lun', 'delete', 'tank/db', '--yes')
+    lunar.refused('ERR_HAS_SNAPSHOTS', 'lun', 'resize', 'tank/db', '--size', '4MiB')
+    lunar.refused('ERR_HAS_SNAPSHOTS', 'store', 'delete', 'tank/kept', '--yes')
+    for (const args of [
+      ['lun', 'delete', 'tank/kept', '--yes'],
+      ['lun', 'rename', 'tank/kept', 'other'],
+      ['lun', 'read', 'tank/kept'],
+      ['lun', 'resize', 'tank/kept', '--size', '2GiB'],
+    ])
+      lunar.refused('ERR_SNAPSHOT_STORE', ...args)
+    lunar.refused('ERR_CONFIRM_NEEDED', 'snap', 'delete', 'tank/db@s1')
+    lunar.refused('ERR_SNAPSHOT_NOT_FOUND', 'snap', 'delete', 'tank/db@s1', 'db@none', '--yes')
+    lunar.refused('ERR_SNAPSHOT_NOT_FOUND', 'snap', 'delete', 'tank/db', '--yes')
+    expect(lunar.json<unknown[]>('snap', 'list', '--pool', 'tank')).toHaveLength(2)
+    // The tree follows its LUN, and a LUN that grows leaves its snapshots as large as they were.
+    lunar.ok('lun', 'rename', 'tank/db', 'data')
+    lunar.ok('lun', 'resize', 'tank/data', '--size', '16MiB')
+    expect(lunar.json<SnapshotSummary[]>('snap', 'tree', 'tank/data').map(({ name, size }) => [name, size])).toEqual([
+      ['data@s1', 8 * MIB],
+      ['data@r', 8 * MIB],
+    ])
+    lunar.ok('snap', 'delete', 'tank/data@s1', 'data@r', '--yes')
+    lunar.ok('lun', 'delete', 'tank/data', '--yes')
+    expect(lunar.ok('metadata', 'check', 'tank')).toContain('whole')
+  })
+})

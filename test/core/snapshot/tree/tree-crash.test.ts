@@ -1,0 +1,223 @@
+/** Crashes at any moment of the life of snapshots: every volume holds what a model allows, and what was deleted is given back. */
+import { expect, test } from 'vitest'
+import { Random } from '../../../../src/core/base/random.ts'
+import { KIB, MIB } from '../../../../src/core/base/units.ts'
+import { CrashExplorer, describeCrash } from '../../../../src/core/block/crash-states.ts'
+import type { BlockDevice } from '../../../../src/core/block/device.ts'
+import { Tape } from '../../../../src/core/block/tape.ts'
+import { checkRecords } from '../../../../src/metadata/check.ts'
+import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
+
+const SECTOR = 512
+const SIZE = MIB
+const SECTORS = SIZE / SECTOR
+/** States looked at in each run, over all of its steps. */
+const STATES = Number(process.env['STATES'] ?? 60)
+
+/** What the sectors of a volume may hold after a crash: durable values, and those that were written since the last flush. */
+class Expected {
+  constructor(
+    public durable = new Uint32Array(SECTORS),
+    public now = new Uint32Array(SECTORS),
+    readonly open = new Map<number, Set<number>>(),
+  ) {}
+
+  copy(): Expected {
+    return new Expected(this.durable.slice(), this.now.slice(), new Map([...this.open].map(([sector, values]) => [sector, new Set(values)])))
+  }
+
+  write(from: number, values: readonly number[]): void {
+    values.forEach((value, i) => {
+      this.now[from + i] = value
+      this.open.set(from + i, (this.open.get(from + i) ?? new Set()).add(value))
+    })
+  }
+
+  flushed(): void {
+    this.durable = this.now.slice()
+    this.open.clear()
+  }
+
+  allows(sector: number, value: number): boolean {
+    return value === this.durable[sector] || this.open.get(sector)?.has(value) === true
+  }
+}
+
+/** What a crash between two events of the tape may leave. */
+interface Step {
+  readonly what: string
+  readonly from: number
+  readonly to: number
+  readonly expected: ReadonlyMap<string, Expected>
+  /** Volumes that must be there. */
+  readonly present: ReadonlySet<string>
+}
+
+const deviceOf = ({ trees, relationships, luns }: OpenPool, name: string): BlockDevice | undefined => {
+  if (!name.includes('@')) return relationships.volume(luns.find(name).number)
+  const snapshot = trees.list().find(one => one.name === name)
+  return snapshot && trees.volume(snapshot)
+}
+
+class Life {
+  readonly volumes = new Map<string, Expected>()
+  readonly steps: Step[] = []
+  private stamp = 1
+
+  constructor(
+    readonly random: Random,
+    readonly pool: OpenPool,
+    private readonly tape: Tape,
+  ) {}
+
+  async step(what: string, during: Map<string, Expected>, run: () => Promise<unknown>): Promise<void> {
+    const before = new Set(this.volumes.keys())
+    const from = this.tape.length
+    await run()
+    const present = new Set([...before].filter(name => deviceOf(this.pool, name)))
+    this.steps.push({ what, from, to: this.tape.length, expected: during, present })
+  }
+
+  private copies(): Map<string, Expected> {
+    return new Map([...this.volumes].map(([name, one]) => [name, one.copy()]))
+  }
+
+  private isWritable(name: string): boolean {
+    return !name.includes('@') || this.pool.trees.find(name).isWritable
+  }
+
+  async operate(counter: number): Promise<void> {
+    const { random, volumes } = this
+    const { trees } = this.pool
+    const dice = random.below(100)
+    const snapshots = [...volumes.keys()].filter(name => name.includes('@'))
+    const writable = [...volumes.keys()].filter(name => this.isWritable(name))
+    if (dice < 25 && snapshots.length < 8) {
+      const sources = random.shuffle(writable).slice(0, random.chance(0.3) ? 2 : 1)
+      const names = sources.map(name => `${name}@s${counter}`)
+      const during = this.copies()
+      sources.forEach((source, i) => during.set(names[i]!, new Expected(volumes.get(source)!.now.slice(), volumes.get(source)!.now.slice())))
+      await this.step(`create ${names.join()}`, during, () => trees.create({ names, readOnly: random.chance(0.3) }))
+      sources.forEach((source, i) => {
+        volumes.get(source)!.flushed()
+        volumes.set(names[i]!, during.get(names[i]!)!.copy())
+      })
+    } else if (dice < 37 && snapshots.length > 0) {
+      const names = random.shuffle(snapshots).slice(0, random.between(1, 2))
+      const during = this.copies()
+      await this.step(`delete ${names.join()}`, during, () => trees.delete(names.map(name => trees.find(name))))
+      for (const name of names) volumes.delete(name)
+    } else if (dice < 47) {
+      await this.step('tidy', this.copies(), () => trees.tidy())
+    } else await this.burst(writable)
+  }
+
+  private async burst(writable: readonly string[]): Promise<void> {
+    const { random, volumes } = this
+    const writes = random
+      .shuffle([...writable])
+      .slice(0, 3)
+      .map(name => {
+        const length = random.chance(0.2) ? random.between(1, 300) : random.between(1, 30)
+        return { name, from: random.below(SECTORS - length), values: Array.from({ length }, () => this.stamp++) }
+      })
+    const flushed = random.chance(0.5) ? random.pick([...writable]) : undefined
+    const during = this.copies()
+    for (const { name, from, values } of writes) during.get(name)!.write(from, values)
+    const run = async (): Promise<void> => {
+      await Promise.all(
+        writes.map(({ name, from, values }) => {
+          const bytes = Buffer.alloc(values.length * SECTOR)
+          values.forEach((value, i) => bytes.writeUInt32LE(value, i * SECTOR))
+          return deviceOf(this.pool, name)!.write(from * SECTOR, bytes)
+        }),
+      )
+      if (flushed) await deviceOf(this.pool, flushed)!.flush()
+    }
+    await this.step(`write ${writes.map(({ name, from, values }) => `${name} ${from}+${values.length}`).join(', ')}, flush ${flushed}`, during, run)
+    for (const { name, from, values } of writes) volumes.get(name)!.write(from, values)
+    if (flushed) volumes.get(flushed)!.flushed()
+  }
+}
+
+async function check(pool: OpenPool, steps: readonly Step[]): Promise<void> {
+  const { metadata } = pool.pool
+  const { problems } = await checkRecords(metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), metadata.stores)
+  if (problems.length > 0) throw new Error(JSON.stringify(problems))
+  for (const name of new Set(steps.flatMap(({ expected }) => [...expected.keys()]))) {
+    const device = deviceOf(pool, name)
+    if (!device) {
+      if (steps.every(({ present }) => present.has(name))) throw new Error(`${name} is not there`)
+      continue
+    }
+    const bytes = Buffer.alloc(SIZE)
+    await device.read(0, bytes)
+    const allowed = steps.flatMap(({ expected }) => expected.get(name) ?? [])
+    for (let sector = 0; sector < SECTORS; sector++) {
+      const value = bytes.readUInt32LE(sector * SECTOR)
+      if (!allowed.some(one => one.allows(sector, value)))
+        throw new Error(
+          `sector ${sector} of ${name} has ${value}, allowed: ${allowed.map(one => [one.durable[sector], ...(one.open.get(sector) ?? [])].join()).join(' or ')}`,
+        )
+    }
+  }
+}
+
+/** Opens a state, looks at it, gives back what was deleted, and looks again. */
+async function inspect(disks: Parameters<typeof openSimulated>[0], steps: readonly Step[]): Promise<void> {
+  const pool = await openSimulated(disks)
+  await check(pool, steps)
+  while (await pool.trees.tidy());
+  await check(pool, steps)
+  await pool.trees.delete(pool.trees.list())
+  while (await pool.trees.tidy());
+  for (const store of pool.trees.stores.all) expect([await pool.trees.stores.slots(store).usedBytes(), store.record.boundSlices]).toEqual([0, 0])
+  await pool.pool.close()
+}
+
+async function live(seed: number): Promise<number> {
+  const random = new Random(seed)
+  const disks = simulatedDisks(3)
+  await createSimulated(disks)
+  const first = await openSimulated(disks)
+  for (const name of ['a', 'b', 'c']) await first.luns.create({ name, size: SIZE, raid: random.chance(0.5) ? 'raid0' : 'raid1', reserve: false })
+  const { relationship } = await first.relationships.configure({ source: 'a', image: 'b', chunkBytes: 32 * KIB })
+  await first.relationships.enable([relationship], { fresh: true, forceLostPart: false, forceMixed: false })
+  await first.pool.close()
+  const tape = new Tape(disks)
+  const life = new Life(random, await openSimulated(disks), tape)
+  for (const name of ['a', 'b', 'c']) life.volumes.set(name, new Expected())
+  const begun = tape.length
+  for (let i = 0; i < 40; i++) await life.operate(i)
+  tape.stop()
+  const cuts = Array.from({ length: STATES }, () => random.between(begun, tape.length)).sort((x, y) => x - y)
+  const explorer = new CrashExplorer(tape)
+  const seen = new Set<number>()
+  for (const cut of cuts) {
+    explorer.at(cut)
+    const state = explorer.state(random)
+    if (seen.has(state.hash)) continue
+    seen.add(state.hash)
+    // Between two steps either is right.
+    const steps = life.steps.filter(({ from, to }) => from <= cut && cut <= to)
+    if (steps.length === 0) continue
+    try {
+      await inspect(state.disks, steps)
+    } catch (error) {
+      const log = life.steps.map(({ what, from, to }) => `${from}-${to} ${what}`)
+      throw new Error(
+        `seed ${seed}, cut ${cut} in ${steps.map(({ what }) => what).join(' | ')}: ${error instanceof Error ? error.stack : String(error)}\n${describeCrash(state).slice(0, 1500)}\n${log.join('\n')}`,
+        { cause: error },
+      )
+    }
+  }
+  return seen.size
+}
+
+const from = Number(process.env['SEED'] ?? 1)
+const seeds = Number(process.env['SEEDS'] ?? 4)
+for (let seed = from; seed < from + seeds; seed++) {
+  test(`seed ${seed}`, { timeout: 120_000 }, async () => {
+    expect(await live(seed)).toBeGreaterThan(STATES / 4)
+  })
+}

@@ -1,0 +1,205 @@
+/** Random lives of snapshots against a model of what every volume must hold: trees on LUNs and on snapshots, beside relationships of the same source. */
+import { expect, test } from 'vitest'
+import { Random } from '../../../../src/core/base/random.ts'
+import { KIB, MIB } from '../../../../src/core/base/units.ts'
+import type { BlockDevice } from '../../../../src/core/block/device.ts'
+import type { SimulatedDisk } from '../../../../src/core/block/simulated.ts'
+import { checkRecords } from '../../../../src/metadata/check.ts'
+import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
+
+const SECTOR = 512
+const SIZE = 2 * MIB
+const chunkSizes = [4 * KIB, 4 * KIB, 16 * KIB, 64 * KIB]
+
+class Life {
+  readonly contents = new Map<string, Buffer>()
+  /** What snapshots held when they were made. */
+  readonly frozen = new Map<string, Buffer>()
+  readonly log: string[] = []
+  private stamp = 1
+
+  constructor(
+    readonly random: Random,
+    public pool: OpenPool,
+    readonly disks: readonly SimulatedDisk[],
+  ) {}
+
+  volume(name: string): BlockDevice {
+    const { trees, relationships, luns } = this.pool
+    return name.includes('@') ? trees.volume(trees.find(name)) : relationships.volume(luns.find(name).number)
+  }
+
+  isWritable(name: string): boolean {
+    return !name.includes('@') || this.pool.trees.find(name).isWritable
+  }
+
+  get names(): string[] {
+    return [...this.contents.keys()]
+  }
+
+  async write(name: string): Promise<void> {
+    const { random } = this
+    const sectors = random.chance(0.1) ? random.between(1, 1500) : random.between(1, 40)
+    const from = random.below(SIZE / SECTOR - sectors)
+    const bytes = Buffer.alloc(sectors * SECTOR)
+    const content = this.contents.get(name)!
+    if (random.chance(0.1)) {
+      content.fill(0, from * SECTOR, (from + sectors) * SECTOR)
+      return this.volume(name).zero(from * SECTOR, sectors * SECTOR)
+    }
+    const stamp = random.chance(0.9)
+    if (stamp) for (let at = 0; at < bytes.length; at += SECTOR) bytes.writeUInt32LE(this.stamp++, at)
+    bytes.copy(content, from * SECTOR)
+    return this.volume(name).write(from * SECTOR, bytes)
+  }
+
+  async expect(name: string, offset = 0, length = SIZE): Promise<void> {
+    const into = Buffer.alloc(length)
+    await this.volume(name).read(offset, into)
+    const wanted = this.contents.get(name)!
+    for (let at = 0; at < length; at += SECTOR)
+      if (into.compare(wanted, offset + at, offset + at + SECTOR, at, at + SECTOR) !== 0)
+        throw new Error(`${name} at ${offset + at}: ${into.readUInt32LE(at)} instead of ${wanted.readUInt32LE(offset + at)}`)
+  }
+
+  async expectAll(): Promise<void> {
+    for (const name of this.names) await this.expect(name)
+  }
+
+  /** What differs of two snapshots of a volume, or of one and its volume, is said. */
+  async expectDiff(): Promise<void> {
+    const snapshots = this.names.filter(name => name.includes('@'))
+    if (snapshots.length === 0) return
+    const one = this.random.pick(snapshots)
+    const source = one.slice(0, one.lastIndexOf('@'))
+    const other = this.random.pick([
+      ...snapshots.filter(name => name.slice(0, name.lastIndexOf('@')) === source),
+      ...(this.contents.has(source) ? [source] : []),
+    ])
+    await this.pool.relationships.drain()
+    const { extents } = await this.pool.trees.diff(one, other)
+    const same = Buffer.alloc(SIZE / SECTOR, 1)
+    for (const { offset, length } of extents) same.fill(0, offset / SECTOR, (offset + length) / SECTOR)
+    for (let sector = 0; sector < SIZE / SECTOR; sector++) {
+      const [from, to] = [sector * SECTOR, (sector + 1) * SECTOR]
+      if (same[sector] === 1 && this.contents.get(one)!.compare(this.contents.get(other)!, from, to, from, to) !== 0)
+        throw new Error(`${one} and ${other} differ at ${from}, which is not said`)
+    }
+  }
+
+  /** What extents call a hole reads as zeros. */
+  async expectHoles(name: string): Promise<void> {
+    for (const { offset, length, kind } of await this.volume(name).extents(0, SIZE))
+      if (kind === 'hole')
+        expect(
+          this.contents
+            .get(name)!
+            .subarray(offset, offset + length)
+            .every(byte => byte === 0),
+        ).toBe(true)
+  }
+}
+
+async function operate(life: Life, counter: number): Promise<void> {
+  const { random, pool, contents, log } = life
+  const { trees } = pool
+  const dice = random.below(100)
+  const snapshots = life.names.filter(name => name.includes('@'))
+  if (dice < 16 && snapshots.length < 14) {
+    const sources = random.shuffle(life.names.filter(name => life.isWritable(name))).slice(0, random.chance(0.2) ? 2 : 1)
+    const readOnly = random.chance(0.4)
+    const chunkBytes = random.pick(chunkSizes)
+    const fixed = sources.some(name => name.includes('@') || trees.treeOf(pool.luns.find(name)))
+    const names = sources.map(name => `${name}@s${counter}`)
+    log.push(`create ${names.join()} ${readOnly ? 'read-only' : ''}`)
+    const before = sources.map(name => Buffer.from(contents.get(name)!))
+    await trees.create({ names, readOnly, ...(fixed ? {} : { chunkBytes }) })
+    names.forEach((name, i) => {
+      contents.set(name, before[i]!)
+      life.frozen.set(name, Buffer.from(before[i]!))
+    })
+  } else if (dice < 24) {
+    const bases = snapshots.filter(name => !life.isWritable(name) && life.names.includes(name.slice(0, name.lastIndexOf('@'))))
+    if (bases.length === 0) return
+    const base = random.pick(bases)
+    const name = `${base.slice(0, base.lastIndexOf('@'))}@v${counter}`
+    log.push(`create ${name} --of ${base}`)
+    await trees.create({ names: [name], of: base })
+    contents.set(name, Buffer.from(contents.get(base)!))
+    life.frozen.set(name, Buffer.from(contents.get(base)!))
+  } else if (dice < 34 && snapshots.length > 0) {
+    const names = random.shuffle(snapshots).slice(0, random.between(1, 3))
+    log.push(`delete ${names.join()}`)
+    await trees.delete(names.map(name => trees.find(name)))
+    for (const name of names) contents.delete(name)
+  } else if (dice < 40) {
+    log.push('tidy')
+    for (let i = random.between(1, 4); i > 0; i--) await trees.tidy()
+  } else if (dice < 43) {
+    const some = snapshots.filter(name => life.isWritable(name) && !snapshots.some(other => other.startsWith(`${name}@`)))
+    if (some.length === 0) return
+    const name = random.pick(some)
+    log.push(`refresh ${name}`)
+    await trees.refresh(trees.find(name))
+    contents.set(name, Buffer.from(life.frozen.get(name)!))
+  } else if (dice < 46) {
+    log.push('diff')
+    await life.expectDiff()
+  } else if (dice < 50) {
+    log.push('reopen')
+    await life.expectAll()
+    await pool.relationships.drain()
+    await pool.pool.close()
+    life.pool = await openSimulated(life.disks)
+  } else {
+    // Hosts write and read at the same time.
+    const writers = random.shuffle(life.names.filter(name => life.isWritable(name))).slice(0, 4)
+    log.push(`write ${writers.join()}`)
+    const readers = life.names.filter(name => !writers.includes(name))
+    await Promise.all([...writers.map(name => life.write(name)), ...readers.slice(0, 4).map(name => life.expect(name, 0, SIZE))])
+    if (random.chance(0.2)) await life.volume(random.pick(life.names)).flush()
+  }
+}
+
+async function live(seed: number, operations: number): Promise<void> {
+  const random = new Random(seed)
+  const disks = simulatedDisks(4)
+  await createSimulated(disks)
+  const pool = await openSimulated(disks)
+  const life = new Life(random, pool, disks)
+  for (const name of ['a', 'b', 'c']) {
+    await pool.luns.create({ name, size: SIZE, raid: random.chance(0.5) ? 'raid0' : 'raid1', reserve: false })
+    life.contents.set(name, Buffer.alloc(SIZE))
+    await life.write(name)
+  }
+  // c is an image of a: what is written to a is preserved for both, and c is a source of snapshots that reads through.
+  const { relationship } = await pool.relationships.configure({ source: 'a', image: 'c', chunkBytes: 32 * KIB })
+  await pool.relationships.enable([relationship], { fresh: true, forceLostPart: false, forceMixed: false })
+  life.contents.set('c', Buffer.from(life.contents.get('a')!))
+  try {
+    for (let i = 0; i < operations; i++) {
+      await operate(life, i)
+      if (i % 10 === 9) await life.expectAll()
+    }
+    await life.expectAll()
+    for (const name of life.names) await life.expectHoles(name)
+    await life.pool.relationships.drain()
+    while (await life.pool.trees.tidy());
+    await life.expectAll()
+    const { metadata } = life.pool.pool
+    expect((await checkRecords(metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), metadata.stores)).problems).toEqual([])
+    await life.pool.trees.delete(life.pool.trees.list())
+    while (await life.pool.trees.tidy());
+    for (const store of life.pool.trees.stores.all) {
+      expect(await life.pool.trees.stores.slots(store).usedBytes()).toBe(0)
+      expect(store.record.boundSlices).toBe(0)
+    }
+    await life.pool.pool.close()
+  } catch (error) {
+    throw new Error(`seed ${seed}: ${error instanceof Error ? error.stack : String(error)}\n${life.log.slice(-40).join('\n')}`)
+  }
+}
+
+const first = Number(process.env['SEED'] ?? 1)
+const count = Number(process.env['SEEDS'] ?? 8)
+for (let seed = first; seed < first + count; seed++) test(`seed ${seed}`, { timeout: 60_000 }, () => live(seed, 120))
