@@ -78,11 +78,27 @@ export function decideQuorum(copies: readonly QuorumCopy[], options: DecideOptio
   const supporters = (state: State): string[] => state.members.filter(disk => has(disk, state))
   const established = (state: State): boolean => supporters(state).length * 2 > state.members.length
   const refuted = (state: State): boolean => !established(state) && state.members.some(disk => lines.has(disk) && !has(disk, state))
-  /** Whether a copy that holds `b` also holds `a`: `a` is `b` or an ancestor of it. */
-  const leadsTo = (a: State, b: State): boolean => {
+  /** Whether one copy that holds `b` also holds `a`: `a` is `b` or an ancestor of it. */
+  const follows = (a: State, b: State): boolean => {
     if (a.epoch === b.epoch) return a.sequence <= b.sequence
     return copies.some(copy => has(copy.disk, b) && has(copy.disk, a) && isBefore(lines.get(copy.disk)!, a, b))
   }
+  /**
+   * Whether `a` is an ancestor of `b` by way of states between them: disks that joined long after `a` do not remember it, and one
+   * that left the quorum since remembers what it had when they joined.
+   */
+  const followsByOthers = (a: State, b: State): boolean => {
+    const reached = new Set([a])
+    for (const from of reached) {
+      for (const state of states) {
+        if (reached.has(state) || !follows(from, state)) continue
+        if (follows(state, b)) return true
+        reached.add(state)
+      }
+    }
+    return false
+  }
+  const leadsTo = (a: State, b: State): boolean => follows(a, b) || followsByOthers(a, b)
   const states: State[] = []
   const known = new Set<string>()
   for (const copy of copies)
@@ -99,7 +115,9 @@ export function decideQuorum(copies: readonly QuorumCopy[], options: DecideOptio
 
   function pick(): State {
     const firm = states.filter(established)
-    const tops = firm.filter(state => !firm.some(other => other !== state && leadsTo(state, other)))
+    const tops = firm
+      .filter(state => !firm.some(other => other !== state && follows(state, other)))
+      .filter((state, _, unfollowed) => !unfollowed.some(other => other !== state && followsByOthers(state, other)))
     if (tops.length > 1) throw splitBrain(copies, tops)
     const top = tops[0]
     const pending = states.filter(state => !established(state) && !refuted(state) && !(top && leadsTo(state, top)))

@@ -74,6 +74,22 @@ describe('which copies open a pool', () => {
     if (agreed) expect(agreed).toEqual(decideQuorum(readable))
   })
 
+  test('what only a disk that left remembers is an ancestor when it leads to what the others have', () => {
+    const state = (epochNumber: number, sequence: number, members: string): State => ({
+      epoch: `E${epochNumber}`,
+      epochNumber,
+      sequence,
+      members: members.split(''),
+    })
+    // a and e were alone at first; b and c joined; a left; then e is away.
+    const together = state(2, 20, 'aebc')
+    const left: QuorumCopy = { disk: 'a', head: state(2, 25, 'aebc'), line: [state(1, 5, 'ae'), state(1, 10, 'ae'), together] }
+    const others = ['b', 'c'].map(disk => ({ disk, head: state(3, 40, 'ebc'), line: [together, state(2, 30, 'ebc'), state(3, 31, 'ebc')] }))
+    expect(decideQuorum([left, ...others])).toMatchObject({ current: ['b', 'c'], stale: ['a'], absent: ['e'] })
+    // Without the way from the one to the others it could be newer than what they have.
+    expect(() => decideQuorum([{ ...left, head: state(1, 10, 'ae'), line: [state(1, 5, 'ae')] }, ...others])).toThrow(LunarError)
+  })
+
   test('copies agree when all members of the same newest state are there, and only then', () => {
     const agreed = (...copies: Short[]): boolean => {
       const all = letters.slice(0, copies.length)

@@ -3,6 +3,7 @@ import { WriteBackHold } from '../../src/core/block/hold.ts'
 import { Lun } from '../../src/core/lun/lun.ts'
 import { Luns } from '../../src/core/lun/luns.ts'
 import { LunStores } from '../../src/core/pool/lun-stores.ts'
+import { MirrorStore } from '../../src/core/pool/mirror-store.ts'
 import { Pool } from '../../src/core/pool/pool.ts'
 import { Resync } from '../../src/core/pool/resync.ts'
 import { Relationships } from '../../src/core/snapshot/relationships.ts'
@@ -14,7 +15,8 @@ import { Metadata } from '../../src/metadata/metadata.ts'
 const watched: readonly (readonly [{ readonly name: string; readonly prototype: object }, readonly string[]])[] = [
   [WriteBackHold, ['hold', 'drain']],
   [Lun, ['readGroup', 'writeGroup', 'bindTo', 'bindRange', 'cleanStore', 'unbindSlices', 'removeStore', 'writeZeros', 'flush']],
-  [LunStores, ['prepareWrite', 'closeOpen', 'legsFailed', 'staleFor', 'resyncSlice', 'resynced', 'forget', 'openWith']],
+  [LunStores, ['prepareWrite', 'closeOpen', 'staleFor', 'resyncSlice', 'resynced', 'forget', 'openWith']],
+  [MirrorStore, ['legsFailed']],
   [Luns, ['create', 'rename', 'resize', 'delete', 'reclaim', 'reclaimTail']],
   [Pool, ['cleanFreed', 'failDisk', 'diskFailed', 'offline', 'online', 'merged', 'addDisks', 'setDomain', 'relabel', 'quiesce']],
   [Resync, ['copy']],
