@@ -8,7 +8,7 @@ test('simulations go through every part of the engine that a crash may meet', { 
   const paths = new Paths()
   const report = newReport()
   try {
-    for (const seed of [101, 104, 107, 110, 113, 116, 119, 122, 123, 128]) await simulate(seed, { ...shardBounds, cuts: 4, deep: 0, more: 0 }, report)
+    for (const seed of [101, 104, 107, 110, 113, 116, 119, 122, 123, 128, 163]) await simulate(seed, { ...shardBounds, cuts: 4, deep: 0, more: 0 }, report)
   } finally {
     paths.close()
   }

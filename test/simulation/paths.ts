@@ -4,8 +4,8 @@ import { Lun } from '../../src/core/lun/lun.ts'
 import { Luns } from '../../src/core/lun/luns.ts'
 import { LunStores } from '../../src/core/pool/lun-stores.ts'
 import { MirrorStore } from '../../src/core/pool/mirror-store.ts'
+import { ParityStore } from '../../src/core/pool/parity-store.ts'
 import { Pool } from '../../src/core/pool/pool.ts'
-import { Resync } from '../../src/core/pool/resync.ts'
 import { Relationships } from '../../src/core/snapshot/relationships.ts'
 import { Volume } from '../../src/core/snapshot/volume.ts'
 import { CompleteImage, Update } from '../../src/core/snapshot/updates.ts'
@@ -15,11 +15,11 @@ import { Metadata } from '../../src/metadata/metadata.ts'
 const watched: readonly (readonly [{ readonly name: string; readonly prototype: object }, readonly string[]])[] = [
   [WriteBackHold, ['hold', 'drain']],
   [Lun, ['readGroup', 'writeGroup', 'bindTo', 'bindRange', 'cleanStore', 'unbindSlices', 'removeStore', 'writeZeros', 'flush']],
-  [LunStores, ['prepareWrite', 'closeOpen', 'staleFor', 'resyncSlice', 'resynced', 'forget', 'openWith']],
-  [MirrorStore, ['legsFailed']],
+  [LunStores, ['prepareWrite', 'closeOpen', 'staleFor', 'resync', 'resyncParity', 'resynced', 'forget', 'openWith']],
+  [MirrorStore, ['legsFailed', 'resync']],
+  [ParityStore, ['readFromOthers', 'writeLogged', 'writeWhole', 'verify', 'resync', 'voidSlice', 'replay']],
   [Luns, ['create', 'rename', 'resize', 'delete', 'reclaim', 'reclaimTail']],
   [Pool, ['cleanFreed', 'failDisk', 'diskFailed', 'offline', 'online', 'merged', 'addDisks', 'setDomain', 'relabel', 'quiesce']],
-  [Resync, ['copy']],
   [Volume, ['readAsHost', 'readThrough', 'writeSmall', 'changeLocked', 'perform', 'preserve', 'oldBytes', 'put', 'cannotPreserve', 'fillEdges']],
   [Relationships, ['configure', 'unconfigure', 'enable', 'disable', 'startComplete', 'stopComplete', 'startUpdate', 'finishUpdate', 'tidy', 'settle']],
   [CompleteImage, ['copy']],
