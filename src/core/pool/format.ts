@@ -21,7 +21,7 @@ import {
 import { Metadata, prepareQuorumArea } from '../../metadata/metadata.ts'
 import type { MetadataDisk } from '../../metadata/quorum-disk.ts'
 import { diskRecord, poolRecord } from '../../metadata/records.ts'
-import { describeDisk } from './pool.ts'
+import { describeDisk } from './disk-record.ts'
 import { chooseQuorum, quorumWanted } from './quorum-choice.ts'
 import { SegmentMap } from './segments.ts'
 import { regroup } from './sets.ts'

@@ -6,27 +6,17 @@ import type { Disk } from '../block/device.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { hiOf, keyOf } from '../../metadata/key.ts'
 import { LABEL_QUORUM, LABEL_WITNESS, readLabel, writeFirstLabel, writeLabel, type Label } from '../../metadata/label.ts'
-import { BLOCK, diskLayout, FORMAT_VERSION, ROOT_COUNT, ROOTS_AT, SEGMENT } from '../../metadata/layout.ts'
+import { BLOCK, diskLayout, ROOT_COUNT, ROOTS_AT, SEGMENT } from '../../metadata/layout.ts'
 import { Metadata, type MetadataHost } from '../../metadata/metadata.ts'
 import type { DecideOptions } from '../../metadata/quorum.ts'
 import type { MetadataDisk } from '../../metadata/quorum-disk.ts'
 import type { Place } from '../../metadata/root.ts'
-import {
-  decodeRecord,
-  diskRecord,
-  diskStates,
-  DISK_OFFLINE,
-  DISK_WITNESS,
-  EVENTS_KEPT,
-  poolRecord,
-  REASON_MAX,
-  type DiskRecord,
-  type DiskStateName,
-  type PoolRecord,
-} from '../../metadata/records.ts'
+import { decodeRecord, diskRecord, diskStates, DISK_OFFLINE, poolRecord, REASON_MAX, type DiskStateName, type PoolRecord } from '../../metadata/records.ts'
 import { fitting } from '../../metadata/struct.ts'
 import { memberCount, parityCount, PARITY_MEMBER, SLICE, SLICES, type Redundancy } from '../raid/geometry.ts'
 import { PoolBarrier } from './barrier.ts'
+import { describeDisk } from './disk-record.ts'
+import { EventLog } from './event-log.ts'
 import type { LunStores } from './lun-stores.ts'
 import { domainCount, fewestDisks, largestStoreCount, placeStore, type Candidate } from './placement.ts'
 import type { ParityLog } from './parity-log.ts'
@@ -42,9 +32,6 @@ import { DiskSlots, type Member } from './store-table.ts'
 
 /** Segments of each disk that LUNs do not get, so that metadata can always grow. */
 const METADATA_KEPT = 1
-/** Events that wait for a commit, and how many one commit takes. */
-const LATE_EVENTS_MAX = 500
-const LATE_EVENTS_BATCH = 50
 /** Segments cleaned in one go. */
 const CLEAN_BATCH = 128
 
@@ -77,16 +64,15 @@ export class Pool implements StoreHost, MetadataHost {
   barrier!: PoolBarrier
   /** Sentences about what opening found, for warnings. */
   readonly warnings: string[] = []
-  private nextEvent = 1
   private readonly metadataDisks = new Map<number, MetadataDisk>()
   private readonly labels = new Map<number, Label>()
   private readonly maintenance = new Mutex()
   private closing = false
   private readonly failing = new Map<number, Promise<void>>()
   private readonly cleaning = new Map<number, Promise<number>>()
-  private readonly lateEvents: { code: string; object: string; message: string }[] = []
-  private lateEventsLost = 0
-  /** Called when a disk came or went, so that processes look again. */
+  /** Events come up from the moment metadata is being opened. */
+  readonly events: EventLog
+  /** Called when a disk came or went or an event waits, so that processes look again. */
   onChange: () => void = () => undefined
 
   get isView(): boolean {
@@ -96,7 +82,15 @@ export class Pool implements StoreHost, MetadataHost {
   private constructor(
     readonly poolId: string,
     readonly options: PoolOptions,
-  ) {}
+  ) {
+    this.events = new EventLog(
+      () => this.metadata,
+      options.clock,
+      () => {
+        this.onChange()
+      },
+    )
+  }
 
   /** @throws LunarError of the quorum decision, or `ERR_METADATA_DAMAGED` */
   static async open(found: readonly FoundDisk[], options: PoolOptions): Promise<Pool> {
@@ -144,7 +138,7 @@ export class Pool implements StoreHost, MetadataHost {
       this.warnings.push(`${disk.name} carries the label of this pool but is none of its disks any more`)
     }
     if (this.options.readOnly) return this.viewStates()
-    for await (const { lo } of this.metadata.range(hiOf('event'))) this.nextEvent = lo + 1
+    await this.events.load()
   }
 
   /** In a view nothing is recorded: a disk that is away counts as missing for this look. */
@@ -199,7 +193,7 @@ export class Pool implements StoreHost, MetadataHost {
       // A crash of the program alone leaves writes of it in the host's cache: slices that are open are closed after a flush.
       for (const stores of this.stores.values()) if (stores.openCount > 0) disk.assumeWritten()
     }
-    await this.flushLateEvents()
+    await this.events.flush()
   }
 
   /**
@@ -850,36 +844,14 @@ export class Pool implements StoreHost, MetadataHost {
 
   // ---- events
 
-  /** Puts an event into a batch, and drops the one that is too old to keep. */
+  /** Puts an event into a batch. */
   event(batch: Batch, code: string, object: string, message: string): void {
-    if (this.options.readOnly) return
-    const body = Buffer.from(`${code}\n${object}\n${message}`.slice(0, 700), 'utf8')
-    const value = new Uint8Array(8 + body.length)
-    const now = this.options.clock.wallMs()
-    new DataView(value.buffer).setUint32(0, now >>> 0, true)
-    new DataView(value.buffer).setUint32(4, Math.floor(now / 0x1_0000_0000), true)
-    value.set(body, 8)
-    batch.put(keyOf('event', 0, this.nextEvent), value)
-    if (this.nextEvent > EVENTS_KEPT) batch.delete(keyOf('event', 0, this.nextEvent - EVENTS_KEPT))
-    this.nextEvent++
+    if (!this.options.readOnly) this.events.add(batch, code, object, message)
   }
 
-  /** Commits events that came from where no commit could be made: all that wait when it is called. */
-  async flushLateEvents(): Promise<void> {
-    if (this.metadata.failure) return
-    for (let waiting = this.lateEvents.length; waiting > 0; waiting -= LATE_EVENTS_BATCH) {
-      const batch = new Batch()
-      for (const { code, object, message } of this.lateEvents.splice(0, Math.min(waiting, LATE_EVENTS_BATCH))) this.event(batch, code, object, message)
-      if (this.lateEventsLost > 0) this.event(batch, 'pool.error', this.record.name, `${this.lateEventsLost} more events came too fast to be kept`)
-      this.lateEventsLost = 0
-      await this.metadata.commit(batch, 'data', true)
-    }
-  }
-
-  /** Keeps an event, where no commit can be made, for the next one that can take it; beyond a bound they are only counted. */
+  /** Keeps an event, where no commit can be made, for the next one that can take it. */
   noteLater(code: string, object: string, message: string): void {
-    if (this.lateEvents.length < LATE_EVENTS_MAX) this.lateEvents.push({ code, object, message })
-    else this.lateEventsLost++
+    this.events.addLater(code, object, message)
   }
 
   /** Flushes every disk that was written and closes every slice that can be closed. */
@@ -891,7 +863,7 @@ export class Pool implements StoreHost, MetadataHost {
       })
     }
     await Promise.all([...this.disks.values()].filter(disk => disk.device).map(disk => disk.flush().catch(() => this.noteUnflushed(disk))))
-    await this.flushLateEvents()
+    await this.events.flush()
   }
 
   private noteUnflushed(disk: PoolDisk): void {
@@ -925,57 +897,3 @@ function spreadOver(disks: readonly PoolDisk[], count: number): PoolDisk[] {
 const domainCountOf = (domains: readonly string[]): number => new Set(domains.map((domain, i) => (domain === '' ? i : domain))).size
 
 const unique = <T>(items: T[]): T | undefined => (items.length === 1 ? items[0] : undefined)
-
-/** The record and label of a disk that joins a pool. */
-export function describeDisk(
-  spec: { disk: Disk; witness: boolean; domain: string },
-  of: { poolId: string; poolName: string; number: number; diskId: string; nowMs: number; place: SetPlace | undefined },
-): { record: DiskRecord; label: Label } {
-  const layout = diskLayout(spec.disk.size, spec.witness)
-  return {
-    record: {
-      diskId: of.diskId,
-      size: spec.disk.size,
-      segmentsAt: layout.segmentsAt,
-      segmentCount: layout.segmentCount,
-      journalRoom: layout.journalRoom,
-      state: 0,
-      flags: spec.witness ? DISK_WITNESS : 0,
-      ldad: 0,
-      redundancySet: of.place?.set ?? 0,
-      redundancyIndex: of.place?.index ?? 0,
-      domain: spec.domain,
-      addedMs: of.nowMs,
-      stateSinceMs: of.nowMs,
-      errors: 0,
-      reason: '',
-      logSegment: 0,
-      logSegments: 0,
-    },
-    label: {
-      version: FORMAT_VERSION,
-      featuresCompatible: 0,
-      featuresReadOnly: 0,
-      featuresIncompatible: 0,
-      generation: 1,
-      poolId: of.poolId,
-      diskId: of.diskId,
-      poolName: of.poolName,
-      domain: spec.domain,
-      diskNumber: of.number,
-      ldad: 0,
-      redundancySet: of.place?.set ?? 0,
-      redundancyIndex: of.place?.index ?? 0,
-      flags: spec.witness ? LABEL_WITNESS : 0,
-      state: 0,
-      size: spec.disk.size,
-      segmentSize: SEGMENT,
-      sliceSize: SLICE,
-      journalRoom: layout.journalRoom,
-      ownersAt: layout.ownersAt,
-      segmentsAt: layout.segmentsAt,
-      segmentCount: layout.segmentCount,
-      createdMs: of.nowMs,
-    },
-  }
-}

@@ -80,6 +80,7 @@ export class Processes {
   }
 
   private async startDue(): Promise<void> {
+    await this.pool.events.flush()
     if (Resync.isDue(this.pool)) await this.ensure('resync', 0, this.resyncTarget(), () => new Resync(this.pool))
     if (Reclaim.isDue(this.pool, this.luns) || this.relationships.needsTidying || this.wods.needsTidying || this.trees.needsTidying)
       await this.ensure('reclaim', 0, this.pool.record.name, () => new Tidy(new Reclaim(this.pool, this.luns), [this.relationships, this.wods, this.trees]))

@@ -7,7 +7,7 @@ import { CrashExplorer } from '../../../src/core/block/crash-states.ts'
 import { SimulatedDisk } from '../../../src/core/block/simulated.ts'
 import { Tape } from '../../../src/core/block/tape.ts'
 import { ParityLog, type LogTicket } from '../../../src/core/pool/parity-log.ts'
-import { describeDisk } from '../../../src/core/pool/pool.ts'
+import { describeDisk } from '../../../src/core/pool/disk-record.ts'
 import { PoolDisk } from '../../../src/core/pool/pool-disk.ts'
 import { withoutVoided, type LogKey, type LogPiece } from '../../../src/metadata/parity-group.ts'
 
