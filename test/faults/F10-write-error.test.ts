@@ -3,16 +3,16 @@ import { describe, expect, test } from 'vitest'
 import { KIB, MIB } from '../../src/core/base/units.ts'
 import type { SimulatedDisk } from '../../src/core/block/simulated.ts'
 import { clones, expectConsistent, makeSim, openSim, readAll, stamped, withSeed } from '../support/sim.ts'
-import { checkContents, countWork, ioError, planNth, powerLoss, prepareWork, work } from '../support/workload.ts'
+import { checkContents, countWork, ioError, planNth, powerLoss, prepareWork, shapes, work } from '../support/workload.ts'
 
-describe('F10 write errors', async () => {
-  const base = await makeSim()
+describe.each(shapes)('F10 write errors ($raid)', async ({ raid, disks: diskCount, victims }) => {
+  const base = await makeSim({ disks: diskCount })
   const made = await openSim(base)
-  await prepareWork(made)
+  await prepareWork(made, raid)
   await made.close()
   const make = (): Promise<SimulatedDisk[]> => Promise.resolve(clones(base))
 
-  for (const victim of [0, 3]) {
+  for (const victim of victims) {
     for (const how of ['once', 'from then on'] as const) {
       test(`disk ${victim} fails at its n-th write, ${how}`, { timeout: 60_000 }, async () => {
         const count = await countWork(make, victim, ['write', 'durable'])
@@ -23,8 +23,8 @@ describe('F10 write errors', async () => {
             const open = await openSim(disks)
             planNth(disks[victim]!, ['write', 'durable'], nth => (nth === n || (how === 'from then on' && nth > n) ? ioError(`write ${n}`) : undefined))
             const result = await work(open)
-            expect([...result.mirrorFailures, ...result.adminFailures]).toEqual([])
-            await checkContents(open, result, ['mirror'])
+            expect([...result.redundantFailures, ...result.adminFailures]).toEqual([])
+            await checkContents(open, result, ['redundant'])
             // A disk that failed the one copy of striped data stays: its writer was told.
             const state = result.stripeFailures.length === 0 ? 'failed' : open.pool.disk(victim).state
             expect(open.pool.disk(victim).state).toBe(state)
@@ -67,7 +67,7 @@ describe('F10 write errors', async () => {
   test('a mirror whose last copy fails a write too: the writer is told, and everything else is still served, then and after opening again', async () => {
     const disks = await make()
     const open = await openSim(disks)
-    const lun = open.lun('mirror')
+    const lun = open.lun('redundant')
     await lun.write(512 * KIB, stamped(64 * KIB, 8))
     await lun.flush()
     const before = await readAll(lun)
@@ -78,7 +78,7 @@ describe('F10 write errors', async () => {
     expect((await readAll(lun, 256 * KIB, rest.length)).equals(rest)).toBe(true)
     for (const ended of [powerLoss(clones(disks)), clones(disks)]) {
       const again = await openSim(ended)
-      expect((await readAll(again.lun('mirror'), 256 * KIB, rest.length)).equals(rest)).toBe(true)
+      expect((await readAll(again.lun('redundant'), 256 * KIB, rest.length)).equals(rest)).toBe(true)
       await again.settled()
       await again.close()
       await expectConsistent(ended)

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import type { SimulatedDisk } from '../../src/core/block/simulated.ts'
 import { clones, expectConsistent, makeSim, openSim, readAll, stamped, withSeed } from '../support/sim.ts'
-import { checkContents, countWork, ioError, planNth, powerLoss, prepareWork, work } from '../support/workload.ts'
+import { checkContents, countWork, ioError, planNth, powerLoss, prepareWork, shapes, work } from '../support/workload.ts'
 
 /** The n-th flush fails, and as Linux does it: what was dirty is dropped, the next flush would succeed. */
 function failFlush(disk: SimulatedDisk, n: number): void {
@@ -13,15 +13,15 @@ function failFlush(disk: SimulatedDisk, n: number): void {
   })
 }
 
-describe('F11 failed flushes', async () => {
-  const base = await makeSim()
+describe.each(shapes)('F11 failed flushes ($raid)', async ({ raid, disks: diskCount }) => {
+  const base = await makeSim({ disks: diskCount })
   const made = await openSim(base)
-  await prepareWork(made)
+  await prepareWork(made, raid)
   await made.close()
   const make = (): Promise<SimulatedDisk[]> => Promise.resolve(clones(base))
 
-  for (const victim of [0, 1, 2, 3]) {
-    test(`disk ${victim} fails its n-th flush: it is voted out, mirrors lose nothing`, { timeout: 60_000 }, async () => {
+  for (let victim = 0; victim < diskCount; victim++) {
+    test(`disk ${victim} fails its n-th flush: it is voted out, nothing redundant is lost`, { timeout: 60_000 }, async () => {
       const count = await countWork(make, victim, ['flush'])
       expect(count).toBeGreaterThan(1)
       for (let n = 0; n < count; n++) {
@@ -30,8 +30,8 @@ describe('F11 failed flushes', async () => {
           const open = await openSim(disks)
           failFlush(disks[victim]!, n)
           const result = await work(open)
-          expect([...result.mirrorFailures, ...result.adminFailures]).toEqual([])
-          await checkContents(open, result, ['mirror'])
+          expect([...result.redundantFailures, ...result.adminFailures]).toEqual([])
+          await checkContents(open, result, ['redundant'])
           expect(open.pool.disk(victim).state).toBe('failed')
 
           const dark = powerLoss(disks)
@@ -49,7 +49,7 @@ describe('F11 failed flushes', async () => {
   test('a disk whose flush fails while the pool is being closed does not keep it from closing', async () => {
     const disks = await make()
     const open = await openSim(disks)
-    const lun = open.lun('mirror')
+    const lun = open.lun('redundant')
     await lun.write(0, stamped(4096, 9))
     await lun.flush()
     const written = await readAll(lun)
@@ -59,7 +59,7 @@ describe('F11 failed flushes', async () => {
     await open.close()
     const again = await openSim(powerLoss(disks))
     await again.settled()
-    const found = await readAll(again.lun('mirror'))
+    const found = await readAll(again.lun('redundant'))
     expect(found.subarray(4096).equals(written.subarray(4096))).toBe(true)
     expect([stamped(4096, 10), stamped(4096, 9)].some(bytes => bytes.equals(found.subarray(0, 4096)))).toBe(true)
     await again.close()

@@ -52,7 +52,7 @@ describe('independent check', () => {
     [
       'a member is on the same disk twice',
       batch => batch.patch(keyOf('rsd', 1, 0), 24, byte(3), RSD_VALUE).patch(keyOf('rsd', 1, 0), 24 + 4 * 8, byte(3), RSD_VALUE),
-      /both copies of column 0 are on disk 3/,
+      /member 4 is on disk 3, as is one that is to make up for it/,
     ],
     ['a segment leaks', batch => batch.patch(keyOf('segments', 3, 0), 4, byte(1), SEGMENTS_VALUE), /in use \(1\) but nothing owns it/],
     ['segments in use are called clean', batch => batch.patch(keyOf('segments', 0, 0), 0, byte(0), SEGMENTS_VALUE), /owns it, and the map says 0/],
@@ -92,6 +92,25 @@ describe('independent check', () => {
       `segment 2:${clean}: is clean but not zero`,
       'store 0 of LUN 1: slice 7 on member 5 is free but not zero',
     ])
+  })
+
+  test('reads parity LUNs by itself, without any one disk too, and notices parity that does not fit', async () => {
+    const disks = await makeSim({ disks: 5 })
+    const open = await openSim(disks)
+    const lun = await open.create('parity', 'raid5')
+    await lun.write(0, stamped(3 * MIB, 1))
+    await lun.flush()
+    await open.close()
+    const contents = Buffer.concat([stamped(3 * MIB, 1), Buffer.alloc(13 * MIB)])
+    const pool = await expectSound(disks)
+    expect((await pool.lunBytes('parity')).equals(contents)).toBe(true)
+    for (let away = 0; away < 5; away++) {
+      const { pool: rest } = await checkSim(disks.filter((_, i) => i !== away))
+      expect((await rest!.lunBytes('parity')).equals(contents)).toBe(true)
+    }
+    const { disk, segment } = pool.stores.get('1:0')!.members[4]!
+    await rot(disks[disk]!, pool.disks.get(disk)!.segmentsAt + segment * 2 * MIB + 256 * 1024 + 7, Buffer.alloc(1, 255))
+    expect((await checkSim(disks)).problems).toEqual(['parity: of slice 1 of store 0 of LUN 1 does not fit its columns at byte 7'])
   })
 
   test('tells damage of one copy from loss', async () => {

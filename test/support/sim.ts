@@ -103,7 +103,7 @@ export class SimPool {
     return this.luns.find(name)
   }
 
-  create(name: string, raid: 'raid0' | 'raid1', size = 16 * MIB): Promise<Lun> {
+  create(name: string, raid: 'raid0' | 'raid1' | 'raid5', size = 16 * MIB): Promise<Lun> {
     return this.luns.create({ name, size, raid, reserve: false })
   }
 

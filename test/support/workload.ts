@@ -1,4 +1,4 @@
-/** One fixed piece of work on a mirrored and a striped LUN, run again and again with a fault at another place each time. */
+/** One fixed piece of work on a redundant and a striped LUN, run again and again with a fault at another place each time. */
 import { expect } from 'vitest'
 import { LunarError } from '../../src/core/base/errors.ts'
 import { KIB, MIB } from '../../src/core/base/units.ts'
@@ -6,6 +6,18 @@ import type { Fault, SimulatedDisk, SimulatedKind } from '../../src/core/block/s
 import { openSim, readAll, stamped, type SimPool } from './sim.ts'
 
 const SIZE = 4 * MIB
+
+/** What the redundant LUN is, the disks it takes, and which of them fail in tests that cannot take all. */
+export interface Shape {
+  readonly raid: 'raid1' | 'raid5'
+  readonly disks: number
+  readonly victims: readonly number[]
+}
+
+export const shapes: readonly Shape[] = [
+  { raid: 'raid1', disks: 4, victims: [0, 3] },
+  { raid: 'raid5', disks: 5, victims: [0, 4] },
+]
 
 /** What a LUN must hold: bytes are known, or may be any since a write or flush of them failed. */
 export class Expected {
@@ -38,21 +50,21 @@ export class Expected {
 }
 
 export interface WorkResult {
-  readonly mirror: Expected
+  readonly redundant: Expected
   readonly stripe: Expected
-  /** Calls on the mirrored LUN that failed: none may while one copy works. */
-  readonly mirrorFailures: unknown[]
+  /** Calls on the redundant LUN that failed: none may while all disks but one work. */
+  readonly redundantFailures: unknown[]
   readonly stripeFailures: unknown[]
   readonly adminFailures: unknown[]
 }
 
 /** Makes both LUNs in an open pool, with something in them that is flushed. */
-export async function prepareWork(open: SimPool): Promise<void> {
-  for (const [name, raid] of [
-    ['mirror', 'raid1'],
+export async function prepareWork(open: SimPool, raid: Shape['raid']): Promise<void> {
+  for (const [name, type] of [
+    ['redundant', raid],
     ['stripe', 'raid0'],
   ] as const) {
-    const lun = await open.create(name, raid, SIZE)
+    const lun = await open.create(name, type, SIZE)
     await lun.write(0, stamped(MIB, 1))
     await lun.flush()
   }
@@ -68,10 +80,10 @@ const writes: readonly { at: number; length: number; tag: number }[] = [
 
 /** Writes, overwrites and flushes both LUNs with a commit and a checkpoint in between. Failures are kept, and what they leave unknown. */
 export async function work(open: SimPool): Promise<WorkResult> {
-  const result: WorkResult = { mirror: new Expected(), stripe: new Expected(), mirrorFailures: [], stripeFailures: [], adminFailures: [] }
-  for (const expected of [result.mirror, result.stripe]) expected.wrote(0, stamped(MIB, 1))
+  const result: WorkResult = { redundant: new Expected(), stripe: new Expected(), redundantFailures: [], stripeFailures: [], adminFailures: [] }
+  for (const expected of [result.redundant, result.stripe]) expected.wrote(0, stamped(MIB, 1))
   const luns = [
-    { lun: open.lun('mirror'), expected: result.mirror, failures: result.mirrorFailures },
+    { lun: open.lun('redundant'), expected: result.redundant, failures: result.redundantFailures },
     { lun: open.lun('stripe'), expected: result.stripe, failures: result.stripeFailures },
   ]
   for (const { at, length, tag } of writes) {
@@ -114,13 +126,13 @@ export async function countWork(make: () => Promise<SimulatedDisk[]>, number: nu
   const open = await openSim(disks)
   const counter = planNth(disks[number]!, kinds, () => undefined)
   const result = await work(open)
-  expect([...result.mirrorFailures, ...result.stripeFailures, ...result.adminFailures]).toEqual([])
+  expect([...result.redundantFailures, ...result.stripeFailures, ...result.adminFailures]).toEqual([])
   const { count } = counter
   await open.close()
   return count
 }
 
-export async function checkContents(open: SimPool, result: WorkResult, luns: readonly ('mirror' | 'stripe')[] = ['mirror', 'stripe']): Promise<void> {
+export async function checkContents(open: SimPool, result: WorkResult, luns: readonly ('redundant' | 'stripe')[] = ['redundant', 'stripe']): Promise<void> {
   for (const name of luns) {
     for (let turn = 0; turn < 2; turn++) result[name].check(await readAll(open.lun(name)), name)
   }

@@ -1,7 +1,7 @@
 /** What lies in segments: copies that must be equal, places that must be zero, and the bytes of a LUN put together by hand. */
 import { readAt, readsAsZeros, type Reader } from './bytes.ts'
 import { SEGMENT, type CheckedDisk } from './disk.ts'
-import { SLICE, type PoolRecords, type StoreInfo } from './records.ts'
+import { RAID5, SLICE, type PoolRecords, type StoreInfo } from './records.ts'
 
 const UNIT = 64 * 1024
 const COLUMNS = 4
@@ -35,19 +35,48 @@ export class SegmentData {
     return readAt(reader, segmentsAt + segment * SEGMENT + slice * PART, PART)
   }
 
-  /** Both copies of a slice are equal unless the records say that they may differ. */
+  /** Both copies of a slice are equal, and parity fits its columns, unless the records say that they may differ. */
   async checkLegs(problems: string[]): Promise<void> {
     for (const store of this.records.stores.values()) {
       for (let slice = 0; slice < 8; slice++) {
-        if (store.members.length !== 2 * COLUMNS || (store.bound & ~store.open & (1 << slice)) === 0) continue
-        for (let column = 0; column < COLUMNS; column++) {
-          if (!this.isCurrent(store, column, slice) || !this.isCurrent(store, column + COLUMNS, slice)) continue
-          const [a, b] = [await this.part(store, column, slice), await this.part(store, column + COLUMNS, slice)]
-          if (Buffer.compare(a, b) !== 0)
-            problems.push(`mirror: the copies of slice ${slice} of store ${store.number} of LUN ${store.lun} differ in column ${column}`)
-        }
+        if ((store.bound & ~store.open & (1 << slice)) === 0) continue
+        if (store.raid === RAID5) await this.checkParity(store, slice, problems)
+        else if (store.members.length === 2 * COLUMNS) await this.checkCopies(store, slice, problems)
       }
     }
+  }
+
+  private async checkCopies(store: StoreInfo, slice: number, problems: string[]): Promise<void> {
+    for (let column = 0; column < COLUMNS; column++) {
+      if (!this.isCurrent(store, column, slice) || !this.isCurrent(store, column + COLUMNS, slice)) continue
+      const [a, b] = [await this.part(store, column, slice), await this.part(store, column + COLUMNS, slice)]
+      if (Buffer.compare(a, b) !== 0)
+        problems.push(`mirror: the copies of slice ${slice} of store ${store.number} of LUN ${store.lun} differ in column ${column}`)
+    }
+  }
+
+  private async checkParity(store: StoreInfo, slice: number, problems: string[]): Promise<void> {
+    if (!store.members.every((_, member) => this.isCurrent(store, member, slice))) return
+    const sum = await this.xorOf(store, [0, 1, 2, 3, 4], slice)
+    const at = sum.findIndex(byte => byte !== 0)
+    if (at >= 0) problems.push(`parity: of slice ${slice} of store ${store.number} of LUN ${store.lun} does not fit its columns at byte ${at}`)
+  }
+
+  private async xorOf(store: StoreInfo, members: readonly number[], slice: number): Promise<Buffer> {
+    const sum = Buffer.alloc(PART)
+    for (const member of members) for (const [i, byte] of (await this.part(store, member, slice)).entries()) sum[i]! ^= byte
+    return sum
+  }
+
+  /** What a column holds of a slice: from a copy, or from all others of a parity store. */
+  private async column(store: StoreInfo, column: number, slice: number): Promise<Uint8Array | undefined> {
+    const copies = store.raid === RAID5 ? [column] : [column, column + COLUMNS]
+    const member = copies.find(candidate => candidate < store.members.length && this.isCurrent(store, candidate, slice))
+    if (member !== undefined) return this.part(store, member, slice)
+    const others = [0, 1, 2, 3, 4].filter(other => other !== column)
+    // While a slice is open its parity may only fit what the log still holds.
+    if (store.raid !== RAID5 || (store.open & (1 << slice)) !== 0 || !others.every(other => this.isCurrent(store, other, slice))) return undefined
+    return this.xorOf(store, others, slice)
   }
 
   /** Clean segments, and slices that are neither bound nor to be cleaned, read as zeros: they may be bound at any time. */
@@ -80,9 +109,8 @@ export class SegmentData {
     for (const [slice, place] of lun.map) {
       const store = this.records.stores.get(`${lun.number}:${Math.floor(place / 8)}`)!
       for (let column = 0; column < COLUMNS; column++) {
-        const member = [column, column + COLUMNS].find(candidate => candidate < store.members.length && this.isCurrent(store, candidate, place % 8))
-        if (member === undefined) throw new Error(`slice ${slice} of ${name} has no current copy`)
-        const part = await this.part(store, member, place % 8)
+        const part = await this.column(store, column, place % 8)
+        if (!part) throw new Error(`slice ${slice} of ${name} has no current copy`)
         for (let row = 0; row < PART / UNIT; row++) bytes.set(part.subarray(row * UNIT, (row + 1) * UNIT), slice * SLICE + (row * COLUMNS + column) * UNIT)
       }
     }

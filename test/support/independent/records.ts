@@ -28,6 +28,11 @@ const kinds = {
 export const SLICE = 1024 * 1024
 const SLICES = 8
 
+/** The type of a store with parity. */
+export const RAID5 = 3
+/** Members of a store by its type: none, raid0, raid1 (two copies of four columns), raid5 (four columns and their parity). */
+const MEMBERS = [0, 4, 8, 5]
+
 export const diskStates = ['normal', 'missing', 'merging', 'replacing', 'regenerating', 'failed'] as const
 
 export interface DiskInfo {
@@ -286,14 +291,15 @@ export function checkSegments(records: PoolRecords, root: RootBlock, problems: s
     store.members.forEach(({ disk, segment }) => {
       own(disk, segment, who, 1)
     })
-    if (store.members.length !== 4 * store.raid) problems.push(`${who}: has ${store.members.length} members`)
+    if (store.members.length !== MEMBERS[store.raid]) problems.push(`${who}: has ${store.members.length} members`)
     if ((store.bound & store.dirty) !== 0) problems.push(`${who}: a slice is both bound and to be cleaned`)
     if (store.bound === 0) problems.push(`${who}: nothing in it is bound`)
     if ((store.open & ~store.bound) !== 0) problems.push(`${who}: a slice that is not bound is open`)
-    for (let column = 0; column + 4 < store.members.length; column++) {
-      if (store.members[column]!.disk === store.members[column + 4]!.disk)
-        problems.push(`${who}: both copies of column ${column} are on disk ${store.members[column]!.disk}`)
-    }
+    // A byte and what makes up for it: its copy 4 members on, or all the others.
+    store.members.forEach(({ disk }, m) => {
+      const others = store.raid === RAID5 ? store.members.slice(0, m) : m < 4 ? [] : [store.members[m - 4]!]
+      if (others.some(other => other.disk === disk)) problems.push(`${who}: member ${m} is on disk ${disk}, as is one that is to make up for it`)
+    })
   }
   for (const store of root.stores)
     for (const place of store.places) for (let i = 0; i < store.segments; i++) own(place.disk, place.segment + i, `metadata store ${store.id}`, 3)

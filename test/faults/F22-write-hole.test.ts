@@ -3,15 +3,15 @@
  * that were being written hold what they held or what they were given. Then the disk comes back, and every other one is lost in turn.
  */
 import { expect, test } from 'vitest'
-import { LunarError } from '../../../src/core/base/errors.ts'
-import { Random } from '../../../src/core/base/random.ts'
-import { MIB } from '../../../src/core/base/units.ts'
-import { CrashExplorer, describeCrash } from '../../../src/core/block/crash-states.ts'
-import { Scheduler, type SimulatedDisk } from '../../../src/core/block/simulated.ts'
-import { Tape } from '../../../src/core/block/tape.ts'
-import type { Lun } from '../../../src/core/lun/lun.ts'
-import { ROW } from '../../../src/core/raid/geometry.ts'
-import { createSimulated, openSimulated, resync, simulatedDisks } from '../../support/simulated-pool.ts'
+import { LunarError } from '../../src/core/base/errors.ts'
+import { Random } from '../../src/core/base/random.ts'
+import { MIB } from '../../src/core/base/units.ts'
+import { CrashExplorer, describeCrash } from '../../src/core/block/crash-states.ts'
+import { Scheduler, type SimulatedDisk } from '../../src/core/block/simulated.ts'
+import { Tape } from '../../src/core/block/tape.ts'
+import type { Lun } from '../../src/core/lun/lun.ts'
+import { ROW } from '../../src/core/raid/geometry.ts'
+import { createSimulated, openSimulated, resync, simulatedDisks } from '../support/simulated-pool.ts'
 
 const SECTOR = 512
 const SIZE = 3 * MIB
