@@ -149,6 +149,7 @@ export class Tree {
       node.dirty = false
       blocks.push({ address, bytes })
     }
+    this.dropEmpty()
     for (const address of this.dropped.splice(0)) release(address)
     if (this.root?.dirty) write(this.root)
     if (this.root) this.rootPointer = { ...this.root.pointer, level: this.root.level }
@@ -157,6 +158,8 @@ export class Tree {
 
   /** Addresses of removed nodes that a durable root still points to. */
   private readonly dropped: number[] = []
+  /** Some leaf has lost its last record since the last checkpoint. */
+  private hasEmpty = false
 
   /** Loads every block and counts it as changed, so that the next checkpoint writes the whole tree to new places. */
   async touchAll(): Promise<void> {
@@ -365,32 +368,44 @@ export class Tree {
     return { hi: right.his[0]!, lo: right.los[0]!, node: right }
   }
 
+  /** A block that is empty now stays in its place until a checkpoint: keys of batches whose leaves are loaded must not fall into its neighbour. */
   private remove(hi: number, lo: number): void {
-    if (!this.root || this.getLoaded({ hi, lo }) === undefined) return
-    if (this.removeBelow(this.root, hi, lo)) {
+    if (this.root && this.getLoaded({ hi, lo }) !== undefined) this.removeBelow(this.root, hi, lo)
+  }
+
+  private removeBelow(node: Node, hi: number, lo: number): void {
+    node.dirty = true
+    if (node instanceof Inner) return this.removeBelow(node.children[childIndex(node, hi, lo)]!, hi, lo)
+    const i = lowerBound(node, hi, lo)
+    node.bytes -= leafEntrySize(node.values[i]!)
+    node.his.splice(i, 1)
+    node.los.splice(i, 1)
+    node.values.splice(i, 1)
+    if (node.his.length === 0) this.hasEmpty = true
+  }
+
+  /** Takes out blocks that are empty, and levels that have one child. */
+  private dropEmpty(): void {
+    if (!this.hasEmpty || !this.root) return
+    this.hasEmpty = false
+    if (this.isEmptied(this.root)) {
       this.root = undefined
       this.rootPointer = undefined
-    } else {
-      while (this.root instanceof Inner && this.root.children.length === 1 && this.root.children[0]) {
-        if (this.root.pointer.address > 0) this.dropped.push(this.root.pointer.address)
-        this.root = this.root.children[0]
-        this.root.dirty = true
-      }
+      return
+    }
+    while (this.root instanceof Inner && this.root.children.length === 1 && this.root.children[0]) {
+      if (this.root.pointer.address > 0) this.dropped.push(this.root.pointer.address)
+      this.root = this.root.children[0]
+      this.root.dirty = true
     }
   }
 
-  /** @returns true when the node is empty now and was dropped */
-  private removeBelow(node: Node, hi: number, lo: number): boolean {
-    node.dirty = true
-    if (node instanceof Leaf) {
-      const i = lowerBound(node, hi, lo)
-      node.bytes -= leafEntrySize(node.values[i]!)
-      node.his.splice(i, 1)
-      node.los.splice(i, 1)
-      node.values.splice(i, 1)
-    } else {
-      const index = childIndex(node, hi, lo)
-      if (this.removeBelow(node.children[index]!, hi, lo)) {
+  /** Drops what is empty below a changed node. @returns whether nothing is left of it: then it is dropped too */
+  private isEmptied(node: Node): boolean {
+    if (node instanceof Inner) {
+      for (let index = node.children.length - 1; index >= 0; index--) {
+        const child = node.children[index]
+        if (!child?.dirty || !this.isEmptied(child)) continue
         node.his.splice(index, 1)
         node.los.splice(index, 1)
         node.children.splice(index, 1)

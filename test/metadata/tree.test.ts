@@ -98,6 +98,33 @@ test.each(Array.from({ length: 12 }, (_, seed) => seed + 1))(
   },
 )
 
+test('a batch that empties a block and then names keys between it and its neighbour needs no block that was not loaded for it', async () => {
+  const store = new Store()
+  const full = new Tree(store.read, undefined)
+  for (let i = 0; i < 64; i++) {
+    const batch = new Batch().put({ hi: 1, lo: 10 * i }, new Uint8Array(500))
+    await full.loadFor(batch)
+    full.apply(batch)
+  }
+  store.checkpoint(full, 1)
+  const rows = await contents(full)
+  const lows = Array.from({ length: 64 }, (_, i) => 10 * i)
+  // Whichever block it is: everything of a run of eight is deleted, one by one, and a key that was never there, or one that comes anew.
+  for (let first = 0; first + 8 <= 64; first++) {
+    for (const anew of [false, true]) {
+      const tree = new Tree(store.read, store.root)
+      const gone = lows.slice(first, first + 8)
+      const batches = [...gone.map(lo => new Batch().delete({ hi: 1, lo })), new Batch().delete({ hi: 1, lo: 10 * first + 5 })]
+      if (anew) batches.push(new Batch().put({ hi: 1, lo: 10 * first + 5 }, Uint8Array.of(1)))
+      for (const batch of batches) await tree.loadFor(batch)
+      for (const batch of batches) tree.apply(batch)
+      const expected = rows.filter((_, i) => i < first || i >= first + 8)
+      if (anew) expected.splice(first, 0, `1.${10 * first + 5}=01`)
+      expect(await contents(tree)).toEqual(expected)
+    }
+  }
+})
+
 test('records that arrive in order fill their blocks', async () => {
   const store = new Store()
   const tree = new Tree(store.read, undefined)
