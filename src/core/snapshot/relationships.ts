@@ -3,7 +3,7 @@ import { Mutex } from '../base/mutex.ts'
 import { checkName } from '../base/names.ts'
 import { MIB } from '../base/units.ts'
 import { ByteBudget } from '../block/hold.ts'
-import { whileQuiet } from '../block/quiesce.ts'
+import { whilePaused, whileQuiet } from '../block/quiesce.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { hiOf, keyOf } from '../../metadata/key.ts'
 import { dropEras } from '../../metadata/eras.ts'
@@ -607,22 +607,24 @@ export class Relationships {
     change: (batch: Batch) => (() => void)[] | Promise<(() => void)[]>,
     together?: { readonly luns: readonly number[]; change(commit: (fill: (batch: Batch) => void) => Promise<void>): Promise<void> },
   ): Promise<void> {
-    const numbers = [...new Set(relationships.flatMap(({ record }) => [record.source, record.image]).concat(together?.luns ?? []))].sort((a, b) => a - b)
-    await whileQuiet(
-      numbers.map(number => this.volume(number)),
-      async () => {
-        const commit = async (fill?: (batch: Batch) => void): Promise<void> => {
-          const batch = new Batch()
-          const undo = await change(batch)
-          fill?.(batch)
-          await this.commit(batch, () => {
-            for (const one of undo) one()
-          })
-        }
-        await (together ? together.change(commit) : commit())
-        for (const { number } of relationships) await this.noteOldMaps(number)
-      },
-    )
+    await whileQuiet(this.volumesOf(relationships, together?.luns), async () => {
+      const commit = async (fill?: (batch: Batch) => void): Promise<void> => {
+        const batch = new Batch()
+        const undo = await change(batch)
+        fill?.(batch)
+        await this.commit(batch, () => {
+          for (const one of undo) one()
+        })
+      }
+      await (together ? together.change(commit) : commit())
+      for (const { number } of relationships) await this.noteOldMaps(number)
+    })
+  }
+
+  /** Sources and images, and other LUNs, each once and in one order. */
+  private volumesOf(relationships: readonly Relationship[], others: readonly number[] = []): Volume[] {
+    const numbers = [...new Set(relationships.flatMap(({ record }) => [record.source, record.image]).concat(others))].sort((a, b) => a - b)
+    return numbers.map(number => this.volume(number))
   }
 
   private async commit(batch: Batch, undo: () => void): Promise<void> {
@@ -794,16 +796,19 @@ export class Relationships {
         await this.finishUpdate(relationship)
         return 0
       }
-      const batch = new Batch()
-      const volume = kind === 'sourceUpdate' ? this.source(relationship) : this.image(relationship)
-      const why = `an update of "${volume.name}" ended before its end: ${reason}`
-      const undo = relationship.change(
-        { update: 0, frozenEra: 0, mixed: updateKinds.indexOf(kind), reason: fitting(why, REASON_MAX) },
-        { set: RELATIONSHIP_MIXED },
-        batch,
-      )
-      this.pool.event(batch, 'relationship.mixed', relationship.label, why)
-      await this.commit(batch, undo)
+      const target = kind === 'sourceUpdate' ? this.source(relationship) : this.image(relationship)
+      const why = `an update of "${target.name}" ended before its end: ${reason}`
+      // Paused: a source write that no longer preserves for the frozen set must not be durable before the set is known to be given up.
+      await whilePaused(this.volumesOf([relationship]), async () => {
+        const batch = new Batch()
+        const undo = relationship.change(
+          { update: 0, frozenEra: 0, mixed: updateKinds.indexOf(kind), reason: fitting(why, REASON_MAX) },
+          { set: RELATIONSHIP_MIXED },
+          batch,
+        )
+        this.pool.event(batch, 'relationship.mixed', relationship.label, why)
+        await this.commit(batch, undo)
+      })
       await this.noteOldMaps(relationship.number)
       return left
     })
