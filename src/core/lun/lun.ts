@@ -485,9 +485,13 @@ export class Lun implements BlockDevice {
     if (!this.stores.members.canWriteAll(store)) return
     const slices = Array.from({ length: SLICES }, (_, slice) => slice).filter(slice => (dirty & (1 << slice)) !== 0)
     await this.stores.voidLogged(store, slices)
+    const missed = new Set<number>()
     for (let member = 0; member < table.memberCount(store); member++) {
       const disk = this.pool.disk(table.diskOf(store, member))
-      if (!disk.device || (this.stores.members.isRedundant(store) && !disk.inService)) continue
+      if (!disk.device || (this.stores.members.isRedundant(store) && !disk.inService)) {
+        missed.add(member)
+        continue
+      }
       try {
         for (const slice of slices) await disk.punch(table.segmentOf(store, member), slice * SLICE_ON_MEMBER, SLICE_ON_MEMBER)
       } catch (error) {
@@ -508,7 +512,7 @@ export class Lun implements BlockDevice {
     // Its last slice may have been unbound meanwhile: then it is gone, or another store has its number.
     if (!table.exists(store) || placesOf(table.membersOf(store)) !== members) return
     const batch = new Batch()
-    this.stores.markMissed(store, dirty, batch)
+    this.stores.markMissed(store, dirty, missed, batch)
     table.setMasks(store, table.boundMask(store), table.dirtyMask(store) & ~dirty, batch)
     await this.pool.metadata.commit(batch, 'data', true)
   }

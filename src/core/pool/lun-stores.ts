@@ -361,12 +361,15 @@ export class LunStores implements StoreSet {
     return batches
   }
 
-  /** Members that are away have old bytes in the slices of `mask`, which the others have cleaned. */
-  markMissed(store: number, mask: number, batch: Batch): void {
+  /**
+   * Members that are away have old bytes in the slices of `mask`, which the others have cleaned; so have those in `missed`, which were away
+   * when they were to be cleaned and may be back by now.
+   */
+  markMissed(store: number, mask: number, missed: ReadonlySet<number>, batch: Batch): void {
     if (!this.members.isRedundant(store)) return
     let changed = false
     for (let m = 0; m < this.table.memberCount(store); m++) {
-      if (this.members.disk(store, m).inService) continue
+      if (this.members.disk(store, m).inService && !missed.has(m)) continue
       for (let slice = 0; slice < SLICES; slice++) {
         if ((mask & (1 << slice)) === 0 || this.bits.isStale(store, slice, m)) continue
         this.bits.setStale(store, slice, m)
