@@ -148,15 +148,15 @@ export const OPEN_STORES = 64
 /** Key (stale, LUN, store): one byte a member, bit n: the member missed a write to slice n. Missing: none did. */
 export const staleKey = (lun: number, store: number): Key => keyOf('stale', lun, store)
 
-export const processKinds = ['resync', 'reclaim', 'completeImage', 'imageUpdate', 'sourceUpdate'] as const
+export const processKinds = ['resync', 'reclaim', 'completeImage', 'imageUpdate', 'sourceUpdate', 'restore', 'clone'] as const
 export type ProcessKind = (typeof processKinds)[number]
 export const processStates = ['running', 'waiting', 'paused', 'done', 'failed', 'stopped'] as const
 
 /** Key (process, 0, number). */
 export const processRecord = struct('processRecord', 256, {
-  kind: u8(0, '0 resync, 1 reclaim, 2 complete image, 3 image update, 4 source update'),
+  kind: u8(0, '0 resync, 1 reclaim, 2 complete image, 3 image update, 4 source update, 5 restore, 6 clone'),
   state: u8(1, '0 running, 1 waiting, 2 paused, 3 done, 4 failed, 5 stopped'),
-  target: u32(4, 'number of the relationship, 0 for the pool'),
+  target: u32(4, 'number of the relationship, of the sharing tree of a restore, 0 for the pool'),
   startedMs: u64(8, 'milliseconds since 1970'),
   endedMs: u64(16, 'milliseconds since 1970, 0 while it runs'),
   done: u64(24, 'bytes'),
@@ -318,15 +318,20 @@ export const snapshotRecord = struct('snapshotRecord', 256, {
 })
 export type SnapshotRecord = ReturnType<typeof snapshotRecord.decode>
 
+/** The source reads as the snapshot it is restored to, and what it lacks of it is copied only when a host writes there. */
+export const TREE_STOPPED = 1
+
 /** Key (tree, number). */
 export const treeRecord = struct('treeRecord', 128, {
   source: u32(0, 'LUN whose snapshots these are, 0: a snapshot'),
   snapshot: u32(4, 'writable snapshot whose snapshots these are, 0: a LUN'),
   store: u32(8, 'LUN that holds the preserved chunks'),
   chunkShift: u8(12, 'chunk size as a power of two'),
+  flags: u8(13, 'bit 0: copying back was stopped'),
   nextEpoch: u32(16, 'epoch of the next snapshot; never reused'),
-  restored: u32(20, 'reserved: epoch that the source is being restored to, 0: none'),
-  restoredAt: u32(24, 'reserved: epoch of the state before that'),
+  restored: u32(20, 'snapshot that the source is being restored to, 0: none'),
+  restoredAt: u32(24, 'epoch of the state before that; the one behind it is no snapshot: a chunk with an entry there or later is back'),
+  restoreDelay: u32(28, 'pause of copying back between steps, milliseconds; 0xffffffff: adaptive'),
   createdMs: u64(32, 'milliseconds since 1970'),
 })
 export type TreeRecord = ReturnType<typeof treeRecord.decode>

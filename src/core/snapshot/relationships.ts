@@ -115,6 +115,8 @@ export class Relationships {
   cannotBeImage: (lun: Lun) => string | undefined = () => undefined
   /** Names of the snapshots of a LUN, which read what it holds. */
   snapshotsOf: (lun: Lun) => readonly string[] = () => []
+  /** The snapshot that a LUN is being restored to. */
+  restoredTo: (lun: Lun) => string | undefined = () => undefined
   /** State changes come one after the other. */
   readonly changing = new Mutex()
 
@@ -675,6 +677,10 @@ export class Relationships {
   /** One update at a time on a volume; state changes wait for its end. */
   private checkNoUpdate(relationship: Relationship, what: string): void {
     const { source, image } = relationship.record
+    for (const lun of [this.source(relationship), this.image(relationship)]) {
+      const snapshot = this.restoredTo(lun)
+      if (snapshot !== undefined) relationship.refuse(what, `LUN "${lun.name}" is being restored to ${snapshot}`, 'wait for the end: lunar task list')
+    }
     const other = this.all.find(({ record, update }) => update && [record.source, record.image].some(lun => lun === source || lun === image))
     if (other)
       relationship.refuse(

@@ -35,8 +35,7 @@ export async function updateRun(host: CopyHost, relationship: Relationship, run:
       const length = chunks.lengthOf(part)
       moved += length
       // The image owns every chunk that differs; the source may be an image itself.
-      const from = toSource ? image.lun : source
-      const hole = (await from.extents(at, length)).every(({ kind }) => kind === 'hole')
+      const hole = (await (toSource ? image.lun.extents(at, length) : source.extentsThrough(at, length))).every(({ kind }) => kind === 'hole')
       if (hole) await target.changeLocked(at, length, () => target.lun.zero(at, length), relationship)
       else
         await buffers.lend(length, async bytes => {
@@ -71,7 +70,7 @@ export async function completeRun(host: CopyHost, relationship: Relationship, ru
     for (const part of due) {
       const from = chunks.offsetOf(part.from)
       const length = chunks.lengthOf(part)
-      const hole = (await source.extents(from, length)).every(({ kind }) => kind === 'hole')
+      const hole = (await source.extentsThrough(from, length)).every(({ kind }) => kind === 'hole')
       if (hole) await image.put(relationship, [part], undefined)
       else
         await buffers.lend(length, async bytes => {

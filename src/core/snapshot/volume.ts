@@ -14,6 +14,7 @@ import { SLICE } from '../raid/geometry.ts'
 import { runsOf, runsWhere, type ChunkRun } from './chunks.ts'
 import { commitGroups, copyRuns, joinMarks, type Mark, type Due } from './marks.ts'
 import { Relationship } from './relationship.ts'
+import { settleRestored } from './tree/settle-restored.ts'
 import { TreeCopies, type Preservation, type Tree } from './tree/tree.ts'
 import { FirstWrite, Rounds } from './rounds.ts'
 import type { WodImage } from './wod-image.ts'
@@ -147,12 +148,22 @@ export class Volume implements BlockDevice {
     const concerned = (relationship: Relationship): boolean => relationship.update === (relationship === image ? 'imageUpdate' : 'sourceUpdate')
     if (this.host.readOnly) return this.readAhead(offset, into, concerned)
     await this.settle(offset, into.length, concerned)
-    return this.readThrough(offset, into)
+    return this.readPresent(offset, into)
+  }
+
+  /** What is being restored and not copied back yet is read where it is copied from. */
+  private async readPresent(offset: number, into: Uint8Array): Promise<void> {
+    if (!this.tree?.restoring) return this.readThrough(offset, into)
+    await this.tree.present(offset, into.length, parts =>
+      settled(
+        parts.map(part => (part.restoring?.device ?? this).readThrough(part.offset, into.subarray(part.offset - offset, part.offset - offset + part.length))),
+      ),
+    )
   }
 
   /** Where nothing may be written, what an update has still to copy is read from where it would be copied from. */
   private async readAhead(offset: number, into: Uint8Array, concerned: (relationship: Relationship) => boolean): Promise<void> {
-    await this.readThrough(offset, into)
+    await this.readPresent(offset, into)
     for (const relationship of this.relationships) {
       if (relationship.record.frozenEra === 0 || !concerned(relationship)) continue
       const { chunks, record } = relationship
@@ -177,7 +188,7 @@ export class Volume implements BlockDevice {
   }
 
   /**
-   * Reads what the volume holds without doing what an update has still to do: what an image that lacks a chunk wants of its
+   * Reads what the volume holds without doing what an update or a restore has still to do: what an image that lacks a chunk wants of its
    * source, and what a chunk held before it is written.
    */
   async readThrough(offset: number, into: Uint8Array): Promise<void> {
@@ -248,6 +259,7 @@ export class Volume implements BlockDevice {
    */
   private async writeSmall(offset: number, data: Uint8Array): Promise<void> {
     await this.settle(offset, data.length, relationship => relationship.update !== undefined)
+    if (this.tree?.restoring) await this.settleRestored(this.tree.chunks.touched(offset, data.length))
     const covers = this.layers.filter(layer => layer.isActive || ('isRecording' in layer && layer.isRecording))
     const round = this.rounds.covering(covers, offset, data.length)
     if (round) {
@@ -354,6 +366,7 @@ export class Volume implements BlockDevice {
 
   private async change(offset: number, length: number, put: () => Promise<void>): Promise<void> {
     await this.settle(offset, length, relationship => relationship.update !== undefined)
+    if (this.tree?.restoring) await this.settleRestored(this.tree.chunks.touched(offset, length))
     const release = await this.lockFor(offset, length)
     try {
       await this.changeLocked(offset, length, put)
@@ -366,13 +379,20 @@ export class Volume implements BlockDevice {
    * Changes bytes of the volume with all its chunks locked: preserves first, marks, writes.
    *
    * @param except a relationship that needs nothing of this: an update that makes its volumes equal
+   * @param kept what the snapshots of the volume need, when that is not what they need of a write
    */
-  async changeLocked(offset: number, length: number, put: () => Promise<void>, except?: Relationship): Promise<void> {
-    return this.perform(await this.plan(offset, length, except), offset, length, put, false)
+  async changeLocked(
+    offset: number,
+    length: number,
+    put: () => Promise<void>,
+    except?: Relationship,
+    kept?: { readonly tree: Preservation | undefined },
+  ): Promise<void> {
+    return this.perform(await this.plan(offset, length, except, kept), offset, length, put, false)
   }
 
   /** What is due before and after a change of a range whose chunks are locked. */
-  private async plan(offset: number, length: number, except?: Relationship): Promise<Plan> {
+  private async plan(offset: number, length: number, except?: Relationship, kept?: { readonly tree: Preservation | undefined }): Promise<Plan> {
     if (this.through) this.checkReadable(this.through)
     const before: Mark[] = []
     let preserved = 0
@@ -382,7 +402,7 @@ export class Volume implements BlockDevice {
       before.push(mark)
       for (const run of mark.migrated) preserved += relationship.chunks.lengthOf(run)
     }
-    const tree = await this.tree?.plan(offset, length)
+    const tree = kept ? kept.tree : await this.tree?.plan(offset, length)
     if (tree) preserved += tree.chunks * tree.tree.chunkBytes
     // Also while it is disabled: such an image owns every chunk, and what changes differs.
     const image = this.asImage?.isActive || this.asImage?.isRecording ? this.asImage : undefined
@@ -409,7 +429,7 @@ export class Volume implements BlockDevice {
       this.wodImages.map(async image => {
         if (!image.isActive) return
         try {
-          await image.preserve(offset, length, { read: (from, into) => this.readLocked(from, into), extents: (from, size) => this.extents(from, size) })
+          await image.preserve(offset, length, { read: (from, into) => this.readLocked(from, into), extents: (from, size) => this.extentsThrough(from, size) })
         } catch (error) {
           await this.wodImageFailed(image, error)
         }
@@ -603,6 +623,11 @@ export class Volume implements BlockDevice {
     }
   }
 
+  /** Copies back what a restore still has to do of a run of chunks of its tree. @returns bytes copied */
+  settleRestored(run: ChunkRun, all = false): Promise<number> {
+    return settleRestored(this, this.host.metadata, run, { all })
+  }
+
   /** @throws LunarError `ERR_IMAGE_INVALID` */
   private checkReadable(image: Relationship): void {
     if (!image.isInvalid) return
@@ -626,13 +651,23 @@ export class Volume implements BlockDevice {
   }
 
   async extents(offset: number, length: number): Promise<Extent[]> {
+    const extents: Extent[] = []
+    if (!this.tree?.restoring) return this.extentsThrough(offset, length)
+    await this.tree.present(offset, length, async parts => {
+      for (const part of parts) extents.push(...(await (part.restoring?.device ?? this).extentsThrough(part.offset, part.length)))
+    })
+    return extents
+  }
+
+  /** The same of what `readThrough` reads. */
+  async extentsThrough(offset: number, length: number): Promise<Extent[]> {
     checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, length)
     const image = this.through
     if (!image || length === 0) return this.lun.extents(offset, length)
     const extents: Extent[] = []
     for await (const part of this.parts(image, offset, length)) {
-      const below: BlockDevice = part.owned ? this.lun : this.host.volume(image.record.source)
-      extents.push(...(await below.extents(part.offset, part.length)))
+      const below = part.owned ? this.lun.extents(part.offset, part.length) : this.host.volume(image.record.source).extentsThrough(part.offset, part.length)
+      extents.push(...(await below))
     }
     return extents
   }

@@ -26,6 +26,8 @@ import { checkChunkSize } from '../chunks.ts'
 import type { Relationships } from '../relationships.ts'
 import { diffOf, requireOneTree, type DiffExtent, type Side } from './diff.ts'
 import { MapMemory } from './map-memory.ts'
+import { Restores } from './restores.ts'
+import { Restoring } from './restoring.ts'
 import { Snapshot } from './snapshot.ts'
 import { SnapshotVolume, type SourceVolume } from './snapshot-volume.ts'
 import { Stores } from './stores.ts'
@@ -95,6 +97,7 @@ export class Trees {
   private readonly volumes = new Map<number, SnapshotVolume>()
   private readonly memory = new MapMemory(MAP_BYTES)
   private readonly cleaning: TreeTidy
+  readonly restores: Restores
 
   private constructor(
     private readonly pool: Pool,
@@ -105,7 +108,17 @@ export class Trees {
     this.cleaning = new TreeTidy(pool.metadata, (tree, batch) => {
       this.forgetTree(tree, batch)
     })
+    this.restores = new Restores(pool, luns, relationships, {
+      find: name => this.find(name),
+      quietly: (volumes, change) => this.quietly(volumes, change),
+      addSnapshot: (number, record) => this.addSnapshot(number, record),
+      setTree: (tree, record) => {
+        this.setTree(tree, record)
+      },
+      dropHidden: (batch, ended) => this.dropHidden(batch, ended),
+    })
     relationships.snapshotsOf = lun => this.namesOf(lun)
+    relationships.restoredTo = lun => this.treeOf(lun)?.restoring?.snapshot.name
   }
 
   static async load(pool: Pool, luns: Luns, relationships: Relationships): Promise<Trees> {
@@ -115,7 +128,7 @@ export class Trees {
     for await (const { hi, value } of pool.metadata.range(hiOf('snapshot'), 0, 0, hiOf('snapshot', 0xffff_ffff)))
       trees.addSnapshot(hi - hiOf('snapshot'), decodeRecord(snapshotRecord, value))
     for (const tree of trees.all) {
-      tree.settle()
+      trees.setTree(tree, tree.record)
       // Of what is deleted the source may be gone.
       if (tree.isActive) trees.sourceOf(tree).tree = tree
       trees.cleaning.note(tree)
@@ -145,6 +158,17 @@ export class Trees {
     tree.snapshots.push(snapshot)
     this.snapshots.set(number, snapshot)
     return snapshot
+  }
+
+  /** What a tree is, and what follows: called while its source is quiet, or when its restore has ended. */
+  private setTree(tree: Tree, record: TreeRecord): void {
+    tree.record = record
+    tree.restoring = undefined
+    if (record.restored !== 0) {
+      const snapshot = this.byId(record.restored)
+      tree.restoring = new Restoring(snapshot, record.restoredAt, tree.map, this.volume(snapshot))
+    }
+    tree.settle()
   }
 
   private get metadata(): Metadata {
@@ -219,7 +243,7 @@ export class Trees {
     return this.all.find(({ record }) => record.snapshot === 0 && record.source === lun.number)
   }
 
-  /** @throws LunarError `ERR_HAS_SNAPSHOTS` naming them */
+  /** @throws LunarError `ERR_HAS_SNAPSHOTS` naming them, `ERR_RESTORING` */
   checkNone(lun: Lun, what: string): void {
     const names = this.namesOf(lun)
     if (names.length > 0)
@@ -228,11 +252,17 @@ export class Trees {
         fix: `lunar snap delete ${names.join(' ')}`,
         blockers: names,
       })
+    // Snapshots that are deleted are needed until it has ended.
+    if (this.treeOf(lun)?.restoring)
+      throw new LunarError('ERR_RESTORING', `Cannot ${what} LUN "${lun.name}"`, {
+        why: 'it is being restored to a snapshot that is deleted',
+        fix: 'wait for the end: lunar task list',
+      })
   }
 
   /** @throws LunarError `ERR_HAS_SNAPSHOTS`: a snapshot keeps the size of its instant */
   checkResize(lun: Lun, size: number): void {
-    if (size < lun.size && this.namesOf(lun).length > 0) this.checkNone(lun, 'shrink')
+    if (size < lun.size) this.checkNone(lun, 'shrink')
   }
 
   // ---- creating
@@ -350,9 +380,11 @@ export class Trees {
       snapshot: plan.snapshot,
       store: store.number,
       chunkShift: shape.chunkShift,
+      flags: 0,
       nextEpoch: 1,
       restored: 0,
       restoredAt: 0,
+      restoreDelay: 0,
       createdMs: this.pool.options.clock.wallMs(),
     }
     return new Tree(number, record, this.stores.slots(store), this.metadata, this.memory)
@@ -441,27 +473,45 @@ export class Trees {
       if (options.dryRun) return hidden
       const batch = new Batch()
       for (const snapshot of named) this.pool.event(batch, 'snapshot.deleted', snapshot.name, hidden.includes(snapshot) ? 'hidden: something rests on it' : '')
-      const records = [...hidden.map(snapshot => ({ snapshot, flag: SNAPSHOT_HIDDEN })), ...dead.map(snapshot => ({ snapshot, flag: SNAPSHOT_DEAD }))].map(
-        ({ snapshot, flag }) => ({ snapshot, record: { ...snapshot.record, flags: snapshot.record.flags | flag } }),
-      )
-      for (const { snapshot, record } of records) batch.put(keyOf('snapshot', snapshot.number), snapshotRecord.encode(record))
+      const flagged = this.flagged({ hidden, dead }, batch)
       await this.metadata.commit(batch, 'admin', true)
+      flagged()
+      return hidden
+    })
+  }
+
+  /** Adds to a batch that snapshots are hidden or gone. @returns to be called when that is durable */
+  private flagged({ hidden, dead }: { readonly hidden: readonly Snapshot[]; readonly dead: readonly Snapshot[] }, batch: Batch): () => void {
+    const records = [...hidden.map(snapshot => ({ snapshot, flag: SNAPSHOT_HIDDEN })), ...dead.map(snapshot => ({ snapshot, flag: SNAPSHOT_DEAD }))].map(
+      ({ snapshot, flag }) => ({ snapshot, record: { ...snapshot.record, flags: snapshot.record.flags | flag } }),
+    )
+    for (const { snapshot, record } of records) batch.put(keyOf('snapshot', snapshot.number), snapshotRecord.encode(record))
+    return () => {
       for (const { snapshot, record } of records) {
         snapshot.record = record
         snapshot.tree.settle()
         this.cleaning.note(snapshot.tree)
       }
-      return hidden
-    })
+    }
   }
 
-  /** Which of them stay hidden, and which go for good, with hidden ones that nothing rests on any more. */
-  private deletion(named: readonly Snapshot[]): { hidden: Snapshot[]; dead: Snapshot[] } {
+  private dropHidden(batch: Batch, ended: Tree): () => void {
+    return this.flagged(this.deletion([], ended), batch)
+  }
+
+  /** What the restore of a LUN needs: the snapshot it goes to, and the state before. */
+  private isRestoring({ tree, number, record }: Snapshot, ended?: Tree): boolean {
+    return tree !== ended && tree.restoring !== undefined && (number === tree.record.restored || record.epoch === tree.record.restoredAt)
+  }
+
+  /** Which of them stay hidden, and which go for good, with hidden ones that nothing rests on any more. @param ended its restore needs nothing any more */
+  private deletion(named: readonly Snapshot[], ended?: Tree): { hidden: Snapshot[]; dead: Snapshot[] } {
     const dead = new Set<Snapshot>()
     const going = new Set([...named, ...this.list({ hidden: true }).filter(({ isHidden }) => isHidden)])
     for (let before = -1; before < dead.size;) {
       before = dead.size
-      for (const snapshot of going) if (!dead.has(snapshot) && !this.restsOn(snapshot).some(one => !dead.has(one))) dead.add(snapshot)
+      for (const snapshot of going)
+        if (!dead.has(snapshot) && !this.isRestoring(snapshot, ended) && !this.restsOn(snapshot).some(one => !dead.has(one))) dead.add(snapshot)
     }
     return { hidden: named.filter(snapshot => !dead.has(snapshot)), dead: [...dead] }
   }
@@ -481,11 +531,20 @@ export class Trees {
     return this.relationships.changing.run(async () => {
       snapshot.checkWritable()
       snapshot.checkQuiet('refresh')
-      const names = this.namesIn(this.all.find(({ record }) => record.snapshot === snapshot.number))
-      if (names.length > 0)
+      if (snapshot.tree.record.restored === snapshot.number)
+        throw new LunarError('ERR_RESTORING', `Cannot refresh snapshot "${snapshot.name}"`, {
+          why: `LUN "${this.sourceNameOf(snapshot.tree)}" is being restored to it`,
+          fix: 'wait for the end: lunar task list',
+        })
+      const own = this.all.find(({ record }) => record.snapshot === snapshot.number)
+      const names = this.namesIn(own)
+      if (own?.isActive)
         throw new LunarError('ERR_HAS_SNAPSHOTS', `Cannot refresh snapshot "${snapshot.name}"`, {
-          why: `${names.join(', ')} ${names.length === 1 ? 'is a snapshot' : 'are snapshots'} of it`,
-          fix: `lunar snap delete ${names.join(' ')}`,
+          why:
+            names.length === 0
+              ? 'what was made of it is still being copied'
+              : `${names.join(', ')} ${names.length === 1 ? 'is a snapshot' : 'are snapshots'} of it`,
+          fix: names.length === 0 ? 'wait for the end: lunar task list' : `lunar snap delete ${names.join(' ')}`,
           blockers: names,
         })
       if (snapshot.record.leafEra + 1 >= TREE_EPOCHS)
