@@ -87,6 +87,7 @@ export class Processes {
       for (const kind of ['completeImage', 'imageUpdate', 'sourceUpdate'] as const)
         await this.ensure(kind, relationship.number, relationship.label, () => this.relationships.process(relationship, kind))
     }
+    for (const tree of this.trees.all) await this.ensure('restore', tree.number, this.trees.sourceNameOf(tree), () => this.trees.restores.process(tree))
     for (const image of this.wodImages.all) await this.ensure('completeImage', image.number, image.label, () => this.wodImages.process(image))
   }
 
@@ -155,6 +156,7 @@ export class Processes {
   /** A process of a relationship that failed is over until somebody starts it again. */
   private async afterEnd(process: RunningProcess): Promise<void> {
     const { state, reason } = process.progress()
+    if (process.kind === 'restore') return this.afterRestore(process)
     const target = this.targets.find(({ number }) => number === process.targetNumber)
     if (state === 'failed' && target && !this.closing) {
       try {
@@ -163,6 +165,17 @@ export class Processes {
       } catch (error) {
         this.pool.warnings.push(String(error))
       }
+    }
+    this.tellIdle()
+  }
+
+  /** A restore that failed goes on when it is asked for again; the LUN reads right meanwhile. */
+  private async afterRestore(process: RunningProcess): Promise<void> {
+    const tree = this.trees.all.find(({ number }) => number === process.targetNumber)
+    try {
+      if (tree && process.progress().state === 'failed' && !this.closing) await this.trees.restores.stop(tree)
+    } catch (error) {
+      this.pool.warnings.push(String(error))
     }
     this.tellIdle()
   }
@@ -220,6 +233,10 @@ export class Processes {
    */
   async stop(number: number, dryRun = false): Promise<TaskView> {
     const { kind, target } = await this.expectState(number, 'stop', ['running', 'waiting', 'paused'])
+    if (kind === 'restore') {
+      if (!dryRun) await this.stopRestore(number)
+      return this.find(number)
+    }
     const of = this.targets.find(({ label }) => label === target)
     if (kind === 'resync' || kind === 'reclaim' || !of) {
       throw new LunarError('ERR_TASK_STATE', `Cannot stop task ${number} (${kind} of ${target})`, {
@@ -229,6 +246,21 @@ export class Processes {
     }
     if (!dryRun) await this.stopOf(of, kind as ProcessName)
     return this.find(number)
+  }
+
+  private async stopRestore(number: number): Promise<void> {
+    await this.running.get(number)?.interrupt('stopped')
+    const record = await this.recordOf(number)
+    const tree = this.trees.all.find(one => one.number === record.target)
+    if (tree) await this.trees.restores.stop(tree)
+    if (processStates[record.state] !== 'stopped') await this.endAs(number, record, 'stopped')
+  }
+
+  /** A process that nobody runs now is over. */
+  private async endAs(number: number, record: ProcessRecord, state: 'stopped'): Promise<void> {
+    const batch = new Batch()
+    batch.put(keyOf('process', 0, number), processRecord.encode({ ...record, state: processStates.indexOf(state), endedMs: this.pool.options.clock.wallMs() }))
+    await this.pool.metadata.commit(batch, 'data', true)
   }
 
   /** What `stopOf` would say now. */
@@ -255,19 +287,14 @@ export class Processes {
       left = await this.stopUpdate(target, 'it was stopped')
     }
     if (paused) {
-      const batch = new Batch()
-      batch.put(
-        keyOf('process', 0, paused.number),
-        processRecord.encode({ ...paused.record, state: processStates.indexOf('stopped'), endedMs: this.pool.options.clock.wallMs() }),
-      )
-      await this.pool.metadata.commit(batch, 'data', true)
+      await this.endAs(paused.number, paused.record, 'stopped')
       left = kind === 'completeImage' ? paused.record.total - paused.record.done : left
     }
     return { done: progress?.done ?? paused?.record.done ?? 0, left, changed }
   }
 
   /** The pace of a relationship's process was changed: it counts at once. */
-  paceChanged(target: Target, kind: ProcessName): void {
+  paceChanged(target: { readonly number: number }, kind: ProcessKind): void {
     this.runningOf(kind, target.number)?.wake()
   }
 

@@ -56,6 +56,7 @@ export const verbKinds: Readonly<Record<Verb, VerbKind>> = {
   'snap.create': 'change',
   'snap.delete': 'change',
   'snap.refresh': 'change',
+  'snap.restore': 'change',
   'snap.diff': 'live',
   'snap.snapshots': 'metadata',
   'snap.snapshot': 'metadata',
