@@ -623,6 +623,11 @@ export class Volume implements BlockDevice {
     }
   }
 
+  /** Keeps what locked chunks hold for the snapshots, durably: nothing is to be written there. */
+  keep(due: Preservation): Promise<void> {
+    return this.prepare([{ marks: [], tree: due }], false)
+  }
+
   /** Copies back what a restore still has to do of a run of chunks of its tree. @returns bytes copied */
   settleRestored(run: ChunkRun, all = false): Promise<number> {
     return settleRestored(this, this.host.metadata, run, { all })

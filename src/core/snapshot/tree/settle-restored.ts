@@ -17,6 +17,8 @@ export interface RestoredVolume {
   readonly lun: Pick<BlockDevice, 'write' | 'zero' | 'flush'>
   /** Locks the chunks of a range in everything that the volume is in. */
   lockFor(offset: number, length: number): Promise<Release>
+  /** Keeps what locked chunks hold for the snapshots, durably. */
+  keep(due: Preservation): Promise<void>
   /** Changes a locked range: whatever is to be preserved of it for others is so first; for the snapshots that is `kept`. */
   changeLocked(offset: number, length: number, put: () => Promise<void>, except: undefined, kept: { readonly tree: Preservation | undefined }): Promise<void>
 }
@@ -53,7 +55,8 @@ export async function settleRestored(
       await volume.lun.flush()
       await commitBack(tree, restoring, due, metadata)
     }
-    if (options.all === true) await volume.changeLocked(offset, length, () => Promise.resolve(), undefined, { tree: await tree.plan(offset, length) })
+    const shared = options.all === true ? await tree.plan(offset, length) : undefined
+    if (shared) await volume.keep(shared)
     return moved
   } finally {
     release()
