@@ -19,6 +19,7 @@ import { checkDelay, type Relationships } from '../relationships.ts'
 import type { Volume } from '../volume.ts'
 import { RestoreProcess } from './restore-process.ts'
 import type { Snapshot } from './snapshot.ts'
+import type { SourceVolume } from './snapshot-volume.ts'
 import type { Tree } from './tree.ts'
 
 export interface NewRestores {
@@ -56,7 +57,8 @@ interface Plan {
 export interface RestoreHost {
   find(name: string): Snapshot
   /** Runs a change while nothing is in flight and everything is flushed. */
-  quietly(volumes: readonly Volume[], change: () => Promise<void>): Promise<void>
+  quietly(volumes: readonly SourceVolume[], change: () => Promise<void>): Promise<void>
+  volume(snapshot: Snapshot): SourceVolume
   /** Takes a durable record of a snapshot into the directory. */
   addSnapshot(number: number, record: SnapshotRecord): Snapshot
   /** Takes a durable record of a tree, and what follows of it. */
@@ -90,7 +92,8 @@ export class Restores {
           await this.change(tree, { flags: tree.record.flags & ~TREE_STOPPED, ...(spec.delay === undefined ? {} : { restoreDelay: spec.delay }) })
         if (fresh.length > 0)
           await this.host.quietly(
-            fresh.map(({ volume }) => volume),
+            // What was written to the snapshots is durable, too: from now on it is what the LUNs hold.
+            fresh.flatMap(({ volume, snapshot }) => [volume, this.host.volume(snapshot)]),
             () => this.commit(fresh, spec.delay ?? 0),
           )
         for (const { lun } of fresh) await this.luns.setIncomplete(lun, false)

@@ -111,6 +111,7 @@ export class Trees {
     this.restores = new Restores(pool, luns, relationships, {
       find: name => this.find(name),
       quietly: (volumes, change) => this.quietly(volumes, change),
+      volume: snapshot => this.volume(snapshot),
       addSnapshot: (number, record) => this.addSnapshot(number, record),
       setTree: (tree, record) => {
         this.setTree(tree, record)

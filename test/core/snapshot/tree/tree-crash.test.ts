@@ -6,6 +6,7 @@ import { CrashExplorer, describeCrash } from '../../../../src/core/block/crash-s
 import type { BlockDevice } from '../../../../src/core/block/device.ts'
 import { Tape } from '../../../../src/core/block/tape.ts'
 import { checkRecords } from '../../../../src/metadata/check.ts'
+import type { RestoreProcess } from '../../../../src/core/snapshot/tree/restore-process.ts'
 import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
 
 const SECTOR = 512
@@ -62,6 +63,7 @@ const deviceOf = ({ trees, relationships, luns }: OpenPool, name: string): Block
 class Life {
   readonly volumes = new Map<string, Expected>()
   readonly steps: Step[] = []
+  private readonly copiers = new Map<string, RestoreProcess>()
   private stamp = 1
 
   constructor(
@@ -109,7 +111,55 @@ class Life {
       for (const name of names) volumes.delete(name)
     } else if (dice < 47) {
       await this.step('tidy', this.copies(), () => trees.tidy())
+    } else if (dice < 53) {
+      await this.restore(snapshots)
+    } else if (dice < 63) {
+      await this.copyBack()
     } else await this.burst(writable)
+  }
+
+  private restoring(lun: string): boolean {
+    return this.pool.trees.treeOf(this.pool.luns.find(lun))?.restoring !== undefined
+  }
+
+  private async restore(snapshots: readonly string[]): Promise<void> {
+    const { random, volumes, pool } = this
+    const some = snapshots.filter(name => name.lastIndexOf('@') === 1 && !this.restoring(name[0]!))
+    if (some.length === 0) return
+    const names = [random.pick(some)]
+    const other = some.find(name => name[0] !== names[0]![0])
+    if (other !== undefined && random.chance(0.3)) names.push(other)
+    const luns = names.map(name => name[0]!)
+    const during = this.copies()
+    for (const [i, name] of names.entries()) {
+      const { before } = (await pool.trees.restores.restore({ names: [name], dryRun: true }))[0]!
+      during.get(luns[i]!)!.write(0, [...volumes.get(name)!.now])
+      during.set(before, new Expected(volumes.get(luns[i]!)!.now.slice(), volumes.get(luns[i]!)!.now.slice()))
+    }
+    await this.step(`restore ${names.join()}`, during, async () => {
+      for (const { snapshot, volume, before } of await pool.trees.restores.restore({ names })) {
+        volumes.set(before, during.get(before)!.copy())
+        volumes.get(snapshot.name)!.flushed()
+        volumes.set(volume, volumes.get(snapshot.name)!.copy())
+      }
+    })
+  }
+
+  /** Some steps of copying back, with writes at the same time or not. */
+  private async copyBack(): Promise<void> {
+    const { random, pool } = this
+    const luns = ['a', 'b', 'c'].filter(name => this.restoring(name))
+    if (luns.length === 0) return
+    const lun = random.pick(luns)
+    const copier = this.copiers.get(lun) ?? (await pool.trees.restores.process(pool.trees.treeOf(pool.luns.find(lun))!))!
+    this.copiers.set(lun, copier)
+    await this.step(`copy back to ${lun}`, this.copies(), async () => {
+      let finished = false
+      for (let i = random.between(1, 5); i > 0 && !finished; i--) ({ finished } = await copier.step())
+      // Nothing is under way when the next operation begins: what it may leave is known.
+      if (!finished) await copier.end()
+      if (finished) this.copiers.delete(lun)
+    })
   }
 
   private async burst(writable: readonly string[]): Promise<void> {
@@ -167,6 +217,10 @@ async function check(pool: OpenPool, steps: readonly Step[]): Promise<void> {
 async function inspect(disks: Parameters<typeof openSimulated>[0], steps: readonly Step[]): Promise<void> {
   const pool = await openSimulated(disks)
   await check(pool, steps)
+  for (const tree of pool.trees.all) {
+    const process = await pool.trees.restores.process(tree)
+    while (process && !(await process.step()).finished);
+  }
   while (await pool.trees.tidy());
   await check(pool, steps)
   await pool.trees.delete(pool.trees.list())
