@@ -47,6 +47,7 @@ import RstoreVerify from './rstore/verify.ts'
 import SetCompleteImageDelay from './SetCompleteImageDelay.ts'
 import SetImageUpdateDelay from './SetImageUpdateDelay.ts'
 import SetSourceUpdateDelay from './SetSourceUpdateDelay.ts'
+import SnapClone from './snap/clone.ts'
 import SnapConfigure from './snap/configure.ts'
 import SnapCreate from './snap/create.ts'
 import SnapDelete from './snap/delete.ts'
@@ -129,6 +130,7 @@ export const commands = {
   SetCompleteImageDelay,
   SetImageUpdateDelay,
   SetSourceUpdateDelay,
+  'snap:clone': SnapClone,
   'snap:configure': SnapConfigure,
   'snap:create': SnapCreate,
   'snap:delete': SnapDelete,

@@ -5,6 +5,7 @@ export type NewSnapshots = Omit<Params<'snap.create'>, 'snapshots' | 'dryRun'>
 /** A snapshot that was made. */
 export type MadeSnapshot = Result<'snap.create'>[number]
 export type RestoreSpec = Omit<Params<'snap.restore'>, 'snapshots' | 'dryRun'>
+export type CloneSpec = Omit<Params<'snap.clone'>, 'source' | 'name' | 'dryRun'>
 export type NewStore = Omit<Params<'store.create'>, 'dryRun'>
 
 /** The stores in which snapshots keep chunks; several volumes may share one. */
@@ -79,6 +80,15 @@ export class Snapshots {
    */
   restore(snapshots: string | readonly string[], spec: RestoreSpec = {}, options?: ChangeOptions): Promise<Result<'snap.restore'>> {
     return this.asker.change('snap.restore', { ...spec, snapshots: namesOf(snapshots) }, options)
+  }
+
+  /**
+   * A new LUN that holds what a LUN or a snapshot does now: used at once, its full size reserved. `task` copies it; then it depends on nothing.
+   *
+   * @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_SNAPSHOT_NOT_FOUND`, `ERR_EXISTS`, `ERR_BAD_NAME`, `ERR_POOL_FULL`, `ERR_TOO_FEW_DISKS`
+   */
+  clone(source: string, name: string, spec: CloneSpec = {}, options?: ChangeOptions): Promise<Result<'snap.clone'>> {
+    return this.asker.change('snap.clone', { ...spec, source, name }, options)
   }
 
   /** Where two snapshots of a volume, or one and the volume, may differ: whole chunks, in order. @throws LunarError `ERR_USAGE` when they are not of one volume */

@@ -181,6 +181,8 @@ export const RELATIONSHIP_COMPLETE = 16
 export const RELATIONSHIP_COMPLETING = 32
 /** Unconfigured: only its maps are still to be deleted. */
 export const RELATIONSHIP_GONE = 64
+/** A LUN that is being copied from a snapshot: its source is the number of that. */
+export const RELATIONSHIP_CLONE = 128
 
 /** A pace that follows the load instead of a fixed pause. */
 export const PACE_ADAPTIVE = 0xffff_ffff
@@ -192,9 +194,9 @@ export const fullPolicies = ['fail-writes', 'drop'] as const
 export const relationshipRecord = struct('relationshipRecord', 384, {
   relationshipId: uuid(0, 'relationship'),
   name: text(16, 64, 'name, empty when none was given'),
-  source: u32(80, 'LUN'),
+  source: u32(80, 'LUN; of a clone the snapshot that it is copied from'),
   image: u32(84, 'LUN'),
-  flags: u16(88, 'bit 0: enabled; bit 1: was enabled before; bit 2: invalid; bit 3: mixed; bit 4: complete; bit 5: completing; bit 6: gone'),
+  flags: u16(88, 'bit 0: enabled; bit 1: was enabled before; bit 2: invalid; bit 3: mixed; bit 4: complete; bit 5: completing; bit 6: gone; bit 7: a clone'),
   chunkShift: u8(90, 'chunk size as a power of two'),
   onFull: u8(91, '0 the write that cannot be preserved fails, 1 the image is dropped'),
   update: u8(92, 'update under way: 0 none, 1 image update, 2 source update'),

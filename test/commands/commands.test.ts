@@ -47,6 +47,7 @@ const changing = [
   'pool:export',
   'pool:import',
   'pool:set',
+  'snap:clone',
   'snap:configure',
   'snap:create',
   'snap:delete',

@@ -88,6 +88,8 @@ export class Processes {
         await this.ensure(kind, relationship.number, relationship.label, () => this.relationships.process(relationship, kind))
     }
     for (const tree of this.trees.all) await this.ensure('restore', tree.number, this.trees.sourceNameOf(tree), () => this.trees.restores.process(tree))
+    for (const clone of this.relationships.clones)
+      await this.ensure('clone', clone.number, this.relationships.image(clone).name, () => this.trees.clones.process(clone))
     for (const image of this.wodImages.all) await this.ensure('completeImage', image.number, image.label, () => this.wodImages.process(image))
   }
 
@@ -157,6 +159,8 @@ export class Processes {
   private async afterEnd(process: RunningProcess): Promise<void> {
     const { state, reason } = process.progress()
     if (process.kind === 'restore') return this.afterRestore(process)
+    // A clone goes on when something changes: nothing else makes it a LUN of its own.
+    if (process.kind === 'clone') return this.tellIdle()
     const target = this.targets.find(({ number }) => number === process.targetNumber)
     if (state === 'failed' && target && !this.closing) {
       try {
@@ -237,6 +241,11 @@ export class Processes {
       if (!dryRun) await this.stopRestore(number)
       return this.find(number)
     }
+    if (kind === 'clone')
+      throw new LunarError('ERR_TASK_STATE', `Cannot stop task ${number} (${kind} of ${target})`, {
+        why: 'the LUN needs it to become one of its own',
+        fix: `lunar task pause ${number}, or lunar lun delete ${target}`,
+      })
     const of = this.targets.find(({ label }) => label === target)
     if (kind === 'resync' || kind === 'reclaim' || !of) {
       throw new LunarError('ERR_TASK_STATE', `Cannot stop task ${number} (${kind} of ${target})`, {
@@ -246,6 +255,14 @@ export class Processes {
     }
     if (!dryRun) await this.stopOf(of, kind as ProcessName)
     return this.find(number)
+  }
+
+  /** Ends the copying of a clone that is to be deleted. */
+  async stopClone(clone: number): Promise<void> {
+    const running = this.runningOf('clone', clone)
+    await running?.interrupt('stopped')
+    const paused = running ? undefined : await this.interrupted('clone', clone)
+    if (paused) await this.endAs(paused.number, paused.record, 'stopped')
   }
 
   private async stopRestore(number: number): Promise<void> {

@@ -50,6 +50,20 @@ export const treeChanges = {
     )
   },
 
+  'snap.clone': async ({ trees, processes, wods }: EngineParts, params: Params<'snap.clone'>): Promise<Result<'snap.clone'>> => {
+    const { source, name, delay, dryRun, ...spec } = params
+    wods.checkNewName(name)
+    const { lun, clone } = await trees.clones.clone({
+      source,
+      name,
+      ...spec,
+      dryRun: dryRun === true,
+      ...(delay === undefined ? {} : { delay: delay === 'adaptive' ? PACE_ADAPTIVE : delay }),
+    })
+    if (clone) await processes.look()
+    return { source, name: lun.name, size: lun.size, raid: lun.raid, task: clone ? await processes.latestOf('clone', clone.number) : null }
+  },
+
   'snap.diff': async ({ trees }: EngineParts, { from, to }: Params<'snap.diff'>): Promise<Result<'snap.diff'>> => {
     const { extents, chunkBytes } = await trees.diff(from, to)
     return { from, to, chunkBytes, bytes: extents.reduce((sum, { length }) => sum + length, 0), extents }

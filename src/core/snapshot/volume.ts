@@ -14,6 +14,7 @@ import { SLICE } from '../raid/geometry.ts'
 import { runsOf, runsWhere, type ChunkRun } from './chunks.ts'
 import { commitGroups, copyRuns, joinMarks, type Mark, type Due } from './marks.ts'
 import { Relationship } from './relationship.ts'
+import type { ThroughVolume } from './tree/snapshot-volume.ts'
 import { settleRestored } from './tree/settle-restored.ts'
 import { TreeCopies, type Preservation, type Tree } from './tree/tree.ts'
 import { FirstWrite, Rounds } from './rounds.ts'
@@ -37,6 +38,8 @@ export interface VolumeHost {
   /** Bytes of writes that are acknowledged ahead, and of what they preserve, of all volumes. */
   readonly budget: ByteBudget
   volume(lun: number): Volume
+  /** What an image reads where it does not own a chunk. */
+  through(image: Relationship): ThroughVolume
   /** The image cannot be kept: durable when it resolves. */
   invalidate(relationship: Relationship, error: unknown): Promise<void>
   /** Does what an update still has to do of a run, whose chunks are not locked. */
@@ -219,7 +222,7 @@ export class Volume implements BlockDevice {
     for await (const part of this.parts(image, offset, into.length)) {
       const bytes = into.subarray(part.offset - offset, part.offset - offset + part.length)
       if (part.owned) await this.lun.read(part.offset, bytes)
-      else await this.host.volume(image.record.source).readThrough(part.offset, bytes)
+      else await this.host.through(image).readThrough(part.offset, bytes)
     }
   }
 
@@ -463,6 +466,8 @@ export class Volume implements BlockDevice {
       if (value) before.delta.push(...runsWhere({ from, to }, chunk => !image.delta.has(chunk)))
       else mark.migrated.push({ from, to })
     }
+    // Nobody asks what of a clone differs.
+    if (image.isClone) return { before: { ...before, delta: [] }, mark }
     mark.delta.push(...mark.migrated)
     return { before, mark }
   }
@@ -553,7 +558,7 @@ export class Volume implements BlockDevice {
 
   /** Fills what a write leaves of chunks that become the image's own. */
   private async fillEdges(image: Relationship, runs: readonly ChunkRun[], offset: number, length: number): Promise<void> {
-    const source = this.host.volume(image.record.source)
+    const source = this.host.through(image)
     const copy = async (from: number, to: number): Promise<void> => {
       if (to <= from) return
       const bytes = new Uint8Array(to - from)
@@ -671,7 +676,7 @@ export class Volume implements BlockDevice {
     if (!image || length === 0) return this.lun.extents(offset, length)
     const extents: Extent[] = []
     for await (const part of this.parts(image, offset, length)) {
-      const below = part.owned ? this.lun.extents(part.offset, part.length) : this.host.volume(image.record.source).extentsThrough(part.offset, part.length)
+      const below = part.owned ? this.lun.extents(part.offset, part.length) : this.host.through(image).extentsThrough(part.offset, part.length)
       extents.push(...(await below))
     }
     return extents

@@ -23,7 +23,9 @@ import { safestOf } from '../../lun/ranges.ts'
 import type { Pool } from '../../pool/pool.ts'
 import type { Redundancy } from '../../raid/geometry.ts'
 import { checkChunkSize } from '../chunks.ts'
+import type { Relationship } from '../relationship.ts'
 import type { Relationships } from '../relationships.ts'
+import { Clones } from './clones.ts'
 import { diffOf, requireOneTree, type DiffExtent, type Side } from './diff.ts'
 import { MapMemory } from './map-memory.ts'
 import { Restores } from './restores.ts'
@@ -57,6 +59,12 @@ export interface NewSnapshots {
   readonly dryRun?: boolean
 }
 
+/** A frozen snapshot that users do not see, for what is made of it. */
+export interface FrozenPlan {
+  readonly plan: Plan
+  readonly shape: Shape
+}
+
 /** What a creation makes, or would make. */
 export interface NewSnapshot {
   readonly name: string
@@ -68,7 +76,7 @@ export interface NewSnapshot {
 }
 
 /** A snapshot that is about to be. */
-interface Plan {
+export interface Plan {
   readonly source: SourceVolume
   readonly sourceName: string
   readonly name: string
@@ -82,8 +90,14 @@ interface Plan {
   readonly snapshot: number
 }
 
+/** What needs its snapshots no longer: the restore of a tree, a clone. */
+interface Ended {
+  readonly tree?: Tree
+  readonly clone?: Relationship
+}
+
 /** What the first snapshot of a source decides for all of them. */
-interface Shape {
+export interface Shape {
   readonly chunkShift: number
   /** The usual one when left out. */
   readonly store: string | undefined
@@ -98,6 +112,7 @@ export class Trees {
   private readonly memory = new MapMemory(MAP_BYTES)
   private readonly cleaning: TreeTidy
   readonly restores: Restores
+  readonly clones: Clones
 
   private constructor(
     private readonly pool: Pool,
@@ -116,8 +131,17 @@ export class Trees {
       setTree: (tree, record) => {
         this.setTree(tree, record)
       },
-      dropHidden: (batch, ended) => this.dropHidden(batch, ended),
+      dropHidden: (batch, ended) => this.dropHidden(batch, { tree: ended }),
     })
+    this.clones = new Clones(pool, luns, relationships, {
+      planFrozen: (source, name, failed) => this.planFrozen(source, name, failed),
+      freeze: (frozen, together) => this.freeze(frozen, together),
+      dropHidden: (batch, ended) => this.dropHidden(batch, { clone: ended }),
+    })
+    relationships.cloneSources = {
+      through: clone => this.volume(this.byId(clone.record.source)),
+      lun: clone => this.rootOf(this.byId(clone.record.source)),
+    }
     relationships.snapshotsOf = lun => this.namesOf(lun)
     relationships.restoredTo = lun => this.treeOf(lun)?.restoring?.snapshot.name
   }
@@ -211,6 +235,11 @@ export class Trees {
     return volume
   }
 
+  /** Number of the LUN that a snapshot is of, at any depth. */
+  private rootOf({ tree: { record } }: Snapshot): number {
+    return record.snapshot === 0 ? record.source : this.rootOf(this.byId(record.snapshot))
+  }
+
   /** Whether a name is one of a snapshot: it says of what. */
   static isName(name: string): boolean {
     return name.includes('@')
@@ -253,6 +282,15 @@ export class Trees {
         fix: `lunar snap delete ${names.join(' ')}`,
         blockers: names,
       })
+    const clones = this.relationships.clones.filter(clone => this.rootOf(this.byId(clone.record.source)) === lun.number)
+    if (clones.length > 0) {
+      const names = clones.map(clone => this.relationships.image(clone).name)
+      throw new LunarError('ERR_HAS_SNAPSHOTS', `Cannot ${what} LUN "${lun.name}"`, {
+        why: `${names.join(', ')} ${names.length === 1 ? 'is' : 'are'} still being copied from it`,
+        fix: 'wait for the end: lunar task list',
+        blockers: names,
+      })
+    }
     // Snapshots that are deleted are needed until it has ended.
     if (this.treeOf(lun)?.restoring)
       throw new LunarError('ERR_RESTORING', `Cannot ${what} LUN "${lun.name}"`, {
@@ -263,7 +301,9 @@ export class Trees {
 
   /** @throws LunarError `ERR_HAS_SNAPSHOTS`: a snapshot keeps the size of its instant */
   checkResize(lun: Lun, size: number): void {
-    if (size < lun.size) this.checkNone(lun, 'shrink')
+    if (size >= lun.size) return
+    this.checkNone(lun, 'shrink')
+    this.clones.checkNone(lun, 'shrink')
   }
 
   // ---- creating
@@ -347,7 +387,7 @@ export class Trees {
   }
 
   /** Chunk size and store belong to the tree, fixed by its first snapshot (hazard 16). */
-  private shape(plan: Plan, spec: NewSnapshots): Shape {
+  private shape(plan: Plan, spec: Omit<NewSnapshots, 'names'>): Shape {
     const failed = `Cannot create snapshot "${plan.sourceName}@${plan.name}"`
     if (spec.chunkBytes !== undefined) checkChunkSize(spec.chunkBytes)
     const parent = plan.tree ?? (plan.snapshot === 0 ? undefined : this.byId(plan.snapshot).tree)
@@ -391,13 +431,18 @@ export class Trees {
     return new Tree(number, record, this.stores.slots(store), this.metadata, this.memory)
   }
 
-  private recordOf(plan: Plan, tree: { readonly number: number; readonly record: TreeRecord }, spec: NewSnapshots, now: number): SnapshotRecord {
+  private recordOf(
+    plan: Plan,
+    tree: { readonly number: number; readonly record: TreeRecord },
+    spec: Pick<NewSnapshots, 'readOnly'> & { readonly hidden?: boolean },
+    now: number,
+  ): SnapshotRecord {
     return {
       snapshotId: this.pool.options.uuids(),
       name: plan.name,
       tree: tree.number,
       epoch: plan.base?.record.epoch ?? tree.record.nextEpoch,
-      flags: spec.readOnly === true ? 0 : SNAPSHOT_WRITABLE,
+      flags: (spec.readOnly === true ? 0 : SNAPSHOT_WRITABLE) | (spec.hidden ? SNAPSHOT_HIDDEN : 0),
       onFull: 0,
       base: plan.base?.number ?? 0,
       size: plan.base?.record.size ?? plan.source.size,
@@ -406,7 +451,13 @@ export class Trees {
     }
   }
 
-  private async commitNew(plans: readonly Plan[], trees: readonly Tree[], spec: NewSnapshots): Promise<void> {
+  /** @param together adds to the commit what comes with snapshots of these numbers; what it returns is called when that is durable */
+  private async commitNew(
+    plans: readonly Plan[],
+    trees: readonly Tree[],
+    spec: Pick<NewSnapshots, 'readOnly'> & { readonly hidden?: boolean },
+    together?: (batch: Batch, snapshots: readonly number[]) => () => void,
+  ): Promise<void> {
     const now = this.pool.options.clock.wallMs()
     const batch = new Batch()
     let number = Math.max(1, this.pool.record.nextSnapshot)
@@ -414,12 +465,13 @@ export class Trees {
       const tree = trees[i]!
       const record = this.recordOf(plan, tree, spec, now)
       batch.put(keyOf('snapshot', number), snapshotRecord.encode(record))
-      this.pool.event(
-        batch,
-        'snapshot.created',
-        `${plan.sourceName}@${plan.name}`,
-        spec.readOnly === true ? 'read-only' : plan.base ? `of ${plan.base.name}` : 'writable',
-      )
+      if (!spec.hidden)
+        this.pool.event(
+          batch,
+          'snapshot.created',
+          `${plan.sourceName}@${plan.name}`,
+          spec.readOnly === true ? 'read-only' : plan.base ? `of ${plan.base.name}` : 'writable',
+        )
       return { number: number++, record, tree }
     })
     const changed = new Map<Tree, TreeRecord>()
@@ -429,6 +481,10 @@ export class Trees {
     }
     for (const [tree, record] of changed) batch.put(keyOf('tree', tree.number), treeRecord.encode(record))
     this.pool.record = { ...this.pool.record, nextSnapshot: number }
+    const done = together?.(
+      batch,
+      made.map(one => one.number),
+    )
     batch.put(keyOf('pool'), poolRecord.encode(this.pool.record))
     await this.metadata.commit(batch, 'admin')
     for (const [tree, record] of changed) tree.record = record
@@ -440,6 +496,38 @@ export class Trees {
       tree.settle()
       this.sourceOf(tree).tree = tree
     }
+    done?.()
+  }
+
+  // ---- for clones
+
+  /** @param source a LUN, or a snapshot: of a read-only one it is one more view, and of a writable one a snapshot */
+  private planFrozen(source: string, name: string, failed: string): FrozenPlan {
+    const snapshot = Trees.isName(source) ? this.find(source) : undefined
+    const { tree } = snapshot ?? {}
+    const plan: Plan =
+      snapshot && tree && !snapshot.isWritable
+        ? {
+            source: this.sourceOf(tree),
+            sourceName: this.sourceNameOf(tree),
+            name,
+            base: snapshot,
+            tree,
+            raid: safestOf(tree.store.lun.types),
+            lun: tree.record.source,
+            snapshot: tree.record.snapshot,
+          }
+        : { ...(snapshot ? this.planOnSnapshot(source, failed) : this.planOnLun(source, failed)), sourceName: source, name, base: undefined }
+    if (plan.tree && plan.tree.record.nextEpoch >= TREE_EPOCHS)
+      throw new LunarError('ERR_OUT_OF_RANGE', failed, { why: `"${source}" has had as many snapshots as can be told apart` })
+    return { plan, shape: this.shape(plan, {}) }
+  }
+
+  private async freeze({ plan, shape }: FrozenPlan, together: (batch: Batch, snapshot: number) => () => void): Promise<void> {
+    const tree = plan.tree ?? (await this.newTree(plan, [], [plan], shape))
+    await this.quietly(plan.base ? [] : [plan.source], () =>
+      this.commitNew([plan], [tree], { readOnly: true, hidden: true }, (batch, [number]) => together(batch, number!)),
+    )
   }
 
   /** Flushes without holding anybody up, then lets nothing in, waits for what is under way, flushes the rest, and changes (hazard 8). */
@@ -496,23 +584,24 @@ export class Trees {
     }
   }
 
-  private dropHidden(batch: Batch, ended: Tree): () => void {
+  private dropHidden(batch: Batch, ended: Ended): () => void {
     return this.flagged(this.deletion([], ended), batch)
   }
 
-  /** What the restore of a LUN needs: the snapshot it goes to, and the state before. */
-  private isRestoring({ tree, number, record }: Snapshot, ended?: Tree): boolean {
-    return tree !== ended && tree.restoring !== undefined && (number === tree.record.restored || record.epoch === tree.record.restoredAt)
+  /** The restore of a LUN needs the snapshot it goes to, and the state before; a clone what it is copied from. */
+  private isNeeded({ tree, number, record }: Snapshot, ended: Ended): boolean {
+    if (this.relationships.clones.some(clone => clone !== ended.clone && clone.record.source === number)) return true
+    return tree !== ended.tree && tree.restoring !== undefined && (number === tree.record.restored || record.epoch === tree.record.restoredAt)
   }
 
-  /** Which of them stay hidden, and which go for good, with hidden ones that nothing rests on any more. @param ended its restore needs nothing any more */
-  private deletion(named: readonly Snapshot[], ended?: Tree): { hidden: Snapshot[]; dead: Snapshot[] } {
+  /** Which of them stay hidden, and which go for good, with hidden ones that nothing rests on any more. */
+  private deletion(named: readonly Snapshot[], ended: Ended = {}): { hidden: Snapshot[]; dead: Snapshot[] } {
     const dead = new Set<Snapshot>()
     const going = new Set([...named, ...this.list({ hidden: true }).filter(({ isHidden }) => isHidden)])
     for (let before = -1; before < dead.size;) {
       before = dead.size
       for (const snapshot of going)
-        if (!dead.has(snapshot) && !this.isRestoring(snapshot, ended) && !this.restsOn(snapshot).some(one => !dead.has(one))) dead.add(snapshot)
+        if (!dead.has(snapshot) && !this.isNeeded(snapshot, ended) && !this.restsOn(snapshot).some(one => !dead.has(one))) dead.add(snapshot)
     }
     return { hidden: named.filter(snapshot => !dead.has(snapshot)), dead: [...dead] }
   }
