@@ -5,6 +5,7 @@ import { KIB, MIB } from '../../../../src/core/base/units.ts'
 import type { BlockDevice } from '../../../../src/core/block/device.ts'
 import type { SimulatedDisk } from '../../../../src/core/block/simulated.ts'
 import { checkRecords } from '../../../../src/metadata/check.ts'
+import type { CompleteImage } from '../../../../src/core/snapshot/updates.ts'
 import type { RestoreProcess } from '../../../../src/core/snapshot/tree/restore-process.ts'
 import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
 
@@ -19,6 +20,8 @@ class Life {
   readonly log: string[] = []
   /** What copies back to LUNs that are being restored, by name. */
   readonly copiers = new Map<string, RestoreProcess>()
+  /** What fills clones, by name. */
+  readonly fillers = new Map<string, CompleteImage>()
   private stamp = 1
 
   constructor(
@@ -46,9 +49,29 @@ class Life {
     return true
   }
 
+  /** Some steps of filling a clone. @returns whether it was under way */
+  async fill(lun: string, steps: number): Promise<boolean> {
+    const { trees, relationships, luns } = this.pool
+    const clone = relationships.cloneOf(luns.find(lun))
+    const filler = this.fillers.get(lun) ?? (clone && (await trees.clones.process(clone)))
+    if (!filler) return false
+    this.fillers.set(lun, filler)
+    for (let i = 0; i < steps; i++) {
+      if (!(await filler.step()).finished) continue
+      this.fillers.delete(lun)
+      return true
+    }
+    return true
+  }
+
   async stopCopying(): Promise<void> {
-    for (const copier of this.copiers.values()) await copier.end()
+    for (const body of [...this.copiers.values(), ...this.fillers.values()]) await body.end()
     this.copiers.clear()
+    this.fillers.clear()
+  }
+
+  get luns(): string[] {
+    return this.names.filter(name => !name.includes('@'))
   }
 
   volume(name: string): BlockDevice {
@@ -164,7 +187,7 @@ async function operate(life: Life, counter: number): Promise<void> {
     for (let i = random.between(1, 4); i > 0; i--) await trees.tidy()
   } else if (dice < 43) {
     const some = snapshots.filter(
-      name => life.isWritable(name) && !snapshots.some(other => other.startsWith(`${name}@`)) && !['a', 'b', 'c'].some(lun => life.restoring(lun) === name),
+      name => life.isWritable(name) && trees.restsOn(trees.find(name)).length === 0 && !life.luns.some(lun => life.restoring(lun) === name),
     )
     if (some.length === 0) return
     const name = random.pick(some)
@@ -181,14 +204,38 @@ async function operate(life: Life, counter: number): Promise<void> {
     await pool.relationships.drain()
     await pool.pool.close()
     life.pool = await openSimulated(life.disks)
-  } else if (dice < 57) {
+  } else if (dice < 53) {
+    const clones = life.luns.filter(name => name.startsWith('k'))
+    const idle = clones.filter(name => !snapshots.some(other => other.startsWith(`${name}@`)))
+    if (clones.length < 3) {
+      const source = random.pick(life.names)
+      log.push(`clone ${source} k${counter}`)
+      const held = Buffer.from(contents.get(source)!)
+      await trees.clones.clone({ source, name: `k${counter}`, raid: 'raid0' })
+      contents.set(`k${counter}`, held)
+    } else if (idle.length > 0) {
+      const name = random.pick(idle)
+      const lun = pool.luns.find(name)
+      try {
+        trees.checkNone(lun, 'delete')
+      } catch {
+        return
+      }
+      log.push(`delete ${name}`)
+      await life.fillers.get(name)?.end()
+      life.fillers.delete(name)
+      await trees.clones.abandon(lun)
+      await pool.luns.delete(lun)
+      contents.delete(name)
+    }
+  } else if (dice < 58) {
     const some = snapshots.filter(name => {
       const source = name.slice(0, name.lastIndexOf('@'))
       return !source.includes('@') && life.restoring(source) === undefined
     })
     if (some.length === 0) return
     const names = [random.pick(some)]
-    const other = some.find(name => name[0] !== names[0]![0])
+    const other = some.find(name => name.split('@')[0] !== names[0]!.split('@')[0])
     if (other !== undefined && random.chance(0.3)) names.push(other)
     log.push(`restore ${names.join()}`)
     for (const { snapshot, volume, before } of await trees.restores.restore({ names })) {
@@ -197,11 +244,12 @@ async function operate(life: Life, counter: number): Promise<void> {
       contents.set(volume, Buffer.from(contents.get(snapshot.name)!))
     }
   } else {
-    const restored = ['a', 'b', 'c'].filter(name => life.restoring(name) !== undefined || life.copiers.has(name))
+    const restored = life.luns.filter(name => life.restoring(name) !== undefined || life.copiers.has(name))
     const copying = restored.filter(() => random.chance(0.3))
+    const filling = life.luns.filter(name => (life.fillers.has(name) || pool.relationships.cloneOf(pool.luns.find(name))) && random.chance(0.3))
     // Hosts write and read at the same time.
     const writers = random.shuffle(life.names.filter(name => life.isWritable(name))).slice(0, 4)
-    log.push(`write ${writers.join()}${copying.length > 0 ? `, copy back ${copying.join()}` : ''}`)
+    log.push(`write ${writers.join()}${copying.length > 0 ? `, copy back ${copying.join()}` : ''}${filling.length > 0 ? `, fill ${filling.join()}` : ''}`)
     const readers = life.names.filter(name => !writers.includes(name))
     await Promise.all([
       ...copying.map(name => life.copyBack(name, random.between(1, 6))),
@@ -234,7 +282,8 @@ async function live(seed: number, operations: number): Promise<void> {
     }
     await life.expectAll()
     for (const name of life.names) await life.expectHoles(name)
-    for (const name of ['a', 'b', 'c']) while (await life.copyBack(name, 10));
+    for (const name of life.luns) while (await life.copyBack(name, 10));
+    for (const name of life.luns) while (await life.fill(name, 10));
     await life.expectAll()
     await life.pool.relationships.drain()
     while (await life.pool.trees.tidy());
