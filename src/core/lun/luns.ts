@@ -150,7 +150,11 @@ export class Luns {
       modifiedMs: now,
       ...recordedRanges(ranges),
       stripe: 1,
-      flags: (spec.reserve ? LUN_RESERVED | LUN_RESERVING : 0) | (spec.writeOnce ? LUN_WRITE_ONCE : 0) | (spec.store ? LUN_STORE : 0) | (spec.incomplete ? LUN_INCOMPLETE : 0),
+      flags:
+        (spec.reserve ? LUN_RESERVED | LUN_RESERVING : 0) |
+        (spec.writeOnce ? LUN_WRITE_ONCE : 0) |
+        (spec.store ? LUN_STORE : 0) |
+        (spec.incomplete ? LUN_INCOMPLETE : 0),
       ldad: 0,
       nextStore: 0,
       nextGeneration: 0,
