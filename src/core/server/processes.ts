@@ -38,6 +38,7 @@ const updateOf = (target: Target): ProcessName | undefined => (target instanceof
 export class Processes {
   private readonly running = new Map<number, RunningProcess>()
   private closing = false
+  private endedOrphans = false
   private looking: Promise<void> | undefined
   /** The look after the one under way. */
   private again: Promise<void> | undefined
@@ -80,6 +81,41 @@ export class Processes {
   }
 
   private async startDue(): Promise<void> {
+    await this.startAll()
+    // Once: what ends from now on says so itself.
+    if (!this.endedOrphans) await this.endOrphans()
+    this.endedOrphans = true
+  }
+
+  /** Processes whose work was over when a crash came, before their record said so: nobody starts them again. */
+  private async endOrphans(): Promise<void> {
+    const orphans: { number: number; record: ProcessRecord }[] = []
+    for await (const { lo, value } of this.pool.metadata.range(hiOf('process'))) {
+      const record = decodeRecord(processRecord, value)
+      if (processStates[record.state] === 'running' && !this.running.has(lo)) orphans.push({ number: lo, record })
+    }
+    for (const { number, record } of orphans) await this.endAs(number, record, (await this.wasStopped(record)) ? 'stopped' : 'done')
+  }
+
+  /** Whether a process that nothing is due for any more was ended before its end. */
+  private async wasStopped({ kind, target, targetName }: ProcessRecord): Promise<boolean> {
+    const relationship = this.relationships.all.find(({ number }) => number === target)
+    switch (processKinds[kind]) {
+      case 'restore':
+        return this.trees.all.some(tree => tree.number === target && tree.restoring !== undefined)
+      case 'clone':
+        return !this.luns.all.some(({ name, isIncomplete }) => name === targetName && !isIncomplete)
+      case 'completeImage':
+        return relationship !== undefined && !(await this.relationships.isWhole(relationship))
+      case 'imageUpdate':
+      case 'sourceUpdate':
+        return relationship?.isMixed === true
+      default:
+        return false
+    }
+  }
+
+  private async startAll(): Promise<void> {
     if (Resync.isDue(this.pool)) await this.ensure('resync', 0, this.resyncTarget(), () => new Resync(this.pool))
     if (Reclaim.isDue(this.pool, this.luns) || this.relationships.needsTidying || this.wods.needsTidying || this.trees.needsTidying)
       await this.ensure('reclaim', 0, this.pool.record.name, () => new Tidy(new Reclaim(this.pool, this.luns), [this.relationships, this.wods, this.trees]))
@@ -274,7 +310,7 @@ export class Processes {
   }
 
   /** A process that nobody runs now is over. */
-  private async endAs(number: number, record: ProcessRecord, state: 'stopped'): Promise<void> {
+  private async endAs(number: number, record: ProcessRecord, state: 'stopped' | 'done'): Promise<void> {
     const batch = new Batch()
     batch.put(keyOf('process', 0, number), processRecord.encode({ ...record, state: processStates.indexOf(state), endedMs: this.pool.options.clock.wallMs() }))
     await this.pool.metadata.commit(batch, 'data', true)
