@@ -56,6 +56,8 @@ export const verbKinds: Readonly<Record<Verb, VerbKind>> = {
   'snap.create': 'change',
   'snap.delete': 'change',
   'snap.refresh': 'change',
+  'snap.restore': 'change',
+  'snap.clone': 'change',
   'snap.diff': 'live',
   'snap.snapshots': 'metadata',
   'snap.snapshot': 'metadata',
