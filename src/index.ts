@@ -32,4 +32,5 @@ export type {
   StartOptions,
 } from './library/relationships.ts'
 export type { MadeSnapshot, NewSnapshots, NewStore, Snapshots, Stores } from './library/snapshots.ts'
+export type { Hosts, PresentOptions, UnpresentOptions } from './library/hosts.ts'
 export * from './library/table2.ts'

@@ -142,6 +142,8 @@ export interface LunSummary {
   readonly used: number
   readonly thin: boolean
   readonly state: string
+  /** Names of the hosts that reach it. */
+  readonly presentedTo: string[]
   readonly created: string
 }
 
@@ -356,6 +358,8 @@ export interface WodSummary {
   readonly written: number
   /** The LUN it is the image of. */
   readonly imageOf: string | null
+  /** Names of the hosts that reach it. */
+  readonly presentedTo: string[]
   readonly created: string
 }
 
@@ -389,6 +393,8 @@ export interface SnapshotSummary {
   readonly chunkBytes: number
   /** Where its chunks are kept. */
   readonly store: string
+  /** Names of the hosts that reach it. */
+  readonly presentedTo: string[]
   /** The instant it is of. */
   readonly created: string
 }
@@ -421,6 +427,34 @@ export interface StoreSummary {
 export interface StoreDetail extends StoreSummary {
   readonly id: string
   readonly trees: { readonly volume: string; readonly chunkBytes: number; readonly snapshots: number; readonly chunks: number }[]
+}
+
+/** Somebody to whom volumes are presented. */
+export interface HostSummary {
+  readonly number: number
+  readonly name: string
+  readonly id: string
+  /** How many volumes it reaches. */
+  readonly volumes: number
+  readonly created: string
+}
+
+export interface HostDetail extends HostSummary {
+  /** By name of the volume. */
+  readonly presentations: PresentationView[]
+}
+
+/** A volume that a host reaches. */
+export interface PresentationView {
+  readonly volume: string
+  readonly kind: 'lun' | 'snapshot' | 'wod'
+  readonly host: string
+  readonly readOnly: boolean
+  /** Other hosts may write it, too. */
+  readonly shared: boolean
+  /** Bytes. */
+  readonly size: number
+  readonly since: string
 }
 
 export interface EventView {
@@ -462,6 +496,11 @@ interface Change {
   readonly dryRun?: boolean
 }
 
+/** A change that clients of a server may be in the way of: `disconnect` drains and closes their connections first. */
+interface QuietChange extends Change {
+  readonly disconnect?: boolean
+}
+
 export interface DiskSpec {
   readonly path: string
   /** Bytes; needed when the file does not exist yet. */
@@ -492,7 +531,7 @@ export interface Verbs {
   /** What can be opened for reading: a LUN, or an image on a write-once device. */
   'volume.show': { params: { volume: string }; result: { name: string; size: number; bound: number } }
   'lun.map': { params: { lun: string; lost?: boolean }; result: MapExtent[] }
-  'lun.resize': { params: Change & { lun: string; size: number; force?: boolean }; result: LunDetail & { was: number } }
+  'lun.resize': { params: QuietChange & { lun: string; size: number; force?: boolean }; result: LunDetail & { was: number } }
   'lun.rename': { params: Change & { lun: string; name: string }; result: LunDetail }
   'lun.delete': { params: Change & { lun: string }; result: { name: string; freed: number; task: number | null } }
   /** Gives whole 1 MiB slices back; what is smaller at the edges stays as it is. */
@@ -513,7 +552,7 @@ export interface Verbs {
   'task.pause': { params: Change & { task: number }; result: TaskView }
   'task.resume': { params: Change & { task: number }; result: TaskView }
   'task.stop': { params: Change & { task: number }; result: TaskView }
-  'lun.swap': { params: Change & { lun: string; with: string }; result: { a: LunSummary; b: LunSummary } }
+  'lun.swap': { params: QuietChange & { lun: string; with: string }; result: { a: LunSummary; b: LunSummary } }
   'lun.protect': { params: Change & { lun: string; protect: boolean }; result: LunSummary & { changed: boolean } }
   'snap.configure': {
     params: Change & { source: string; image: string; chunkBytes?: number; name?: string; policy?: 'fail-writes' | 'drop' }
@@ -528,12 +567,12 @@ export interface Verbs {
   'snap.status': { params: { relationship: string }; result: RelationshipStatus }
   /** Several are enabled at one instant. */
   'snap.enable': {
-    params: Change & { relationships: string[]; fresh?: boolean; forceLostPart?: boolean; forceMixed?: boolean }
+    params: QuietChange & { relationships: string[]; fresh?: boolean; forceLostPart?: boolean; forceMixed?: boolean }
     result: (RelationshipView & { asOf: string; lost: ByteRange[]; changed: boolean })[]
   }
-  'snap.disable': { params: Change & { relationships: string[] }; result: (RelationshipView & { complete: boolean; changed: boolean })[] }
+  'snap.disable': { params: QuietChange & { relationships: string[] }; result: (RelationshipView & { complete: boolean; changed: boolean })[] }
   /** The task may have ended already; null only with `dryRun`. */
-  'snap.start': { params: Change & { relationship: string; kind: ProcessName }; result: RelationshipView & { task: number | null; changed: boolean } }
+  'snap.start': { params: QuietChange & { relationship: string; kind: ProcessName }; result: RelationshipView & { task: number | null; changed: boolean } }
   /** Bytes done and left. */
   'snap.stop': { params: Change & { relationship: string; kind: ProcessName }; result: RelationshipView & { done: number; left: number; changed: boolean } }
   'snap.setDelay': { params: Change & { relationship: string; kind: ProcessName; delay: Delay }; result: RelationshipView & { delayMs: Delay; was: Delay } }
@@ -545,7 +584,7 @@ export interface Verbs {
   /** What others rest on stays, hidden, until they are gone. */
   'snap.delete': { params: Change & { snapshots: string[] }; result: { deleted: { name: string; hidden: boolean }[]; task: number | null } }
   /** A writable snapshot holds its frozen state again. */
-  'snap.refresh': { params: Change & { snapshot: string }; result: { name: string; task: number | null } }
+  'snap.refresh': { params: QuietChange & { snapshot: string }; result: { name: string; task: number | null } }
   /** Where two snapshots of a volume, or one and the volume, may differ: whole chunks, in order. */
   'snap.diff': { params: { from: string; to: string }; result: { from: string; to: string; chunkBytes: number; bytes: number; extents: ByteRange[] } }
   /** Of all volumes, or of one and its snapshots. */
@@ -568,6 +607,18 @@ export interface Verbs {
     params: Change & { wod: string; offset?: number; length?: number }
     result: { name: string; offset: number; length: number; emptied: number }
   }
+  'host.add': { params: Change & { host: string }; result: HostSummary }
+  'host.list': { params: object; result: HostSummary[] }
+  'host.show': { params: { host: string }; result: HostDetail }
+  /** Refused while volumes are presented to it. */
+  'host.remove': { params: Change & { host: string }; result: { name: string } }
+  /** Lets a host reach a LUN, a snapshot or a write-once device; presenting it again changes how. */
+  'volume.present': {
+    params: QuietChange & { volume: string; host: string; readOnly?: boolean; shared?: boolean; forceMixed?: boolean }
+    result: PresentationView & { changed: boolean }
+  }
+  /** From one host, or from all. */
+  'volume.unpresent': { params: QuietChange & { volume: string; host?: string }; result: { volume: string; hosts: string[]; changed: boolean } }
   'metadata.check': { params: object; result: CheckView }
   /** A complete dump as text, one line a record. */
   'metadata.dump': { params: object; result: { text: string } }

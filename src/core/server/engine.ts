@@ -16,6 +16,9 @@ import { Relationships } from '../snapshot/relationships.ts'
 import { Trees } from '../snapshot/tree/trees.ts'
 import { WodImages } from '../snapshot/wod-images.ts'
 import { changes } from './changes.ts'
+import { hostChanges, hostLooks } from './host-changes.ts'
+import { Hosts } from './hosts.ts'
+import { PresentableVolumes } from './volumes.ts'
 import { rstoreChecks } from './rstore-checks.ts'
 import { snapChanges } from './snap-changes.ts'
 import { SnapViews } from './snap-views.ts'
@@ -41,6 +44,8 @@ export interface EngineParts {
   readonly wodImages: WodImages
   readonly trees: Trees
   readonly treeViews: TreeViews
+  readonly volumes: PresentableVolumes
+  readonly hosts: Hosts
   readonly options: EngineOptions
   readonly warnings: string[]
 }
@@ -77,6 +82,9 @@ export class LocalEngine implements Engine {
     const wodImages = new WodImages(pool, luns, relationships, wods)
     const processes = new Processes(pool, luns, relationships, wods, wodImages, trees)
     const views = new Views(pool, luns, relationships, new Troubles(relationships, wods, wodImages), () => pool.metadata.lastWriteMs)
+    const volumes = new PresentableVolumes(luns, trees, wods, relationships)
+    const hosts = await Hosts.load(pool, volumes)
+    views.presentedTo = (kind, volume) => hosts.namesOf(kind, volume)
     const parts: EngineParts = {
       pool,
       luns,
@@ -88,6 +96,8 @@ export class LocalEngine implements Engine {
       wodImages,
       trees,
       treeViews: new TreeViews(trees, views),
+      volumes,
+      hosts,
       views,
       options,
       warnings: openWarnings(pool, options),
@@ -223,6 +233,7 @@ const looks = {
   'task.wait': ({ processes }, { task }: Params<'task.wait'>, signal?: AbortSignal) => processes.wait(task, signal),
   'wod.list': ({ wods, wodViews }) => Promise.all(wods.all.map(wod => wodViews.summary(wod))),
   'wod.show': ({ wods, wodViews }, { wod }: Params<'wod.show'>) => wodViews.detail(wods.find(wod)),
+  ...hostLooks,
   'metadata.check': async ({ pool }) => {
     let blocks = 0
     await pool.metadata.visitBlocks(() => {
@@ -238,7 +249,7 @@ const looks = {
   },
 } satisfies Record<string, Handler>
 
-const verbs = { ...looks, ...changes, ...rstoreChecks, ...snapChanges, ...wodSnaps, ...wodChanges, ...treeChanges }
+const verbs = { ...looks, ...changes, ...rstoreChecks, ...snapChanges, ...wodSnaps, ...wodChanges, ...treeChanges, ...hostChanges }
 
 function chooseId(disks: readonly FoundDisk[], choice: string): string {
   const found = disks.find(

@@ -28,8 +28,9 @@ export const wodChanges = {
     return wodViews.detail(wod, params.dryRun === true)
   },
 
-  'wod.delete': async ({ wods, processes }: EngineParts, { wod: name, dryRun }: Params<'wod.delete'>): Promise<Result<'wod.delete'>> => {
+  'wod.delete': async ({ wods, processes, hosts, volumes }: EngineParts, { wod: name, dryRun }: Params<'wod.delete'>): Promise<Result<'wod.delete'>> => {
     const wod = wods.find(name)
+    hosts.checkNotPresented(volumes.ofWod(wod), 'delete')
     const written = (await wods.countWritten(wod)) * wod.blockBytes
     await wods.delete(wod, { dryRun: dryRun === true })
     if (!dryRun) await processes.look()
