@@ -34,13 +34,3 @@ export function isSealed(kind: BlockKind, block: Uint8Array): boolean {
 
 export const hasMagic = (kind: BlockKind, block: Uint8Array): boolean =>
   new DataView(block.buffer, block.byteOffset, block.byteLength).getUint32(4, true) === magicOf(kind)
-
-const zeros = Buffer.alloc(4096)
-
-export function isAllZero(bytes: Uint8Array): boolean {
-  for (let at = 0; at < bytes.length; at += zeros.length) {
-    const end = Math.min(bytes.length, at + zeros.length)
-    if (zeros.compare(bytes, at, end, 0, end - at) !== 0) return false
-  }
-  return true
-}

@@ -1,6 +1,7 @@
 import type { Disk } from '../core/block/device.ts'
 import { isCode, LunarError } from '../core/base/errors.ts'
-import { hasMagic, isAllZero, isSealed, sealBlock } from './block.ts'
+import { isZero } from '../core/base/zeros.ts'
+import { hasMagic, isSealed, sealBlock } from './block.ts'
 import { BLOCK, FORMAT_VERSION, LABEL_AT } from './layout.ts'
 import { struct, text, u16, u32, u64, u8, uuid } from './struct.ts'
 
@@ -81,7 +82,7 @@ export async function readLabel(disk: Disk): Promise<LabelReport> {
   if (!newest) {
     const remains = (front && hasMagic('label', front)) || (endBlock && hasMagic('label', endBlock))
     if (remains) return { kind: 'damaged' }
-    return { kind: front && isAllZero(front) && (!endBlock || isAllZero(endBlock)) ? 'empty' : 'foreign' }
+    return { kind: front && isZero(front) && (!endBlock || isZero(endBlock)) ? 'empty' : 'foreign' }
   }
   if (newest.version > FORMAT_VERSION) return { kind: 'newer', version: newest.version, what: `format version ${newest.version}`, label: newest }
   const unknown = newest.featuresIncompatible & ~SUPPORTED_INCOMPATIBLE

@@ -1,6 +1,7 @@
 import { isCode } from '../core/base/errors.ts'
+import { isZero } from '../core/base/zeros.ts'
 import type { Disk } from '../core/block/device.ts'
-import { hasMagic, isAllZero } from './block.ts'
+import { hasMagic } from './block.ts'
 import { readTail, type Tail } from './journal.ts'
 import { BLOCK, JOURNAL_AT, ROOT_COUNT, ROOTS_AT } from './layout.ts'
 import type { QuorumCopy, State } from './quorum.ts'
@@ -46,7 +47,7 @@ export async function inspectQuorumDisk(member: MetadataDisk, poolId: string, ri
   const damagedRoots: number[] = []
   for (let i = 0; i < ROOT_COUNT; i++) {
     const block = ring.subarray(i * BLOCK, (i + 1) * BLOCK)
-    if (block[4] === 0 && isAllZero(block)) continue
+    if (block[4] === 0 && isZero(block)) continue
     const root = decodeRoot(block, ROOTS_AT + i * BLOCK, poolId, member.id)
     if (root) roots.push(root)
     else damagedRoots.push(i)

@@ -67,6 +67,13 @@ export function errnoOf(error: unknown): string | undefined {
 
 export const isCode = (error: unknown, code: ErrorCode): error is LunarError => error instanceof LunarError && error.code === code
 
+/** Whether it is the disk that failed or that is held back (`ERR_IO`, `ERR_SUSPENDED`), not the host's space, the pool's, or a bug of ours. */
+export const isDisksFault = (error: unknown): error is LunarError => isCode(error, 'ERR_IO') || isCode(error, 'ERR_SUSPENDED')
+
+/** Whether space ran out, in the pool, in its metadata or on the host. */
+export const isFull = (error: unknown): error is LunarError =>
+  isCode(error, 'ERR_POOL_FULL') || isCode(error, 'ERR_HOST_FULL') || isCode(error, 'ERR_METADATA_FULL')
+
 /** Stops the program's operation when its own invariant is broken: a bug, never a user's mistake. */
 export function invariant(condition: unknown, what: string): asserts condition {
   if (!condition) throw new LunarError('ERR_BUG', `Invariant broken: ${what}`)

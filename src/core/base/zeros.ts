@@ -2,10 +2,13 @@ import { MIB } from './units.ts'
 
 const zeros = Buffer.alloc(MIB)
 
+/** What is compared at a time: it stays in the processor's cache. Bytes. */
+const PIECE = 64 * 1024
+
 export function isZero(data: Uint8Array): boolean {
-  for (let at = 0; at < data.length; at += zeros.length) {
-    const part = data.subarray(at, at + zeros.length)
-    if (Buffer.compare(part, part.length === zeros.length ? zeros : zeros.subarray(0, part.length)) !== 0) return false
+  for (let at = 0; at < data.length; at += PIECE) {
+    const end = Math.min(data.length, at + PIECE)
+    if (zeros.compare(data, at, end, 0, end - at) !== 0) return false
   }
   return true
 }

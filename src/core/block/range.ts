@@ -11,3 +11,12 @@ export function checkRange(what: string, size: number, blockSize: number, offset
     })
   }
 }
+
+/** A range cut at multiples of `piece` bytes, one after the other. */
+export async function inPieces(offset: number, length: number, piece: number, each: (offset: number, length: number) => Promise<void>): Promise<void> {
+  for (let at = offset; at < offset + length;) {
+    const to = Math.min(offset + length, at - (at % piece) + piece)
+    await each(at, to - at)
+    at = to
+  }
+}

@@ -1,5 +1,6 @@
-import { invariant, isCode, LunarError } from '../base/errors.ts'
+import { invariant, isCode, isDisksFault, LunarError } from '../base/errors.ts'
 import { Mutex } from '../base/mutex.ts'
+import { settle } from '../base/settle.ts'
 import { isPageMemory } from '../block/aligned.ts'
 import type { BlockDevice, Extent, ExtentKind } from '../block/device.ts'
 import { WriteBackHold, type ByteBudget } from '../block/hold.ts'
@@ -341,7 +342,7 @@ export class Lun implements BlockDevice {
       }),
     )
     if (failed.length === 0) return this.flushed(round)
-    const noDisksFault = failed.find(({ error }) => !isCode(error, 'ERR_IO') && !isCode(error, 'ERR_SUSPENDED'))
+    const noDisksFault = failed.find(({ error }) => !isDisksFault(error))
     if (noDisksFault) throw noDisksFault.error
     // One member lost: the others have everything. More than one, or no redundancy: what was written may be gone.
     if (failed.length > 1 || this.stores.isSingle(failed[0]!.disk)) {
@@ -514,7 +515,7 @@ export class Lun implements BlockDevice {
 
   /** A redundant store goes on without the disk, and what is dirty stays so: other space is bound. */
   private async cannotClean(disk: PoolDisk, error: unknown): Promise<void> {
-    if (!this.stores.redundant || !(isCode(error, 'ERR_IO') || isCode(error, 'ERR_SUSPENDED'))) throw error
+    if (!this.stores.redundant || !isDisksFault(error)) throw error
     await this.pool.failDisk(disk, error)
   }
 
@@ -833,11 +834,5 @@ interface Binding {
 }
 
 const placesOf = (members: readonly Member[]): string => members.map(({ disk, segment }) => `${disk}.${segment}`).join()
-
-/** Waits for all, then throws the first failure: nothing is left running when the caller goes on. */
-async function settle(promises: readonly Promise<void>[]): Promise<void> {
-  const results = await Promise.allSettled(promises)
-  for (const result of results) if (result.status === 'rejected') throw result.reason
-}
 
 invariant(LMAP_SLICES % SLICES === 0, 'a group of slices never crosses an LMAP record')

@@ -82,11 +82,6 @@ export class LunStores implements StoreSet {
     return this.lockRange(store, slice * SLICE, SLICE, mode)
   }
 
-  /** What writes and reads of a store lock their range for. */
-  writesExclusively(store: number): boolean {
-    return this.members.isRedundant(store)
-  }
-
   // ---- reading and writing
 
   /**

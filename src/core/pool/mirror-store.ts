@@ -1,7 +1,8 @@
-import { isCode, LunarError } from '../base/errors.ts'
+import { isCode, isDisksFault, LunarError } from '../base/errors.ts'
+import { settle } from '../base/settle.ts'
 import { COLUMNS, columnParts, columnPieces, SLICE, SLICE_ON_MEMBER, SLICES } from '../raid/geometry.ts'
 import type { PoolDisk } from './pool-disk.ts'
-import { lostError, settle, type BadRange, type StoreSet } from './store-io.ts'
+import { lostError, type BadRange, type StoreSet } from './store-io.ts'
 
 /** Reading and writing stores that keep one or two copies of each column (raid0, raid1). */
 export class MirrorStore {
@@ -62,7 +63,7 @@ export class MirrorStore {
     try {
       await disk.write(table.segmentOf(store, member), at, [bytes], length)
     } catch (error) {
-      if (!isCode(error, 'ERR_IO') && !isCode(error, 'ERR_SUSPENDED')) throw error
+      if (!isDisksFault(error)) throw error
       if (!members.isNeeded(store, slice, disk.number)) await host.failDisk(disk, error)
     }
   }
@@ -124,7 +125,7 @@ export class MirrorStore {
    */
   private async legsFailed(store: number, at: number, length: number, failures: readonly LegFailure[], good: Uint8Array): Promise<void> {
     const { bits, host } = this.set
-    const noDisksFault = failures.find(({ error }) => !isCode(error, 'ERR_IO') && !isCode(error, 'ERR_SUSPENDED'))
+    const noDisksFault = failures.find(({ error }) => !isDisksFault(error))
     const failed = new Set<PoolDisk>()
     for (const { disk, column, error } of failures) {
       if (noDisksFault || good[column] === 0 || failed.has(disk) || this.isLastCopy(store, at, length, disk)) continue

@@ -1,4 +1,4 @@
-import { invariant, isCode, LunarError } from '../base/errors.ts'
+import { invariant, isDisksFault, LunarError } from '../base/errors.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { keyOf } from '../../metadata/key.ts'
 import { SEGMENT } from '../../metadata/layout.ts'
@@ -123,7 +123,7 @@ export class ParityLogs {
   }
 
   private failed(disk: PoolDisk, error: unknown): Promise<void> {
-    if (!isCode(error, 'ERR_IO') && !isCode(error, 'ERR_SUSPENDED')) throw error
+    if (!isDisksFault(error)) throw error
     return this.host.failDisk(disk, error)
   }
 }

@@ -1,4 +1,4 @@
-import { isCode } from '../base/errors.ts'
+import { isDisksFault } from '../base/errors.ts'
 import type { LunStores } from './lun-stores.ts'
 import type { ParityLog } from './parity-log.ts'
 import type { PoolDisk } from './pool-disk.ts'
@@ -22,7 +22,7 @@ export async function recoverParity(
     try {
       await disk.flush()
     } catch (error) {
-      if ((!isCode(error, 'ERR_IO') && !isCode(error, 'ERR_SUSPENDED')) || disk === log.disk) throw error
+      if (!isDisksFault(error) || disk === log.disk) throw error
       await failDisk(disk, error)
     }
   }

@@ -1,12 +1,14 @@
-import { isCode } from '../base/errors.ts'
+import { isCode, isDisksFault } from '../base/errors.ts'
+import { settle } from '../base/settle.ts'
+import { isZero } from '../base/zeros.ts'
 import { alignedBuffers, isPageMemory } from '../block/aligned.ts'
 import { columnParts, columnPieces, COLUMNS, PARITY_MEMBER, ROW, SLICE, SLICE_ON_MEMBER, SLICES, UNIT, type ColumnPart } from '../raid/geometry.ts'
 import { byteOfStore, planRows, type RowPlan, type RowSegment } from '../raid/parity.ts'
-import { allZero, xorInto, xorOf } from '../raid/xor.ts'
+import { xorInto, xorOf } from '../raid/xor.ts'
 import type { LogPiece } from '../../metadata/parity-group.ts'
 import type { LogTicket, ParityLog } from './parity-log.ts'
 import type { PoolDisk } from './pool-disk.ts'
-import { lostError, settle, type BadRange, type StoreSet } from './store-io.ts'
+import { lostError, type BadRange, type StoreSet } from './store-io.ts'
 
 const MEMBERS = COLUMNS + 1
 const ALL: readonly number[] = Array.from({ length: MEMBERS }, (_, member) => member)
@@ -441,7 +443,7 @@ export class ParityStore {
     }
     const difference = new Uint8Array(length)
     xorOf(difference, buffers)
-    if (allZero(difference)) return 0
+    if (isZero(difference)) return 0
     const parity = buffers[PARITY_MEMBER]!
     xorInto(parity, difference)
     const disk = members.disk(store, PARITY_MEMBER)
@@ -531,8 +533,6 @@ interface Leg {
   readonly pieces: readonly Uint8Array[]
   readonly length: number
 }
-
-const isDisksFault = (error: unknown): boolean => isCode(error, 'ERR_IO') || isCode(error, 'ERR_SUSPENDED')
 
 /** The new bytes of a column in a segment of a row. @param at byte of the store that `data` begins at */
 const bytesOf = (segment: RowSegment, column: number, at: number, data: Uint8Array): Uint8Array => {

@@ -1,5 +1,5 @@
 import type { Clock } from '../base/clock.ts'
-import { invariant, isCode, LunarError } from '../base/errors.ts'
+import { invariant, isCode, isDisksFault, LunarError } from '../base/errors.ts'
 import { Mutex } from '../base/mutex.ts'
 import type { UuidSource } from '../base/uuid.ts'
 import type { Disk } from '../block/device.ts'
@@ -352,7 +352,7 @@ export class Pool implements StoreHost, MetadataHost {
           if (parityCount[raid] > 0) await this.ensureLog(members[PARITY_MEMBER]!.disk)
         } catch (error) {
           this.releaseMembers(members)
-          if (!isCode(error, 'ERR_IO') && !isCode(error, 'ERR_SUSPENDED')) throw error
+          if (!isDisksFault(error)) throw error
           await this.failDisk(this.disk(members[PARITY_MEMBER]!.disk), error)
           continue
         }
@@ -410,7 +410,7 @@ export class Pool implements StoreHost, MetadataHost {
         try {
           return await this.cleanDisk(disk)
         } catch (error) {
-          if (!isCode(error, 'ERR_IO') && !isCode(error, 'ERR_SUSPENDED')) throw error
+          if (!isDisksFault(error)) throw error
           await this.failDisk(disk, error)
           return 0
         }
@@ -533,7 +533,7 @@ export class Pool implements StoreHost, MetadataHost {
     marker.put(keyOf('disk', disk.number), diskRecord.encode(disk.record))
     this.event(marker, 'quorum.left', `disk ${disk.number}`, 'left the quorum because it failed')
     void this.track(disk, Promise.all([this.metadata.commit(marker, 'data', true), stale])).catch((failure: unknown) => {
-      this.late('pool.error', `disk ${disk.number}`, String(failure))
+      this.noteLater('pool.error', `disk ${disk.number}`, String(failure))
     })
     return batch
   }
@@ -554,7 +554,7 @@ export class Pool implements StoreHost, MetadataHost {
     void tracked
       .then(() => this.maintain())
       .catch((error: unknown) => {
-        this.late('pool.error', `disk ${disk.number}`, String(error))
+        this.noteLater('pool.error', `disk ${disk.number}`, String(error))
       })
     return tracked
   }
@@ -581,13 +581,17 @@ export class Pool implements StoreHost, MetadataHost {
   }
 
   metadataDamaged(member: MetadataDisk, what: string, repaired: boolean): void {
-    this.late('metadata.damaged', `disk ${member.number}`, `${what} ${repaired ? 'was wrong and has been rewritten from another copy' : 'is wrong'}`)
+    this.noteLater('metadata.damaged', `disk ${member.number}`, `${what} ${repaired ? 'was wrong and has been rewritten from another copy' : 'is wrong'}`)
     const disk = this.disks.get(member.number)
     if (disk) disk.errors++
   }
 
   readRepaired(disk: PoolDisk, error: unknown): void {
-    this.late('disk.readError', `disk ${disk.number}`, `a read failed and another copy served it: ${error instanceof Error ? error.message : String(error)}`)
+    this.noteLater(
+      'disk.readError',
+      `disk ${disk.number}`,
+      `a read failed and another copy served it: ${error instanceof Error ? error.message : String(error)}`,
+    )
   }
 
   private enterFailed(disk: PoolDisk, error: unknown): { batch: Batch; stale: Promise<void> } {
@@ -620,7 +624,7 @@ export class Pool implements StoreHost, MetadataHost {
   private flushFailed(disk: PoolDisk, error: unknown): void {
     // Whoever waits for the flush sees its error; the disk leaves service whether or not anybody waits.
     void this.failDisk(disk, error).catch((failure: unknown) => {
-      this.late('pool.error', `disk ${disk.number}`, String(failure))
+      this.noteLater('pool.error', `disk ${disk.number}`, String(failure))
     })
   }
 
@@ -762,7 +766,7 @@ export class Pool implements StoreHost, MetadataHost {
       try {
         await this.relabel(disk)
       } catch (error) {
-        if (!isCode(error, 'ERR_IO') && !isCode(error, 'ERR_SUSPENDED')) throw error
+        if (!isDisksFault(error)) throw error
         await this.failDisk(disk, error)
       }
     }
@@ -872,8 +876,8 @@ export class Pool implements StoreHost, MetadataHost {
     }
   }
 
-  /** Keeps an event for the next commit that can take it. */
-  private late(code: string, object: string, message: string): void {
+  /** Keeps an event, where no commit can be made, for the next one that can take it; beyond a bound they are only counted. */
+  noteLater(code: string, object: string, message: string): void {
     if (this.lateEvents.length < LATE_EVENTS_MAX) this.lateEvents.push({ code, object, message })
     else this.lateEventsLost++
   }
@@ -883,20 +887,15 @@ export class Pool implements StoreHost, MetadataHost {
     for (const stores of this.stores.values()) {
       // What a disk that fails now cannot flush stays open, for the next opener to resync; the flush below tells of it.
       await stores.closeOpen(0).catch((error: unknown) => {
-        if (!isCode(error, 'ERR_IO') && !isCode(error, 'ERR_SUSPENDED')) throw error
+        if (!isDisksFault(error)) throw error
       })
     }
     await Promise.all([...this.disks.values()].filter(disk => disk.device).map(disk => disk.flush().catch(() => this.noteUnflushed(disk))))
     await this.flushLateEvents()
   }
 
-  /** Tells of something later, where no commit can be made. */
-  noteLater(code: string, object: string, message: string): void {
-    this.lateEvents.push({ code, object, message })
-  }
-
   private noteUnflushed(disk: PoolDisk): void {
-    this.late('disk.flushFailed', `disk ${disk.number}`, disk.fault ?? 'flush failed')
+    this.noteLater('disk.flushFailed', `disk ${disk.number}`, disk.fault ?? 'flush failed')
   }
 
   async close(): Promise<void> {

@@ -1,4 +1,4 @@
-import { isCode } from '../base/errors.ts'
+import { isDisksFault } from '../base/errors.ts'
 import type { ProcessBody, Step } from '../process/runner.ts'
 import { SLICE, SLICES } from '../raid/geometry.ts'
 import type { LunStores } from './lun-stores.ts'
@@ -68,7 +68,7 @@ export class Resync implements ProcessBody {
     try {
       return await stores.resync(store, slices, this.buffer, written)
     } catch (error) {
-      if (isCode(error, 'ERR_IO') || isCode(error, 'ERR_SUSPENDED')) await this.failTargets(error, written)
+      if (isDisksFault(error)) await this.failTargets(error, written)
       throw error
     }
   }

@@ -1,6 +1,7 @@
-import { isCode } from '../base/errors.ts'
+import { isDisksFault } from '../base/errors.ts'
+import { isZero } from '../base/zeros.ts'
 import { COLUMNS, PARITY_MEMBER, SLICE_ON_MEMBER, SLICES } from '../raid/geometry.ts'
-import { allZero, xorOf } from '../raid/xor.ts'
+import { xorOf } from '../raid/xor.ts'
 import type { StoreSet } from './store-io.ts'
 
 /** What is told apart. Bytes. */
@@ -97,12 +98,12 @@ export class SliceChecker {
       difference,
       read.map(({ bytes }) => bytes),
     )
-    if (allZero(difference) && read.every(({ bad }) => bad.size === 0)) return []
+    if (isZero(difference) && read.every(({ bad }) => bad.size === 0)) return []
     const parity = this.set.members.hasParity(store)
     const runs: { state: Misfit['state']; blamed: readonly number[]; from: number; to: number }[] = []
     for (let from = 0; from < SLICE_ON_MEMBER; from += BLOCK) {
       const bad = group.filter((_, i) => read[i]!.bad.has(from - (from % PIECE)))
-      if (bad.length === 0 && allZero(difference.subarray(from, from + BLOCK))) continue
+      if (bad.length === 0 && isZero(difference.subarray(from, from + BLOCK))) continue
       const state = bad.length === 0 ? 'differs' : bad.length === 1 ? 'unreadable' : 'lost'
       const last = runs.at(-1)
       if (last?.to === from && last.state === state && last.blamed.join() === bad.join()) last.to = from + BLOCK
@@ -145,5 +146,3 @@ export class SliceChecker {
     return { bytes, bad }
   }
 }
-
-const isDisksFault = (error: unknown): boolean => isCode(error, 'ERR_IO') || isCode(error, 'ERR_SUSPENDED')

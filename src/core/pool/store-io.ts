@@ -50,15 +50,6 @@ export interface BadRange {
   readonly length: number
 }
 
-/** Waits for all, then throws the first failure: nothing is under way when the caller lets go of its lock. */
-export async function settle<T>(calls: readonly Promise<T>[]): Promise<T[]> {
-  const results = await Promise.allSettled(calls)
-  return results.map(result => {
-    if (result.status === 'rejected') throw result.reason
-    return result.value
-  })
-}
-
 export function lostError(set: StoreSet, verb: 'read' | 'write', length: number, disk: number, cause: unknown): LunarError {
   const gone = verb === 'read' ? `disk ${disk}, which holds the only current copy, is not in service` : `disk ${disk}, where they belong, is not in service`
   return new LunarError('ERR_DATA_LOST', `Cannot ${verb} ${length} bytes of ${set.title()}`, {

@@ -99,14 +99,3 @@ export function xorPortable(target: Uint8Array, sources: readonly Uint8Array[]):
     for (let i = done; i < target.length; i++) target[i]! ^= source[i]!
   }
 }
-
-const zeros = Buffer.alloc(64 * 1024)
-
-/** Whether every byte is 0; the host's memory comparison stops at the first that is not. */
-export function allZero(bytes: Uint8Array): boolean {
-  for (let at = 0; at < bytes.length; at += zeros.length) {
-    const count = Math.min(zeros.length, bytes.length - at)
-    if (zeros.compare(bytes, at, at + count, 0, count) !== 0) return false
-  }
-  return true
-}

@@ -1,4 +1,4 @@
-import { isAllZero } from '../../metadata/block.ts'
+import { isZero } from '../base/zeros.ts'
 import type { Disk } from '../block/device.ts'
 import { MemoryDevice } from '../block/memory.ts'
 
@@ -15,7 +15,7 @@ export class ScratchDisk extends MemoryDevice implements Disk {
   }
 
   override write(offset: number, data: Uint8Array): Promise<void> {
-    return isAllZero(data) ? this.zero(offset, data.length) : super.write(offset, data)
+    return isZero(data) ? this.zero(offset, data.length) : super.write(offset, data)
   }
 
   override async writev(offset: number, parts: readonly Uint8Array[]): Promise<void> {

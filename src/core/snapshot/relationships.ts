@@ -3,6 +3,7 @@ import { Mutex } from '../base/mutex.ts'
 import { checkName } from '../base/names.ts'
 import { MIB } from '../base/units.ts'
 import { ByteBudget } from '../block/hold.ts'
+import { whileQuiet } from '../block/quiesce.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { hiOf, keyOf } from '../../metadata/key.ts'
 import { dropEras } from '../../metadata/eras.ts'
@@ -607,28 +608,21 @@ export class Relationships {
     together?: { readonly luns: readonly number[]; change(commit: (fill: (batch: Batch) => void) => Promise<void>): Promise<void> },
   ): Promise<void> {
     const numbers = [...new Set(relationships.flatMap(({ record }) => [record.source, record.image]).concat(together?.luns ?? []))].sort((a, b) => a - b)
-    const volumes = numbers.map(number => this.volume(number))
-    for (const volume of volumes) await volume.flush()
-    const paused: Volume[] = []
-    try {
-      for (const volume of volumes) {
-        paused.push(volume)
-        await volume.quiesce.pause()
-      }
-      for (const volume of volumes) await volume.flush()
-      const commit = async (fill?: (batch: Batch) => void): Promise<void> => {
-        const batch = new Batch()
-        const undo = await change(batch)
-        fill?.(batch)
-        await this.commit(batch, () => {
-          for (const one of undo) one()
-        })
-      }
-      await (together ? together.change(commit) : commit())
-      for (const { number } of relationships) await this.noteOldMaps(number)
-    } finally {
-      for (const volume of paused) volume.quiesce.resume()
-    }
+    await whileQuiet(
+      numbers.map(number => this.volume(number)),
+      async () => {
+        const commit = async (fill?: (batch: Batch) => void): Promise<void> => {
+          const batch = new Batch()
+          const undo = await change(batch)
+          fill?.(batch)
+          await this.commit(batch, () => {
+            for (const one of undo) one()
+          })
+        }
+        await (together ? together.change(commit) : commit())
+        for (const { number } of relationships) await this.noteOldMaps(number)
+      },
+    )
   }
 
   private async commit(batch: Batch, undo: () => void): Promise<void> {

@@ -1,10 +1,11 @@
-import { isCode, LunarError } from '../base/errors.ts'
+import { isCode, isDisksFault, isFull, LunarError } from '../base/errors.ts'
 import { Slab } from '../base/slab.ts'
 import type { BlockDevice, Extent } from '../block/device.ts'
 import { WriteBackHold, type ByteBudget } from '../block/hold.ts'
 import { Quiesce } from '../block/quiesce.ts'
-import { checkRange } from '../block/range.ts'
+import { checkRange, inPieces } from '../block/range.ts'
 import { inLanes } from '../base/lanes.ts'
+import { settle } from '../base/settle.ts'
 import type { Release } from '../block/range-lock.ts'
 import { Batch, BATCH_MAX } from '../../metadata/batch.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
@@ -237,7 +238,7 @@ export class Volume implements BlockDevice {
     if (this.hasNoRelationships && this.tree?.covers(offset, data.length) && !this.hold.overlapping(offset, data.length)) return this.lun.write(offset, data)
     if (data.length > 0 && data.length <= HOLD_WRITE_MAX && Math.floor(offset / PIECE) === Math.floor((offset + data.length - 1) / PIECE))
       return this.writeSmall(offset, data)
-    await this.inPieces(offset, data.length, (at, length) =>
+    await inPieces(offset, data.length, PIECE, (at, length) =>
       this.change(at, length, () => this.lun.write(at, data.subarray(at - offset, at - offset + length))),
     )
   }
@@ -332,7 +333,7 @@ export class Volume implements BlockDevice {
     return this.inside(async () => {
       if (this.isPlain) return this.lun.zero(offset, length)
       checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, length)
-      await this.inPieces(offset, length, (at, size) => this.change(at, size, () => this.lun.zero(at, size)))
+      await inPieces(offset, length, PIECE, (at, size) => this.change(at, size, () => this.lun.zero(at, size)))
     })
   }
 
@@ -342,14 +343,6 @@ export class Volume implements BlockDevice {
       if (this.isPlain) return this.lun.trim(offset, length)
       checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, length)
     })
-  }
-
-  private async inPieces(offset: number, length: number, each: (offset: number, length: number) => Promise<void>): Promise<void> {
-    for (let at = offset; at < offset + length;) {
-      const to = Math.min(offset + length, at - (at % PIECE) + PIECE)
-      await each(at, to - at)
-      at = to
-    }
   }
 
   private async change(offset: number, length: number, put: () => Promise<void>): Promise<void> {
@@ -462,7 +455,7 @@ export class Volume implements BlockDevice {
       const dropped = await this.preserve(writes, tree, copied)
       const marks = writes.map(due => (dropped.size === 0 ? due.marks : due.marks.filter(({ relationship }) => !dropped.has(relationship))))
       const commits = commitGroups(marks, BATCH_MAX / 2).map(group => this.commit(joinMarks(group), urgent))
-      await settled([...commits, ...(tree ? [tree.commit(this.host.metadata, urgent)] : [])])
+      await settle([...commits, ...(tree ? [tree.commit(this.host.metadata, urgent)] : [])])
     } finally {
       tree?.end()
     }
@@ -500,7 +493,7 @@ export class Volume implements BlockDevice {
     })
     await tree?.write()
     copied?.()
-    await settled([...(tree ? [tree.flush()] : []), ...[...images.keys()].map(relationship => unlessFailed(relationship, image => image.lun.flush()))])
+    await settle([...(tree ? [tree.flush()] : []), ...[...images.keys()].map(relationship => unlessFailed(relationship, image => image.lun.flush()))])
     for (const [relationship, error] of failed) await this.cannotPreserve(relationship, error)
     return new Set(failed.keys())
   }
@@ -524,8 +517,8 @@ export class Volume implements BlockDevice {
 
   /** The image cannot take a copy: the policy says who loses (hazards 2, 23); a broken image never stops its source. */
   private async cannotPreserve(relationship: Relationship, error: unknown): Promise<void> {
-    const full = isCode(error, 'ERR_POOL_FULL') || isCode(error, 'ERR_HOST_FULL') || isCode(error, 'ERR_METADATA_FULL')
-    const broken = isCode(error, 'ERR_IO') || isCode(error, 'ERR_SUSPENDED') || isCode(error, 'ERR_DATA_LOST')
+    const full = isFull(error)
+    const broken = isDisksFault(error) || isCode(error, 'ERR_DATA_LOST')
     const policy = fullPolicies[relationship.record.onFull]
     if (broken || (full && policy === 'drop')) return this.host.invalidate(relationship, error)
     throw error
@@ -653,11 +646,6 @@ export class Volume implements BlockDevice {
       this.quiesce.leave()
     }
   }
-}
-
-/** Waits for all, then throws the first failure. */
-async function settled(all: readonly Promise<void>[]): Promise<void> {
-  for (const result of await Promise.allSettled(all)) if (result.status === 'rejected') throw result.reason
 }
 
 function allMigrated(image: Relationship, { from, to }: ChunkRun): boolean {

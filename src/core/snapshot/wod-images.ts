@@ -1,8 +1,9 @@
-import { isCode, LunarError } from '../base/errors.ts'
+import { isFull, LunarError } from '../base/errors.ts'
 import type { BlockDevice } from '../block/device.ts'
 import { keyOf } from '../../metadata/key.ts'
 import type { Batch } from '../../metadata/batch.ts'
 import { fullPolicies, poolRecord, WOD_COMPLETING, WOD_CONFIGURED, WOD_ENABLED, WOD_INVALID, WOD_STALE } from '../../metadata/records.ts'
+import { fitting } from '../../metadata/struct.ts'
 import type { Lun } from '../lun/lun.ts'
 import type { Luns, ResizeOptions } from '../lun/luns.ts'
 import type { Pool } from '../pool/pool.ts'
@@ -404,10 +405,10 @@ export class WodImages {
 
   /** The device cannot take a block: the policy says who loses (hazards 2, 23); a broken device never stops its source. */
   private async cannotPreserve(image: WodImage, error: unknown): Promise<void> {
-    const full = isCode(error, 'ERR_POOL_FULL') || isCode(error, 'ERR_HOST_FULL') || isCode(error, 'ERR_METADATA_FULL')
+    const full = isFull(error)
     if (!(error instanceof LunarError) || error.code === 'ERR_BUG' || (full && !image.dropsWhenFull)) throw error
     if (image.wod.isInvalid) return
-    const reason = Buffer.from(`${error.message}: ${error.why}`).subarray(0, 100).toString()
+    const reason = fitting(`${error.message}: ${error.why}`, 100)
     await this.wods.update(image.wod, ({ flags }) => ({ flags: (flags | WOD_INVALID) & ~WOD_COMPLETING, reason }), {
       code: 'relationship.invalid',
       message: reason,

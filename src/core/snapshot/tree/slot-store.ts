@@ -1,3 +1,4 @@
+import { settle } from '../../base/settle.ts'
 import { invariant, LunarError } from '../../base/errors.ts'
 import { MIB } from '../../base/units.ts'
 import { Batch } from '../../../metadata/batch.ts'
@@ -245,8 +246,7 @@ export class SlotStore {
       writes.push(this.lun.writev(sorted[from]!.slot * 2 ** shift, parts))
       from = to
     }
-    const results = await Promise.allSettled(writes)
-    for (const result of results) if (result.status === 'rejected') throw result.reason
+    await settle(writes)
   }
 
   /** Changes bytes inside of slots that lie next to each other. @param offset bytes into the store */

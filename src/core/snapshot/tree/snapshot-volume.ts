@@ -1,6 +1,8 @@
+import { isZero } from '../../base/zeros.ts'
+import { settle } from '../../base/settle.ts'
 import type { BlockDevice, Extent } from '../../block/device.ts'
 import { Quiesce } from '../../block/quiesce.ts'
-import { checkRange } from '../../block/range.ts'
+import { checkRange, inPieces } from '../../block/range.ts'
 import type { Release } from '../../block/range-lock.ts'
 import { Batch } from '../../../metadata/batch.ts'
 import type { Metadata } from '../../../metadata/metadata.ts'
@@ -8,7 +10,7 @@ import { ChunkLocks } from '../chunk-locks.ts'
 import { Chunking, runsOf, type ChunkRun } from '../chunks.ts'
 import type { Snapshot } from './snapshot.ts'
 import type { SlotBytes } from './slot-store.ts'
-import { isZero, TreeCopies, type Tree } from './tree.ts'
+import { TreeCopies, type Tree } from './tree.ts'
 import { NONE, type MapEntry } from './tree-map.ts'
 
 /** A request is cut at this. Bytes. */
@@ -71,7 +73,7 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
 
   async read(offset: number, into: Uint8Array): Promise<void> {
     checkRange(this.what, this.size, this.blockSize, offset, into.length)
-    await inPieces(offset, into.length, (at, length) => this.readThrough(at, into.subarray(at - offset, at - offset + length)))
+    await inPieces(offset, into.length, PIECE, (at, length) => this.readThrough(at, into.subarray(at - offset, at - offset + length)))
   }
 
   async readv(offset: number, parts: readonly Uint8Array[]): Promise<void> {
@@ -99,7 +101,7 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
   async extents(offset: number, length: number): Promise<Extent[]> {
     checkRange(this.what, this.size, this.blockSize, offset, length)
     const extents: Extent[] = []
-    await inPieces(offset, length, (from, size) =>
+    await inPieces(offset, length, PIECE, (from, size) =>
       this.resolved(from, size, async parts => {
         for (const part of parts) {
           if (part.at === SOURCE) extents.push(...(await this.source.extents(part.offset, part.length)))
@@ -184,7 +186,7 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
     const waiting = this.quiesce.enter()
     if (waiting) await waiting
     try {
-      await inPieces(offset, length, (at, size) => this.changePiece(at, dataOf(at, size)))
+      await inPieces(offset, length, PIECE, (at, size) => this.changePiece(at, dataOf(at, size)))
     } finally {
       this.quiesce.leave()
     }
@@ -239,18 +241,18 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
     const { leaf, tree } = this.snapshot
     const pieces = [...runsOf(run, chunk => leaf.first(chunk, this.era) > 0)]
     const { bytes } = this.chunks
-    const fresh: { chunk: number; bytes: Uint8Array }[] = []
+    const fresh: { chunk: number; bytes: Uint8Array; zero: boolean }[] = []
     for (const { from, to, value: owned } of pieces) {
       const start = Math.max(offset, from * bytes)
       const end = Math.min(offset + data.length, to * bytes)
       if (owned) await this.overwrite(start, data.subarray(start - offset, end - offset))
-      else for (let chunk = from; chunk < to; chunk++) fresh.push({ chunk, bytes: await this.filled(chunk, offset, data) })
+      else for (let chunk = from; chunk < to; chunk++) fresh.push(await this.filled(chunk, offset, data))
     }
     if (fresh.length === 0) return
-    const taken = await tree.store.take(tree.record.chunkShift, fresh.filter(({ bytes }) => !isZero(bytes)).length)
+    const taken = await tree.store.take(tree.record.chunkShift, fresh.filter(({ zero }) => !zero).length)
     const written: SlotBytes[] = []
-    const entries: MapEntry[] = fresh.map(({ chunk, bytes }) => {
-      if (isZero(bytes)) return { chunk, epoch: this.era, entry: 0 }
+    const entries: MapEntry[] = fresh.map(({ chunk, bytes, zero }) => {
+      if (zero) return { chunk, epoch: this.era, entry: 0 }
       const slot = taken[written.length]!
       written.push({ slot, bytes })
       return { chunk, epoch: this.era, entry: slot + 1 }
@@ -275,16 +277,19 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
     )
   }
 
-  /** All bytes of a chunk after the write. */
-  private async filled(chunk: number, offset: number, data: Uint8Array): Promise<Uint8Array> {
+  /** All bytes of a chunk after the write, and whether they are all zero. */
+  private async filled(chunk: number, offset: number, data: Uint8Array): Promise<{ chunk: number; bytes: Uint8Array; zero: boolean }> {
     const { bytes } = this.chunks
     const start = chunk * bytes
-    if (offset <= start && offset + data.length >= start + bytes) return data.subarray(start - offset, start - offset + bytes)
+    if (offset <= start && offset + data.length >= start + bytes) {
+      const covered = data.subarray(start - offset, start - offset + bytes)
+      return { chunk, bytes: covered, zero: isZero(covered) }
+    }
     const whole = new Uint8Array(bytes)
     await this.readThrough(start, whole)
     const from = Math.max(offset, start)
     whole.set(data.subarray(from - offset, Math.min(data.length, start + bytes - offset)), from - start)
-    return whole
+    return { chunk, bytes: whole, zero: isZero(whole) }
   }
 
   flush(): Promise<void> {
@@ -295,18 +300,4 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
   close(): Promise<void> {
     return Promise.resolve()
   }
-}
-
-async function inPieces(offset: number, length: number, each: (offset: number, length: number) => Promise<void>): Promise<void> {
-  for (let at = offset; at < offset + length;) {
-    const to = Math.min(offset + length, at - (at % PIECE) + PIECE)
-    await each(at, to - at)
-    at = to
-  }
-}
-
-/** Waits for all, then throws the first failure: nothing is left running when the caller goes on. */
-async function settle(promises: readonly Promise<void>[]): Promise<void> {
-  const results = await Promise.allSettled(promises)
-  for (const result of results) if (result.status === 'rejected') throw result.reason
 }

@@ -1,4 +1,5 @@
 import { invariant } from '../../base/errors.ts'
+import { isZero } from '../../base/zeros.ts'
 import type { LockMode, Release } from '../../block/range-lock.ts'
 import { Batch } from '../../../metadata/batch.ts'
 import type { Metadata } from '../../../metadata/metadata.ts'
@@ -233,13 +234,4 @@ export class TreeCopies {
   end(): void {
     this.tree.drop(this.slots.splice(0))
   }
-}
-
-const zeros = Buffer.alloc(64 * 1024)
-
-/** Whether bytes are all zero. */
-export function isZero(bytes: Uint8Array): boolean {
-  for (let at = 0; at < bytes.length; at += zeros.length)
-    if (zeros.compare(bytes, at, Math.min(bytes.length, at + zeros.length), 0, Math.min(zeros.length, bytes.length - at)) !== 0) return false
-  return true
 }

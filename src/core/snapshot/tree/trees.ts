@@ -1,6 +1,7 @@
 import { LunarError } from '../../base/errors.ts'
 import { checkName } from '../../base/names.ts'
 import { KIB, MIB } from '../../base/units.ts'
+import { whileQuiet } from '../../block/quiesce.ts'
 import { Batch } from '../../../metadata/batch.ts'
 import { hiOf, keyOf } from '../../../metadata/key.ts'
 import type { Metadata } from '../../../metadata/metadata.ts'
@@ -263,7 +264,7 @@ export class Trees {
     const trees: Tree[] = []
     for (const [i, plan] of plans.entries()) trees.push(plan.tree ?? (await this.newTree(plan, trees, plans, shapes[i]!)))
     const sources = plans.filter(({ base }) => !base).map(({ source }) => source)
-    await this.quietly(sources, () => this.commitNew(plans, trees, spec))
+    await whileQuiet([...new Set(sources)], () => this.commitNew(plans, trees, spec))
   }
 
   private checkDistinct(names: readonly string[]): void {
@@ -406,23 +407,6 @@ export class Trees {
     for (const tree of new Set(trees)) {
       tree.settle()
       this.sourceOf(tree).tree = tree
-    }
-  }
-
-  /** Flushes without holding anybody up, then lets nothing in, waits for what is under way, flushes the rest, and changes (hazard 8). */
-  private async quietly<T>(sources: readonly SourceVolume[], change: () => Promise<T>): Promise<T> {
-    const volumes = [...new Set(sources)]
-    for (const volume of volumes) await volume.flush()
-    const paused: SourceVolume[] = []
-    try {
-      for (const volume of volumes) {
-        paused.push(volume)
-        await volume.quiesce.pause()
-      }
-      for (const volume of volumes) await volume.flush()
-      return await change()
-    } finally {
-      for (const volume of paused) volume.quiesce.resume()
     }
   }
 

@@ -1,0 +1,8 @@
+/** Waits for all, then throws the first failure: nothing is under way when the caller goes on, or lets go of its lock. */
+export async function settle<T>(calls: readonly Promise<T>[]): Promise<T[]> {
+  const results = await Promise.allSettled(calls)
+  return results.map(result => {
+    if (result.status === 'rejected') throw result.reason
+    return result.value
+  })
+}
