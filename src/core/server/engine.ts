@@ -23,6 +23,7 @@ import { rstoreChecks } from './rstore-checks.ts'
 import { snapChanges } from './snap-changes.ts'
 import { SnapViews } from './snap-views.ts'
 import type { Engine, EngineOptions, FormatDisk, FoundDisk, LunOptions } from './engine-types.ts'
+import { PresentedVolumes } from './presented.ts'
 import { Processes } from './processes.ts'
 import { Troubles } from './troubles.ts'
 import { treeChanges } from './tree-changes.ts'
@@ -57,7 +58,11 @@ export interface EngineSources {
 }
 
 export class LocalEngine implements Engine {
-  private constructor(private readonly parts: EngineParts) {}
+  readonly presented: PresentedVolumes
+
+  private constructor(private readonly parts: EngineParts) {
+    this.presented = new PresentedVolumes(parts, (name, options) => this.openLun(name, options))
+  }
 
   static async open(
     disks: readonly FoundDisk[],
@@ -136,7 +141,7 @@ export class LocalEngine implements Engine {
     try {
       if (Trees.isName(name)) return Promise.resolve(this.openSnapshot(name, options))
       const wod = this.parts.wods.named(name)
-      if (wod) return this.parts.wodImages.open(wod, { readOnly: options.readOnly === true })
+      if (wod) return this.parts.wodImages.open(wod, { readOnly: options.readOnly === true, user: options.user })
       const lun = this.parts.luns.find(name)
       this.parts.luns.checkOwn(lun, 'open')
       if (lun.isIncomplete && !options.incomplete) {

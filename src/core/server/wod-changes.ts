@@ -37,12 +37,13 @@ export const wodChanges = {
     return { name, written, task: processes.numberOf('reclaim') }
   },
 
-  'wod.reallocate': async ({ wods, processes }: EngineParts, params: Params<'wod.reallocate'>): Promise<Result<'wod.reallocate'>> => {
+  'wod.reallocate': async ({ wods, processes, hosts }: EngineParts, params: Params<'wod.reallocate'>): Promise<Result<'wod.reallocate'>> => {
     const wod = wods.find(params.wod)
     const offset = params.offset ?? 0
     const length = params.length ?? wod.record.size - offset
     checkRange(`write-once device "${wod.name}"`, wod.record.size, wod.blockBytes, offset, length)
     wods.checkReallocate(wod)
+    hosts.checkNoClients(hosts.of('wod', wod.number), `make blocks of write-once device "${wod.name}" unwritten`)
     const emptied = (await wods.countWritten(wod, offset, length)) * wod.blockBytes
     if (!params.dryRun) {
       await wods.reallocate(wod, { offset, length })
