@@ -457,6 +457,48 @@ export interface PresentationView {
   readonly since: string
 }
 
+/** The server of a pool: `lunar serve`. */
+export interface ServerStatus {
+  /** False when the pool has no server; then all else is empty. */
+  readonly running: boolean
+  readonly pid: number | null
+  readonly version: string | null
+  readonly since: string | null
+  /** What it was started for; `problem` says why one is not served. */
+  readonly pools: { readonly name: string; readonly problem: string | null }[]
+  readonly listeners: ServerListener[]
+  readonly clients: ServerClient[]
+}
+
+export interface ServerListener {
+  /** `tcp` is without TLS: whoever reaches the port is taken for `host`. */
+  readonly transport: 'unix' | 'tls' | 'tcp'
+  /** A path, or `address:port`. */
+  readonly address: string
+  /** The pool and the host that a unix socket is for. */
+  readonly pool: string | null
+  readonly host: string | null
+  /** How clients name it; the name of the volume goes in at `EXPORT`. */
+  readonly uri: string
+}
+
+/** A volume that a client has open. */
+export interface ServerClient {
+  /** As messages about what is busy name it. */
+  readonly client: string
+  readonly host: string
+  readonly pool: string
+  readonly volume: string
+  readonly address: string
+  readonly transport: 'unix' | 'tls' | 'tcp'
+  readonly readOnly: boolean
+  readonly since: string
+  readonly requests: number
+  /** Bytes. */
+  readonly read: number
+  readonly written: number
+}
+
 export interface EventView {
   readonly number: number
   readonly time: string
@@ -473,8 +515,8 @@ export interface LockHolder {
   readonly command: string
   readonly socket: string
   readonly since: string
-  /** `owner` of a command, or a `server` started on demand. */
-  readonly kind: 'command' | 'on-demand'
+  /** A command, an owner in the background that was started on demand, or a server. */
+  readonly kind: 'command' | 'on-demand' | 'server'
 }
 
 export interface LockView {
@@ -619,6 +661,9 @@ export interface Verbs {
   }
   /** From one host, or from all. */
   'volume.unpresent': { params: QuietChange & { volume: string; host?: string }; result: { volume: string; hosts: string[]; changed: boolean } }
+  'server.status': { params: object; result: ServerStatus }
+  /** Answered before the server has ended. */
+  'server.stop': { params: object; result: { pid: number } }
   'metadata.check': { params: object; result: CheckView }
   /** A complete dump as text, one line a record. */
   'metadata.dump': { params: object; result: { text: string } }

@@ -9,7 +9,7 @@ import { Luns } from '../lun/luns.ts'
 import { OpenLun } from '../lun/open-lun.ts'
 import { createPoolOn, wipeDisks } from '../pool/format.ts'
 import { Pool } from '../pool/pool.ts'
-import type { Params, RelationshipHold, Reply, Result, Verb } from './api.ts'
+import type { Params, RelationshipHold, Reply, Result, ServerStatus, Verb } from './api.ts'
 import { hostFiles, removePoolFile } from '../wod/files.ts'
 import { Wods } from '../wod/wods.ts'
 import { Relationships } from '../snapshot/relationships.ts'
@@ -209,6 +209,9 @@ export class LocalEngine implements Engine {
   }
 }
 
+/** What there is to say of the server when no server owns the pool. */
+const noServer: ServerStatus = { running: false, pid: null, version: null, since: null, pools: [], listeners: [], clients: [] }
+
 type Handler = (parts: EngineParts, params: never, signal?: AbortSignal) => unknown
 
 const looks = {
@@ -239,6 +242,7 @@ const looks = {
   'wod.list': ({ wods, wodViews }) => Promise.all(wods.all.map(wod => wodViews.summary(wod))),
   'wod.show': ({ wods, wodViews }, { wod }: Params<'wod.show'>) => wodViews.detail(wods.find(wod)),
   ...hostLooks,
+  'server.status': () => noServer,
   'metadata.check': async ({ pool }) => {
     let blocks = 0
     await pool.metadata.visitBlocks(() => {

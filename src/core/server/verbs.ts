@@ -74,6 +74,8 @@ export const verbKinds: Readonly<Record<Verb, VerbKind>> = {
   'host.remove': 'change',
   'volume.present': 'change',
   'volume.unpresent': 'change',
+  'server.status': 'live',
+  'server.stop': 'owner',
   'metadata.check': 'metadata',
   'metadata.dump': 'metadata',
   'lock.show': 'live',
