@@ -11,6 +11,7 @@ export const debianPackages = [
   { name: 'e2fsprogs', program: 'mkfs.ext4' },
   { name: 'qemu-utils', program: 'qemu-img' },
   { name: 'sqlite3', program: 'sqlite3' },
+  { name: 'openssl', program: 'openssl' },
 ]
 
 const say = text => process.stderr.write(`${text}\n`)

@@ -49,6 +49,9 @@ import RstoreList from './rstore/list.ts'
 import RstoreRepair from './rstore/repair.ts'
 import RstoreShow from './rstore/show.ts'
 import RstoreVerify from './rstore/verify.ts'
+import Serve from './serve.ts'
+import ServerStatus from './server/status.ts'
+import ServerStop from './server/stop.ts'
 import SetCompleteImageDelay from './SetCompleteImageDelay.ts'
 import SetImageUpdateDelay from './SetImageUpdateDelay.ts'
 import SetSourceUpdateDelay from './SetSourceUpdateDelay.ts'
@@ -136,6 +139,9 @@ export const commands = {
   'rstore:repair': RstoreRepair,
   'rstore:show': RstoreShow,
   'rstore:verify': RstoreVerify,
+  serve: Serve,
+  'server:status': ServerStatus,
+  'server:stop': ServerStop,
   SetCompleteImageDelay,
   SetImageUpdateDelay,
   SetSourceUpdateDelay,

@@ -8,7 +8,7 @@ export default class Present extends LunarCommand {
   static override summary = 'Let a host reach a LUN, a snapshot or a write-once device'
   static override description =
     'A server (lunar serve) gives it to that host and to no other. One host writes a volume, unless it is shared by all who do: then their file system must be made for that. Presenting it again changes how.'
-  static override examples = ['lunar present tank/db --host db1', 'lunar present db@monday --host backup --read-only --pool tank']
+  static override examples = ['lunar present tank/db --host web1', 'lunar present web@frozen --host web1 --read-only --pool tank']
   static override args = { volume: neededArg('the LUN, the snapshot (db@monday) or the write-once device') }
   static override flags = {
     host: Flags.string({ description: 'the host', required: true, helpValue: 'HOST' }),

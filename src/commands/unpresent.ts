@@ -6,7 +6,7 @@ import type { Result } from '../core/server/api.ts'
 
 export default class Unpresent extends LunarCommand {
   static override summary = 'Take a volume from its hosts, or from one of them'
-  static override examples = ['lunar unpresent tank/db --host db1 --dry-run', 'lunar unpresent db --pool tank --disconnect']
+  static override examples = ['lunar unpresent tank/web --host web1 --dry-run', 'lunar unpresent web --pool tank --disconnect']
   static override args = { volume: neededArg('the LUN, the snapshot (db@monday) or the write-once device') }
   static override flags = {
     host: Flags.string({ description: 'the host; all of them when left out', helpValue: 'HOST' }),

@@ -6,7 +6,7 @@ import type { HostSummary } from '../../core/server/api.ts'
 export default class HostAdd extends LunarCommand {
   static override summary = 'Add a host, to present volumes to'
   static override description = 'Its name is what its certificate says (CN), or that of its unix socket: lunar serve --help.'
-  static override examples = ['lunar host add tank/db1', 'lunar host add db2 --pool tank --dry-run']
+  static override examples = ['lunar host add tank/db1', 'lunar host add db3 --pool tank --dry-run']
   static override args = { host: neededArg('name of the new host, or pool/name') }
   static override flags = { ...poolFlag(), ...dryRunFlag() }
 

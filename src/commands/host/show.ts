@@ -6,7 +6,7 @@ import type { HostDetail } from '../../core/server/api.ts'
 
 export default class HostShow extends LunarCommand {
   static override summary = 'Show one host and the volumes it reaches'
-  static override examples = ['lunar host show tank/db1', 'lunar host show db1 --pool tank --json']
+  static override examples = ['lunar host show tank/web1', 'lunar host show web1 --pool tank --json']
   static override args = { host: neededArg('the host') }
   static override flags = { ...poolFlag(), ...bytesFlag() }
 
