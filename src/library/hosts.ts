@@ -8,15 +8,11 @@ export interface PresentOptions extends ChangeOptions {
   readonly shared?: boolean
   /** Although an unfinished update left it of two instants. */
   readonly forceMixed?: boolean
-  /** Clients in the way are disconnected first. */
-  readonly disconnect?: boolean
 }
 
 export interface UnpresentOptions extends ChangeOptions {
   /** All of them when left out. */
   readonly host?: string
-  /** Clients in the way are disconnected first. */
-  readonly disconnect?: boolean
 }
 
 /** The hosts of a pool, and the volumes they reach when it is served. */
@@ -49,18 +45,13 @@ export class Hosts {
    * @throws LunarError `ERR_PRESENTED` when another host writes it, `ERR_BUSY` when clients are connected that would be changed, `ERR_READ_ONLY`, `ERR_PROTECTED`, `ERR_MIXED`
    */
   present(volume: string, host: string, options: PresentOptions = {}): Promise<Result<'volume.present'>> {
-    const { dryRun, signal, ...how } = options
-    return this.asker.change('volume.present', { volume, host, ...how }, changeOf(dryRun, signal))
+    const { readOnly = false, shared = false, forceMixed = false, ...rest } = options
+    return this.asker.change('volume.present', { volume, host, readOnly, shared, forceMixed }, rest)
   }
 
   /** Takes a volume from its hosts. @throws LunarError `ERR_BUSY` naming clients that are connected */
   unpresent(volume: string, options: UnpresentOptions = {}): Promise<Result<'volume.unpresent'>> {
-    const { dryRun, signal, ...which } = options
-    return this.asker.change('volume.unpresent', { volume, ...which }, changeOf(dryRun, signal))
+    const { host, ...rest } = options
+    return this.asker.change('volume.unpresent', host === undefined ? { volume } : { volume, host }, rest)
   }
 }
-
-const changeOf = (dryRun: boolean | undefined, signal: AbortSignal | undefined): ChangeOptions => ({
-  ...(dryRun === undefined ? {} : { dryRun }),
-  ...(signal ? { signal } : {}),
-})

@@ -1,9 +1,9 @@
 /** The front door of the server: `lunar serve`, `server stop`. */
 import { systemClock } from '../base/clock.ts'
-import { errnoOf } from '../base/errors.ts'
 import { ResourceStack } from '../base/resources.ts'
 import type { Reply } from './api.ts'
 import { askRecord } from './acquire.ts'
+import { hasEnded } from './holder.ts'
 import { lookUp } from './lookup.ts'
 import { noServer } from './owner.ts'
 import { findRecord } from './ownership.ts'
@@ -39,20 +39,9 @@ export async function stopServer(
   } finally {
     client.close()
   }
-  while (!options.dryRun && isThere(pid)) {
+  while (!options.dryRun && !hasEnded(pid)) {
     await systemClock.pause(LOOK_EVERY, options.signal)
     options.signal?.throwIfAborted()
   }
   return { generation: 0, data: { pool: known.name, pid }, warnings: [] }
-}
-
-function isThere(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    if (errnoOf(error) === 'EPERM') return true
-    if (errnoOf(error) === 'ESRCH') return false
-    throw error
-  }
 }

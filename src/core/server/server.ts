@@ -131,11 +131,11 @@ export class Server {
           if (!(error instanceof LunarError) || error.code === 'ERR_BUG') throw error
           errors.push(error)
           this.problems.set(name, `${error.code}: ${error.message}: ${error.why}`)
-          this.options.log(`pool ${name} is not served: ${error.message}: ${error.why} [${error.code}]`)
         }
       }),
     )
     if (this.served.size === 0) throw errors[0] as Error
+    for (const [name, problem] of this.problems) this.options.log(`pool ${name} is not served: ${problem}`)
   }
 
   private async openPool(name: string): Promise<void> {
