@@ -86,7 +86,7 @@ export class Pool implements StoreHost, MetadataHost {
   private readonly cleaning = new Map<number, Promise<number>>()
   private readonly lateEvents: { code: string; object: string; message: string }[] = []
   private lateEventsLost = 0
-  /** Called when a disk came or went, so that processes look again. */
+  /** Called when a disk came or went, or space was given back, so that processes look again. */
   onChange: () => void = () => undefined
 
   get isView(): boolean {
