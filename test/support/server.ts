@@ -61,11 +61,11 @@ export interface ClientResult {
 }
 
 /** Python of the distribution, for which its libnbd is. */
-const env = { ...process.env, PATH: `/usr/bin:/bin:/usr/sbin:${process.env.PATH ?? ''}` }
+export const clientEnv = { ...process.env, PATH: `/usr/bin:/bin:/usr/sbin:${process.env.PATH ?? ''}` }
 
 /** Runs a client program. */
 export function client(program: string, ...args: string[]): ClientResult {
-  const { status, stdout, stderr, error } = spawnSync(program, args, { encoding: 'utf8', env, timeout: 60_000, maxBuffer: 64 * 1024 * 1024 })
+  const { status, stdout, stderr, error } = spawnSync(program, args, { encoding: 'utf8', env: clientEnv, timeout: 60_000, maxBuffer: 64 * 1024 * 1024 })
   if (error) throw error
   return { status, stdout, stderr }
 }
@@ -80,7 +80,7 @@ export function clientOk(program: string, ...args: string[]): string {
 /** Has an export open with nbdsh until `close`, which resolves when the connection has ended. */
 export async function holdOpen(lunar: Program, uri: string): Promise<{ readonly child: ChildProcess; close(): Promise<void> }> {
   const script = 'import sys; print("open", flush=True); sys.stdin.read()'
-  const child = spawn('nbdsh', ['-u', uri, '-c', script], { stdio: ['pipe', 'pipe', 'pipe'], env })
+  const child = spawn('nbdsh', ['-u', uri, '-c', script], { stdio: ['pipe', 'pipe', 'pipe'], env: clientEnv })
   lunar.children.push(child)
   let error = ''
   child.stderr.on('data', (chunk: Buffer) => {
