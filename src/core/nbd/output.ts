@@ -62,8 +62,8 @@ export class Output {
     if (segments.length === 0) return
     this.waiting = 0
     this.held.push({ arenas: this.fullArenas, buffers: this.longBuffers })
-    if (this.fullArenas.length > 0) this.fullArenas = []
-    if (this.longBuffers.length > 0) this.longBuffers = []
+    this.fullArenas = []
+    this.longBuffers = []
     if (segments.length === 1) {
       this.socket.write(segments[0]!, this.written)
       segments.length = 0
