@@ -28,6 +28,8 @@ export class Output {
   constructor(
     private readonly socket: Socket,
     private readonly buffers: Buffers,
+    /** The system took some of it: there may be room for more. */
+    private readonly taken: () => void,
   ) {
     this.buffer = buffers.take(ARENA)
   }
@@ -119,5 +121,6 @@ export class Output {
       this.filled = 0
       this.cut = 0
     }
+    this.taken()
   }
 }

@@ -75,7 +75,7 @@ export async function serve(devices: Record<string, Offered | BlockDevice>, limi
   const clients: Client[] = []
   cleanups.push(async () => {
     for (const client of clients) client.close()
-    await listener.close()
+    listener.close()
     await server.close()
   })
   return {
