@@ -164,7 +164,6 @@ export class Connection implements HandshakeHost {
     const plain = this.socket
     plain.off('data', this.onData)
     plain.off('close', this.onClose)
-    plain.off('drain', this.onDrain)
     try {
       const secure = await acceptTls(plain, this.tls!)
       this.socket = secure.socket
@@ -189,7 +188,7 @@ export class Connection implements HandshakeHost {
     clearTimeout(this.deadline)
     const name = session.export.name
     this.session = session
-    this.output = new Output(this.socket, this.host.buffers)
+    this.output = new Output(this.socket, this.host.buffers, () => this.transmission?.proceed())
     const link: Link = {
       input: this.input,
       output: this.output,
@@ -201,8 +200,8 @@ export class Connection implements HandshakeHost {
         this.fail(why)
       },
       pause: () => {
+        if (!this.paused) this.socket.pause()
         this.paused = true
-        this.socket.pause()
       },
       resume: () => {
         if (this.paused) this.socket.resume()
@@ -221,7 +220,6 @@ export class Connection implements HandshakeHost {
 
   private listen(socket: Socket): void {
     socket.on('data', this.onData)
-    socket.on('drain', this.onDrain)
     socket.on('close', this.onClose)
     socket.on('error', ignore) // followed by 'close', which is what counts
   }
@@ -236,10 +234,6 @@ export class Connection implements HandshakeHost {
     this.handshake.consume()
     // Nobody waits for an answer longer than for the next option: more than that is not to be kept.
     if (!this.transmission && this.input.length > this.limits.optionBytesMax + 2 ** 16) this.fail('more than one option at a time')
-  }
-
-  private readonly onDrain = (): void => {
-    this.transmission?.proceed()
   }
 
   private readonly onClose = (): void => {

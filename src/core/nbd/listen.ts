@@ -13,8 +13,8 @@ const OWNER_ONLY = 0o177
 export interface NbdListener {
   /** The path, or `address:port` as it was bound. */
   readonly address: string
-  /** Takes no more clients; those that are there stay. */
-  close(): Promise<void>
+  /** Takes no more clients, and removes a unix socket; clients that are there stay. */
+  close(): void
 }
 
 /**
@@ -39,7 +39,7 @@ export async function listenUnix(server: NbdServer, path: string, host: string |
   } catch (error) {
     throw cannotListen(path, error)
   }
-  return { address: path, close: () => closeListener(listener) }
+  return { address: path, close: () => void listener.close() }
 }
 
 /**
@@ -56,7 +56,7 @@ export async function listenTcp(server: NbdServer, at: { readonly host: string; 
   } catch (error) {
     throw cannotListen(`${at.host}:${at.port}`, error)
   }
-  return { address: addressOf(listener), close: () => closeListener(listener) }
+  return { address: addressOf(listener), close: () => void listener.close() }
 }
 
 /**
@@ -79,7 +79,7 @@ export async function listenDescriptor(
   } catch (error) {
     throw cannotListen(`descriptor ${fd}`, error)
   }
-  return { address: addressOf(listener), close: () => closeListener(listener) }
+  return { address: addressOf(listener), close: () => void listener.close() }
 }
 
 function serveTcp(server: NbdServer, socket: Socket, tls: TlsCredentials | null): void {
@@ -97,14 +97,6 @@ function listening(listener: Server): Promise<void> {
       listener.off('error', reject)
       // Accepting may fail for want of descriptors; the next client is tried again.
       listener.on('error', () => undefined)
-      resolve()
-    })
-  })
-}
-
-function closeListener(listener: Server): Promise<void> {
-  return new Promise(resolve => {
-    listener.close(() => {
       resolve()
     })
   })

@@ -28,6 +28,8 @@ export class Output {
   constructor(
     private readonly socket: Socket,
     private readonly buffers: Buffers,
+    /** The system took some of it: there may be room for more. */
+    private readonly taken: () => void,
   ) {
     this.buffer = buffers.take(ARENA)
   }
@@ -62,8 +64,8 @@ export class Output {
     if (segments.length === 0) return
     this.waiting = 0
     this.held.push({ arenas: this.fullArenas, buffers: this.longBuffers })
-    if (this.fullArenas.length > 0) this.fullArenas = []
-    if (this.longBuffers.length > 0) this.longBuffers = []
+    this.fullArenas = []
+    this.longBuffers = []
     if (segments.length === 1) {
       this.socket.write(segments[0]!, this.written)
       segments.length = 0
@@ -119,5 +121,6 @@ export class Output {
       this.filled = 0
       this.cut = 0
     }
+    this.taken()
   }
 }

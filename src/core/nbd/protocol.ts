@@ -79,7 +79,7 @@ export const EXTENDED_REPLY_HEADER = 32
 
 /** Flag of the last chunk of a reply. */
 export const REPLY_DONE = 1
-export const chunk = { none: 0, offsetData: 1, blockStatus: 5, blockStatusExtended: 6, error: 0x8001 } as const
+export const chunk = { none: 0, offsetData: 1, offsetHole: 2, blockStatus: 5, blockStatusExtended: 6, error: 0x8001 } as const
 
 export const nbdError = { perm: 1, io: 5, invalid: 22, noSpace: 28, overflow: 75, notSupported: 95, shutdown: 108 } as const
 export type NbdError = (typeof nbdError)[keyof typeof nbdError]

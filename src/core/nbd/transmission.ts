@@ -58,7 +58,7 @@ export interface Link {
   readonly awake: Awake
   /** The other side broke the protocol: the connection ends at once. */
   fail(why: string): void
-  /** Reads no more from the socket until `resume`. */
+  /** Reads no more from the socket until `resume`. Repeating either is harmless. */
   pause(): void
   resume(): void
   /** The client said that it is done, and nothing is under way any more. */
@@ -137,12 +137,10 @@ export class Transmission {
       if (input.length < this.needed) break
       if (this.isFull()) {
         this.stopped = true
-        this.link.pause()
         break
       }
       if (budget <= 0) {
         this.stopped = true
-        this.link.pause()
         break
       }
       budget -= this.next()
@@ -150,23 +148,19 @@ export class Transmission {
     if (this.ended) input.clear()
     this.link.output.flush()
     this.link.awake.touch()
-    if (this.stopped && !this.isFull()) this.scheduleTurn()
+    if (!this.stopped) return this.link.resume()
+    this.link.pause()
+    if (!this.isFull()) this.scheduleTurn()
   }
 
   /** There may be room for more: the client took replies. */
   proceed(): void {
-    if (!this.stopped || this.isFull()) return
-    this.link.resume()
-    this.consume()
+    if (this.stopped && !this.isFull()) this.consume()
   }
 
   /** The client is done or the server wants to close: what comes from now on is not carried out. Resolves when nothing is under way. */
   async drain(): Promise<void> {
     this.draining = true
-    if (this.stopped) {
-      this.stopped = false
-      this.link.resume()
-    }
     if (this.inFlight === 0) return
     this.idle ??= deferred()
     await this.idle.promise
@@ -480,9 +474,9 @@ export class Transmission {
   private readonly turn = (): void => {
     this.turnScheduled = false
     if (this.gone) return
-    if (!this.stopped) this.consume()
-    else if (this.isFull()) this.link.output.flush()
-    else this.proceed()
+    this.link.output.flush()
+    if (this.stopped) this.proceed()
+    else this.consume()
   }
 }
 

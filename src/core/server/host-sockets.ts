@@ -22,8 +22,6 @@ const SHORT_ID = 8
 export class HostSockets {
   private readonly listeners = new Map<string, NbdListener>()
   private readonly changing = new Mutex()
-  /** Listeners that end when the last of their clients does. */
-  private readonly ending = new Set<Promise<void>>()
   private closed = false
 
   constructor(
@@ -55,23 +53,19 @@ export class HostSockets {
     })
   }
 
-  /** Takes no more clients. Resolves when those that are there have gone. */
-  async close(): Promise<void> {
-    await this.changing.run(() => {
+  /** Takes no more clients; those that are there stay. */
+  close(): Promise<void> {
+    return this.changing.run(() => {
       this.closed = true
       for (const path of [...this.listeners.keys()]) this.end(path)
       return Promise.resolve()
     })
-    await Promise.all(this.ending)
   }
 
   private end(path: string): void {
-    const listener = this.listeners.get(path)
+    this.listeners.get(path)?.close()
     this.listeners.delete(path)
     this.roles.delete(path)
-    if (!listener) return
-    const ended = listener.close().finally(() => this.ending.delete(ended))
-    this.ending.add(ended)
   }
 
   private async listen(pool: { readonly name: string; readonly id: string }, host: string): Promise<void> {

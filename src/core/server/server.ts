@@ -274,9 +274,10 @@ export class Server {
       process.kill(process.pid, 'SIGKILL')
     }, STOP_MS_MAX)
     try {
-      const listeners = [this.sockets.close(), ...this.ports.map(({ listener }) => listener.close())] // they end with their last client
+      for (const { listener } of this.ports) listener.close()
+      await this.sockets.close()
       await this.nbd.close()
-      await Promise.all([...listeners, ...[...this.served.values()].map(served => this.leave(served))])
+      await Promise.all([...this.served.values()].map(served => this.leave(served)))
     } finally {
       clearTimeout(stuck)
     }
