@@ -33,4 +33,5 @@ export type {
 } from './library/relationships.ts'
 export type { MadeSnapshot, NewSnapshots, NewStore, Snapshots, Stores } from './library/snapshots.ts'
 export type { Hosts, PresentOptions, UnpresentOptions } from './library/hosts.ts'
+export { startServer, stopServer, type RunningServer, type StartServerOptions } from './library/server.ts'
 export * from './library/table2.ts'

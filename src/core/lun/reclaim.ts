@@ -24,7 +24,11 @@ export class Reclaim implements ProcessBody {
   }
 
   remaining(): number {
-    return this.luns.toReclaim.reduce((sum, lun) => sum + lun.record.boundSlices * SLICE, 0) + this.pool.freedSegments * SEGMENT + this.luns.all.reduce((sum, { uncleanCount }) => sum + uncleanCount * SLICE, 0)
+    return (
+      this.luns.toReclaim.reduce((sum, lun) => sum + lun.record.boundSlices * SLICE, 0) +
+      this.pool.freedSegments * SEGMENT +
+      this.luns.all.reduce((sum, { uncleanCount }) => sum + uncleanCount * SLICE, 0)
+    )
   }
 
   async step(): Promise<Step> {
