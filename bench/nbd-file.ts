@@ -9,6 +9,8 @@ const open = (name: string) => ({ name, description: file!, device: disk, readOn
 const server = new NbdServer({ list: () => Promise.resolve([{ name: '', description: file! }]), open: name => Promise.resolve(open(name)) })
 const listener = await listenUnix(server, socket!, null)
 process.once('SIGTERM', () => {
-  listener.close()
-  void server.close().then(() => disk.close())
+  void listener
+    .close()
+    .then(() => server.close())
+    .then(() => disk.close())
 })

@@ -130,7 +130,7 @@ describe('libnbd', () => {
       await client('nbdsh', '-c', `h.set_uri_allow_local_file(True); h.connect_uri("${secure}"); h.pwrite(b"secret", 0); h.flush()`)
       expect(served.exports.peers.at(-1)).toMatchObject({ transport: 'tls', host: 'db7' })
     } finally {
-      listener.close()
+      await listener.close()
     }
     expect(readFileSync(image).subarray(0, 6).toString()).toBe('secret')
     served.reports.length = 0 // the client without TLS

@@ -77,8 +77,12 @@ export class ByteAccess {
     const release = await this.edges.exclusive(from, to - from)
     try {
       const all: Uint8Array[] = [...parts]
-      if (from < offset) all.unshift((await this.block(from)).subarray(0, offset - from))
-      if (to > offset + length) all.push((await this.block(to - blockSize)).subarray(offset + length - (to - blockSize)))
+      const first = from < offset ? await this.block(from) : undefined
+      if (first) all.unshift(first.subarray(0, offset - from))
+      if (to > offset + length) {
+        const last = first && to - blockSize === from ? first : await this.block(to - blockSize)
+        all.push(last.subarray(offset + length - (to - blockSize)))
+      }
       await this.device.writev(from, all)
     } finally {
       release()

@@ -14,7 +14,7 @@ export interface NbdListener {
   /** The path, or `address:port` as it was bound. */
   readonly address: string
   /** Takes no more clients, and removes a unix socket; clients that are there stay. */
-  close(): void
+  close(): Promise<void>
 }
 
 /**
@@ -39,7 +39,7 @@ export async function listenUnix(server: NbdServer, path: string, host: string |
   } catch (error) {
     throw cannotListen(path, error)
   }
-  return { address: path, close: () => void listener.close() }
+  return { address: path, close: () => stop(listener) }
 }
 
 /**
@@ -56,7 +56,7 @@ export async function listenTcp(server: NbdServer, at: { readonly host: string; 
   } catch (error) {
     throw cannotListen(`${at.host}:${at.port}`, error)
   }
-  return { address: addressOf(listener), close: () => void listener.close() }
+  return { address: addressOf(listener), close: () => stop(listener) }
 }
 
 /**
@@ -79,7 +79,7 @@ export async function listenDescriptor(
   } catch (error) {
     throw cannotListen(`descriptor ${fd}`, error)
   }
-  return { address: addressOf(listener), close: () => void listener.close() }
+  return { address: addressOf(listener), close: () => stop(listener) }
 }
 
 function serveTcp(server: NbdServer, socket: Socket, tls: TlsCredentials | null): void {
@@ -100,6 +100,12 @@ function listening(listener: Server): Promise<void> {
       resolve()
     })
   })
+}
+
+/** Does not wait for the clients that are there, as Node's callback would. */
+function stop(listener: Server): Promise<void> {
+  listener.close()
+  return Promise.resolve()
 }
 
 function addressOf(listener: Server): string {

@@ -1,7 +1,7 @@
 /** The transmission phase of one connection: requests are read, carried out, and answered in the order in which they end. */
 import { invariant } from '../base/errors.ts'
 import { deferred, type Deferred } from '../base/deferred.ts'
-import type { FastDevice } from '../block/device.ts'
+import { fastOf, YIELD_EVERY, type FastDevice } from '../block/device.ts'
 import type { Awake } from './awake.ts'
 import { ARENA, type Buffers } from './buffers.ts'
 import { ByteAccess, type EdgeLock } from './byte-access.ts'
@@ -28,8 +28,9 @@ import { errorNumber, errorText, stringBytes } from './reply-errors.ts'
 
 /** Up to this a request may be carried out at once. Bytes. */
 const SMALL = 64 * 1024
-/** So much is carried out at once before other connections have their turn. Bytes, a request counted with 4096 at least. */
+/** So much is carried out at once before other connections have their turn. Bytes; a request counts as one of so many bytes at least. */
 const TURN_BYTES = 2 * 1024 * 1024
+const TURN_REQUEST = TURN_BYTES / YIELD_EVERY
 /** CACHE reads so much at most. Bytes. */
 const CACHE_MAX = 64 * 1024 * 1024
 const CACHE_PIECE = 1024 * 1024
@@ -116,7 +117,7 @@ export class Transmission {
     this.form = session.form
     this.size = device.size
     this.bytes = new ByteAccess(device, link.edges, () => this.gone)
-    this.fast = 'tryRead' in device && 'tryWrite' in device ? (device as FastDevice) : undefined
+    this.fast = fastOf(device)
     this.headerLength = session.form === 'extended' ? EXTENDED_REQUEST_HEADER : REQUEST_HEADER
     this.readHead = readHeader[session.form]
     this.needed = this.headerLength
@@ -283,7 +284,7 @@ export class Transmission {
       if (this.fast.tryRead(request.offset, output.buffer.subarray(data, data + length))) {
         putReadHeader(this.form, output.buffer, at, request)
         output.commit(this.readHead + length)
-        return Math.max(4096, length)
+        return Math.max(TURN_REQUEST, length)
       }
     }
     this.readLater(request)
@@ -327,7 +328,7 @@ export class Transmission {
       if (this.fast.tryWrite(offset, data)) {
         input.skip(length)
         this.done(request)
-        return Math.max(4096, length)
+        return Math.max(TURN_REQUEST, length)
       }
     }
     this.begin(request, length, this.writeAll(request, input.take(length)))

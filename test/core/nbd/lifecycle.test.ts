@@ -1,5 +1,8 @@
 /** Connections that end, clients that are slow or gone, disks that hang, and a server that stops (faults F32, F33). */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { statSync } from 'node:fs'
+import { connect, createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { deferred } from '../../../src/core/base/deferred.ts'
@@ -10,6 +13,7 @@ import { SimulatedDisk } from '../../../src/core/block/simulated.ts'
 import { listenTcp, listenUnix } from '../../../src/core/nbd/listen.ts'
 import { NbdServer } from '../../../src/core/nbd/server.ts'
 import { Client, CMD, ERR, OPT, REP, u32be } from './support/client.ts'
+import { bundle } from '../block/child.ts'
 import { serve, temporaryFolder, TestExports } from './support/served.ts'
 
 const SIZE = 4 * MIB
@@ -214,7 +218,7 @@ test('a flood of small requests on one connection lets others have their turn', 
   await other.reply()
   for (let i = 0; i < 4000; i++) await flood.reply()
   expect(turns.filter(who => who === 'f')).toHaveLength(4000)
-  expect(turns.indexOf('o')).toBeLessThan(2400)
+  expect(turns.indexOf('o')).toBeLessThan(1000)
 })
 
 test('a release that fails is reported', async () => {
@@ -234,7 +238,7 @@ test('a unix socket is for its owner alone, replaces a dead one, and respects a 
   const first = await listenUnix(server, path, null)
   expect(statSync(path).mode & 0o777).toBe(0o600)
   await expect(listenUnix(server, path, null)).rejects.toMatchObject({ code: 'ERR_BUSY' })
-  first.close()
+  await first.close()
   expect(() => statSync(path)).toThrow()
 })
 
@@ -243,7 +247,6 @@ test('TCP without TLS, to whoever comes', async () => {
   exports.offered.set('disk', { device: new MemoryDevice(SIZE) })
   const server = new NbdServer(exports, { awakeUs: 0 })
   const listener = await listenTcp(server, { host: '127.0.0.1', port: 0 }, null)
-  const { connect } = await import('node:net')
   const client = Client.over(connect(Number(listener.address.split(':')[1]), '127.0.0.1'))
   await client.enter('disk')
   expect(exports.peers[0]).toMatchObject({ transport: 'tcp', host: null })
@@ -251,6 +254,35 @@ test('TCP without TLS, to whoever comes', async () => {
   await expect(listenTcp(server, { host: '127.0.0.1', port: Number(listener.address.split(':')[1]) }, null)).rejects.toMatchObject({ code: 'ERR_BUSY' })
   client.send(u32be(0), u32be(0), u32be(0), u32be(0), u32be(0), u32be(0), u32be(0))
   await client.ended()
-  listener.close()
+  await listener.close()
   await server.close()
+})
+
+test('a socket that another process bound is served (socket activation)', async () => {
+  const program = await bundle(`
+    import { MemoryDevice } from './src/core/block/memory.ts'
+    import { listenDescriptor } from './src/core/nbd/listen.ts'
+    import { NbdServer } from './src/core/nbd/server.ts'
+    const release = async () => {}
+    const open = async name => ({ name, description: '', device: new MemoryDevice(4096), readOnly: false, contexts: [], release })
+    const listener = await listenDescriptor(new NbdServer({ list: async () => [], open }), 3, { transport: 'tcp', tls: null })
+    console.log(listener.address)
+  `)
+  const bound = createServer().listen(0, '127.0.0.1')
+  await once(bound, 'listening')
+  const { fd } = (bound as unknown as { _handle: { fd: number } })._handle
+  const child = spawn(process.execPath, [program.path], { stdio: ['ignore', 'pipe', 'inherit', fd] })
+  try {
+    const [printed] = (await once(child.stdout!, 'data')) as [Buffer]
+    const { port } = bound.address() as AddressInfo
+    expect(printed.toString().trim()).toBe(`127.0.0.1:${port}`)
+    bound.close()
+    const client = Client.over(connect(port, '127.0.0.1'))
+    await client.enter('disk')
+    expect((await client.call({ type: CMD.read, offset: 0, length: 512 })).data).toEqual(Buffer.alloc(512))
+    client.close()
+  } finally {
+    child.kill('SIGKILL')
+    await program.remove()
+  }
 })

@@ -43,7 +43,7 @@ describe.each([
       const device = await again()
       const dispose = async (): Promise<void> => {
         await Promise.all(opened.map(disk => disk.close()))
-        listener.close()
+        await listener.close()
         await server.close()
       }
       return { device, again, dispose }
@@ -155,8 +155,8 @@ describe('TLS', () => {
     await disk.close()
     await expect(NbdDisk.open(`nbds://localhost:${port(plain.address)}/disk?tls-certificates=${folder}`)).rejects.toMatchObject({ code: 'ERR_IO' })
     await expect(NbdDisk.open(`nbd://localhost:${port(secure.address)}/disk`)).rejects.toMatchObject({ code: 'ERR_IO' })
-    secure.close()
-    plain.close()
+    await secure.close()
+    await plain.close()
     await server.close()
   })
 })

@@ -47,7 +47,7 @@ beforeEach(async () => {
 })
 afterEach(async () => {
   for (const socket of sockets.splice(0)) socket.destroy()
-  listener.close()
+  await listener.close()
   await server.close()
 })
 

@@ -8,6 +8,7 @@ import { BlockLayer, type BlockDevice } from '../../../src/core/block/device.ts'
 import { FileDisk } from '../../../src/core/block/file.ts'
 import { MemoryDevice } from '../../../src/core/block/memory.ts'
 import { SimulatedDisk } from '../../../src/core/block/simulated.ts'
+import { SparsePages } from '../../../src/core/block/sparse-pages.ts'
 import type { MetaContext } from '../../../src/core/nbd/exports.ts'
 import { join } from 'node:path'
 import { deferred } from '../../../src/core/base/deferred.ts'
@@ -351,18 +352,49 @@ describe('parts of blocks', () => {
     expect(data!.equals(Buffer.concat([Buffer.from(Uint8Array.from({ length: 512 }, (_, i) => i & 255)), Buffer.alloc(512, 9)]))).toBe(true)
   })
 
-  test('a write of the whole block beside a write of a part of it loses none of its other bytes', async () => {
-    const disk = new SimulatedDisk(SIZE)
-    const gate = deferred()
-    let reads = 0
-    disk.plan = ({ kind }) => (kind === 'read' && reads++ === 0 ? { delay: gate.promise } : undefined)
+  /** The first read waits; writes may be made at once. */
+  class Gated extends BlockLayer {
+    readonly gate = deferred()
+    reads = 0
+    constructor(private readonly memory: SparsePages) {
+      super(new MemoryDevice(SIZE))
+    }
+    override async read(offset: number, into: Uint8Array): Promise<void> {
+      this.memory.read(offset, into)
+      if (this.reads++ === 0) await this.gate.promise
+    }
+    override async write(offset: number, data: Uint8Array): Promise<void> {
+      this.memory.write(offset, data)
+    }
+    override writev(offset: number, parts: readonly Uint8Array[]): Promise<void> {
+      return this.write(offset, Buffer.concat(parts))
+    }
+  }
+  class GatedFast extends Gated {
+    tryRead(): boolean {
+      return false
+    }
+    tryWrite(offset: number, data: Uint8Array): boolean {
+      void this.write(offset, data)
+      return true
+    }
+  }
+
+  test.each([
+    ['in the usual way', Gated],
+    ['at once', GatedFast],
+  ])('a write of the whole block, %s, beside a write of a part of it loses none of its other bytes', async (_, Kind) => {
+    const disk = new Kind(new SparsePages(SIZE))
     const client = await entered(disk)
     client.request({ type: CMD.write, offset: 3, payload: Buffer.from([1]) })
+    await expect.poll(() => disk.reads).toBe(1)
     client.request({ type: CMD.write, offset: 0, payload: Buffer.alloc(512, 2) })
-    await new Promise(resolve => setImmediate(resolve))
-    gate.resolve()
-    await client.reply()
-    await client.reply()
+    // Answered after the server has begun with both, as far as it can.
+    const probe = client.request({ type: CMD.read, offset: 4096, length: 512 })
+    const replies = [await client.reply()]
+    while (replies.at(-1)!.cookie !== probe) replies.push(await client.reply())
+    disk.gate.resolve()
+    while (replies.length < 3) replies.push(await client.reply())
     const { data } = await client.call({ type: CMD.read, offset: 0, length: 512 })
     expect(data!.filter((_, index) => index !== 3).every(byte => byte === 2)).toBe(true)
   })

@@ -75,7 +75,7 @@ export async function serve(devices: Record<string, Offered | BlockDevice>, limi
   const clients: Client[] = []
   cleanups.push(async () => {
     for (const client of clients) client.close()
-    listener.close()
+    await listener.close()
     await server.close()
   })
   return {
