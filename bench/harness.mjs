@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { findProgram } from '../scripts/setup.mjs'
 
 /** The programs that rows compare with, and the Debian package each is in. */
-const peerPackages = { 'qemu-img': 'qemu-utils', dd: 'coreutils', sync: 'coreutils' }
+const peerPackages = { 'qemu-img': 'qemu-utils', 'qemu-nbd': 'qemu-utils', nbdkit: 'nbdkit', fio: 'fio', dd: 'coreutils', sync: 'coreutils' }
 
 /** @returns path of a peer. @throws Error that names the Debian package when it is missing */
 export function peer(program) {

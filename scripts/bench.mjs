@@ -12,6 +12,7 @@ import { cpus, release, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { table } from '../bench/harness.mjs'
+import { nbdRows } from '../bench/nbd.mjs'
 import { parityRows } from '../bench/parity.mjs'
 import { relationshipSuites } from '../bench/relationships.mjs'
 import { redundancyRows } from '../bench/redundancy.mjs'
@@ -37,6 +38,7 @@ const suites = [
   { name: 'import export', rows: transferRows },
   { name: 'redundancy', rows: redundancyRows },
   { name: 'parity', rows: parityRows },
+  { name: 'nbd', rows: nbdRows },
   ...relationshipSuites,
 ].filter(({ name }) => name.includes(values.only))
 

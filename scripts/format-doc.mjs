@@ -189,6 +189,8 @@ const structs = [
   code.treeRecord,
   code.mapEntry,
   code.slotsRecord,
+  code.hostRecord,
+  code.presentationRecord,
   code.parityGroupFields,
   code.parityEntryFields,
   code.parityPieceFields,

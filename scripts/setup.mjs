@@ -11,6 +11,12 @@ export const debianPackages = [
   { name: 'e2fsprogs', program: 'mkfs.ext4' },
   { name: 'qemu-utils', program: 'qemu-img' },
   { name: 'sqlite3', program: 'sqlite3' },
+  { name: 'libnbd-bin', program: 'nbdcopy' },
+  { name: 'python3-libnbd', program: 'nbdsh' },
+  { name: 'fio', program: 'fio' },
+  { name: 'xfsprogs', program: 'mkfs.xfs' },
+  { name: 'btrfs-progs', program: 'mkfs.btrfs' },
+  { name: 'openssl', program: 'openssl' },
 ]
 
 const say = text => process.stderr.write(`${text}\n`)

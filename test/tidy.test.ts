@@ -10,7 +10,7 @@ const source = join(root, 'src')
 const layers: readonly (readonly string[])[] = [
   ['core/base'],
   ['core/block'],
-  ['metadata', 'core/raid', 'core/process'],
+  ['metadata', 'core/raid', 'core/process', 'core/nbd'],
   ['core/pool'],
   ['core/lun'],
   ['core/wod'],

@@ -1,5 +1,5 @@
 import { LunarCommand } from '../core/cli/base-command.ts'
-import { dryRunFlag, failIfUnchangedFlag, poolFlag } from '../core/cli/flags.ts'
+import { disconnectFlag, dryRunFlag, failIfUnchangedFlag, poolFlag } from '../core/cli/flags.ts'
 import { parseRelationships } from '../core/cli/references.ts'
 import { noteUnchanged, relationshipsArg } from '../core/cli/relationship-commands.ts'
 import { labelOf } from '../core/cli/views/relationship.ts'
@@ -10,12 +10,12 @@ export default class DisableSnap extends LunarCommand {
   static override description = 'An image that is complete is a LUN of its own then; an incomplete one is refused until it is enabled.'
   static override examples = ['lunar DisableSnap 1 --pool tank', 'lunar DisableSnap tank/nightly tank/2 --dry-run']
   static override args = { relationships: relationshipsArg() }
-  static override flags = { ...failIfUnchangedFlag(), ...poolFlag(), ...dryRunFlag() }
+  static override flags = { ...failIfUnchangedFlag(), ...disconnectFlag(), ...poolFlag(), ...dryRunFlag() }
 
   override async run(): Promise<Result<'snap.disable'>> {
     const { args, flags } = await this.parse(DisableSnap)
     const { pool, names } = parseRelationships(args.relationships as unknown as string[], flags.pool)
-    const reply = await this.ask(pool, 'owner', 'snap.disable', { relationships: names, dryRun: flags['dry-run'] })
+    const reply = await this.ask(pool, 'owner', 'snap.disable', { relationships: names, disconnect: flags.disconnect, dryRun: flags['dry-run'] })
     noteUnchanged(reply.data, 'is disabled already', flags['fail-if-unchanged'], (why, isFailure) => {
       this.unchanged(why, isFailure)
     })

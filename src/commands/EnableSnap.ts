@@ -1,4 +1,4 @@
-import { failIfUnchangedFlag, dryRunFlag, forceFlag, poolFlag } from '../core/cli/flags.ts'
+import { failIfUnchangedFlag, disconnectFlag, dryRunFlag, forceFlag, poolFlag } from '../core/cli/flags.ts'
 import { EnablingCommand, relationshipsArg } from '../core/cli/relationship-commands.ts'
 import type { Result } from '../core/server/api.ts'
 
@@ -10,6 +10,7 @@ export default class EnableSnap extends EnablingCommand {
   static override flags = {
     ...forceFlag(['lost-part', 'mixed'], 'read the source where the image is lost; take a source of two instants'),
     ...failIfUnchangedFlag(),
+    ...disconnectFlag(),
     ...poolFlag(),
     ...dryRunFlag(),
   }

@@ -12,6 +12,10 @@ import Explain from './explain.ts'
 import GetSnapActiveConfig from './GetSnapActiveConfig.ts'
 import GetSnapConfig from './GetSnapConfig.ts'
 import GetSnapStatus from './GetSnapStatus.ts'
+import HostAdd from './host/add.ts'
+import HostList from './host/list.ts'
+import HostRemove from './host/remove.ts'
+import HostShow from './host/show.ts'
 import LockShow from './lock/show.ts'
 import LunCreate from './lun/create.ts'
 import LunDelete from './lun/delete.ts'
@@ -40,10 +44,14 @@ import PoolList from './pool/list.ts'
 import PoolSet from './pool/set.ts'
 import PoolShow from './pool/show.ts'
 import PoolStatus from './pool/status.ts'
+import Present from './present.ts'
 import RstoreList from './rstore/list.ts'
 import RstoreRepair from './rstore/repair.ts'
 import RstoreShow from './rstore/show.ts'
 import RstoreVerify from './rstore/verify.ts'
+import Serve from './serve.ts'
+import ServerStatus from './server/status.ts'
+import ServerStop from './server/stop.ts'
 import SetCompleteImageDelay from './SetCompleteImageDelay.ts'
 import SetImageUpdateDelay from './SetImageUpdateDelay.ts'
 import SetSourceUpdateDelay from './SetSourceUpdateDelay.ts'
@@ -75,6 +83,7 @@ import TaskResume from './task/resume.ts'
 import TaskShow from './task/show.ts'
 import TaskStop from './task/stop.ts'
 import TaskWait from './task/wait.ts'
+import Unpresent from './unpresent.ts'
 import WodCreate from './wod/create.ts'
 import WodDelete from './wod/delete.ts'
 import WodList from './wod/list.ts'
@@ -95,6 +104,10 @@ export const commands = {
   GetSnapActiveConfig,
   GetSnapConfig,
   GetSnapStatus,
+  'host:add': HostAdd,
+  'host:list': HostList,
+  'host:remove': HostRemove,
+  'host:show': HostShow,
   'lock:show': LockShow,
   'lun:create': LunCreate,
   'lun:delete': LunDelete,
@@ -123,10 +136,14 @@ export const commands = {
   'pool:set': PoolSet,
   'pool:show': PoolShow,
   'pool:status': PoolStatus,
+  present: Present,
   'rstore:list': RstoreList,
   'rstore:repair': RstoreRepair,
   'rstore:show': RstoreShow,
   'rstore:verify': RstoreVerify,
+  serve: Serve,
+  'server:status': ServerStatus,
+  'server:stop': ServerStop,
   SetCompleteImageDelay,
   SetImageUpdateDelay,
   SetSourceUpdateDelay,
@@ -158,6 +175,7 @@ export const commands = {
   'task:show': TaskShow,
   'task:stop': TaskStop,
   'task:wait': TaskWait,
+  unpresent: Unpresent,
   'wod:create': WodCreate,
   'wod:delete': WodDelete,
   'wod:list': WodList,

@@ -8,6 +8,8 @@ export interface CallOptions {
 export interface ChangeOptions extends CallOptions {
   /** Goes all the way but the last step: checks everything, changes nothing, and resolves with what would be. */
   readonly dryRun?: boolean
+  /** Clients of a server that are in the way are disconnected first, once what they asked for is done. */
+  readonly disconnect?: boolean
 }
 
 /** Asks a pool one verb at a time and hands on its data; each warning is told once. */
@@ -26,8 +28,9 @@ export class Asker {
   }
 
   change<V extends Verb>(verb: V, params: Params<V>, options: ChangeOptions = {}): Promise<Result<V>> {
-    const { dryRun, signal } = options
-    return this.ask(verb, dryRun === undefined ? params : { ...params, dryRun }, signal ? { signal } : {})
+    const { dryRun, disconnect, signal } = options
+    const how = { ...(dryRun === undefined ? {} : { dryRun }), ...(disconnect === undefined ? {} : { disconnect }) }
+    return this.ask(verb, { ...params, ...how }, signal ? { signal } : {})
   }
 
   warn(warnings: readonly string[]): void {

@@ -16,6 +16,7 @@ import type {
 } from '../core/server/api.ts'
 import type { Asker, CallOptions, ChangeOptions } from './asker.ts'
 import { Disks } from './disks.ts'
+import { Hosts } from './hosts.ts'
 import { Luns } from './luns.ts'
 import { Snapshots } from './snapshots.ts'
 import { Relationships, type Relationship, type RelationshipReference } from './relationships.ts'
@@ -106,6 +107,7 @@ export class Pool implements AsyncDisposable {
   readonly metadata: PoolMetadata
   readonly relationships: Relationships
   readonly snapshots: Snapshots
+  readonly hosts: Hosts
   private closing: Promise<void> | undefined
 
   /** @internal */
@@ -122,6 +124,7 @@ export class Pool implements AsyncDisposable {
     this.metadata = new PoolMetadata(asker)
     this.relationships = new Relationships(asker, this.name)
     this.snapshots = new Snapshots(asker)
+    this.hosts = new Hosts(asker)
   }
 
   /** @internal */

@@ -4,7 +4,7 @@ import type { Asker, CallOptions, ChangeOptions } from './asker.ts'
 export type NewSnapshots = Omit<Params<'snap.create'>, 'snapshots' | 'dryRun'>
 /** A snapshot that was made. */
 export type MadeSnapshot = Result<'snap.create'>[number]
-export type RestoreSpec = Omit<Params<'snap.restore'>, 'snapshots' | 'dryRun'>
+export type RestoreSpec = Omit<Params<'snap.restore'>, 'snapshots' | 'dryRun' | 'disconnect'>
 export type CloneSpec = Omit<Params<'snap.clone'>, 'source' | 'name' | 'dryRun'>
 export type NewStore = Omit<Params<'store.create'>, 'dryRun'>
 

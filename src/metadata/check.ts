@@ -1,5 +1,6 @@
 import { LunarError } from '../core/base/errors.ts'
 import { ZEROS } from '../core/block/write-once.ts'
+import { checkHosts, HostRecords } from './check-hosts.ts'
 import { checkTrees, TreeRecords } from './check-trees.ts'
 import { kindOf, objectOf } from './key.ts'
 import {
@@ -8,6 +9,7 @@ import {
   decodeRecord,
   DISK_WITNESS,
   diskRecord,
+  hostRecord,
   LMAP_SLICES,
   LUN_DELETED,
   LUN_WRITE_ONCE,
@@ -15,6 +17,7 @@ import {
   OPEN_END,
   OPEN_STORES,
   poolRecord,
+  presentationRecord,
   processRecord,
   raidTypes,
   RELATIONSHIP_CLONE,
@@ -84,6 +87,7 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
   const wods = new Map<number, WodRecord>()
   const wodMaps: WodMapRecord[] = []
   const trees = new TreeRecords()
+  const hosts = new HostRecords()
   const boundSlices = new Set<string>()
   const marks: { what: string; lun: number; store: number; mask: number }[] = []
   let records = 0
@@ -174,6 +178,12 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
           trees.slots.set(object, slices.set(lo, decodeRecord(slotsRecord, value)))
           break
         }
+        case 'host':
+          hosts.hosts.set(object, decodeRecord(hostRecord, value))
+          break
+        case 'presentation':
+          hosts.presentations.push({ host: object, lo, record: decodeRecord(presentationRecord, value) })
+          break
         case 'event':
           break
         case undefined:
@@ -203,6 +213,7 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
   checkRelationships(relationships, mapped, luns, trees.snapshots, problem)
   checkWods(wods, wodMaps, luns, problem)
   checkTrees(trees, luns, boundSlices, problem)
+  checkHosts(hosts, { lun: luns, snapshot: trees.snapshots, wod: wods }, problem)
   for (const { what, lun, store, mask } of marks) {
     const rsd = rsds.get(`${lun}:${store}`)
     if (!rsd) problem(`${what}.orphan`, `LUN ${lun}`, `store ${store} has ${what} marks but does not exist`)

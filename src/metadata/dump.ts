@@ -4,9 +4,12 @@ import {
   decodeEntry,
   decodeWodBlocks,
   diskRecord,
+  hostRecord,
   LMAP_SLICES,
   lunRecord,
   poolRecord,
+  presentationRecord,
+  presentedVolume,
   processRecord,
   relationshipRecord,
   RSD_STORES,
@@ -61,6 +64,10 @@ function describe(kind: string, lo: number, value: Uint8Array): unknown {
       const { slotShift, used } = slotsRecord.decode(value)
       return { slotShift, used: Buffer.from(used).toString('hex') }
     }
+    case 'host':
+      return hostRecord.decode(value)
+    case 'presentation':
+      return { ...presentedVolume(lo), ...presentationRecord.decode(value) }
     case 'lmap': {
       const view = new DataView(value.buffer, value.byteOffset, value.byteLength)
       return Array.from({ length: LMAP_SLICES }, (_, i) => view.getUint32(i * 4, true))

@@ -28,6 +28,8 @@ export const kinds = {
   treeMap: 17,
   leafMap: 18,
   slots: 19,
+  host: 24,
+  presentation: 25,
 } as const
 export type Kind = keyof typeof kinds
 

@@ -9,7 +9,7 @@ export const lockRecordFields = struct('lock', BLOCK, {
   crc: u32(0, 'crc32c of bytes 4..4095, seeded with the kind'),
   magic: u32(4, 'KCOL'),
   recordVersion: u16(8, 'version of this record; readers ignore one above their own'),
-  kind: u8(10, '1: a command, 2: an owner started on demand'),
+  kind: u8(10, '1: a command, 2: an owner started on demand, 3: a server'),
   flags: u8(11, 'bit 0: opened for reading only'),
   pid: u32(12, 'process id, in its own namespace'),
   address: u64(16, 'where this copy was meant to go'),
@@ -25,7 +25,9 @@ export const lockRecordFields = struct('lock', BLOCK, {
 
 const RECORD_VERSION = 1
 const READ_ONLY = 1
-const kinds = { command: 1, 'on-demand': 2 } as const
+const kinds = { command: 1, 'on-demand': 2, server: 3 } as const
+
+const kindNames = ['command', 'on-demand', 'server'] as const
 
 /** Who owns a pool, as its lock records say. */
 export interface LockRecord {
@@ -78,7 +80,7 @@ export async function readLockRecord(disk: Disk, diskId: string): Promise<LockRe
   const fields = decode(block)
   if (!fields || fields.recordVersion > RECORD_VERSION || fields.address !== LOCK_RECORD_AT || fields.diskId !== diskId) return undefined
   const { pid, sinceMs, poolId, instance, version, socket, host, command } = fields
-  const kind = fields.kind === kinds['on-demand'] ? 'on-demand' : 'command'
+  const kind = kindNames.find(name => kinds[name] === fields.kind) ?? 'command'
   return { kind, readOnly: (fields.flags & READ_ONLY) !== 0, pid, sinceMs, poolId, instance, version, socket, host, command }
 }
 

@@ -16,6 +16,7 @@ export const poolRecord = struct('poolRecord', 256, {
   nextWod: u32(108, 'number for the next write-once device, 0 is 1; never reused'),
   nextSnapshot: u32(112, 'number for the next snapshot, 0 is 1; never reused'),
   nextTree: u32(116, 'number for the next sharing tree, 0 is 1; never reused'),
+  nextHost: u32(124, 'number for the next host, 0 is 1; never reused'),
   metadataCopies: u8(104, 'copies of metadata blocks wanted'),
   quorumWanted: u8(105, 'quorum disks wanted, 0: by the number of disks'),
   spare: u8(106, 'reserved: spare space policy'),
@@ -369,6 +370,39 @@ export const slotsRecord = struct('slotsRecord', 40, {
 })
 /** Where the bits are in it. */
 export const SLOTS_BITS_AT = slotsRecord.fields.used.offset
+
+/** Key (host, number): somebody to whom volumes are presented. */
+export const hostRecord = struct('hostRecord', 128, {
+  hostId: uuid(0, 'host'),
+  name: text(16, 64, 'name; the common name of its certificate'),
+  createdMs: u64(80, 'milliseconds since 1970'),
+})
+export type HostRecord = ReturnType<typeof hostRecord.decode>
+
+/** The host may only read. */
+export const PRESENTATION_READ_ONLY = 1
+/** Other hosts may write the volume, too. */
+export const PRESENTATION_SHARED = 2
+/** Also while an unfinished update has left the volume of two instants. */
+export const PRESENTATION_MIXED = 4
+
+/** What can be presented, by the number that stands for it in keys. */
+export const volumeKinds = ['lun', 'snapshot', 'wod'] as const
+export type VolumeKind = (typeof volumeKinds)[number]
+const VOLUME_UNIT = 2 ** 32
+export const presentationIndex = (kind: VolumeKind, volume: number): number => volumeKinds.indexOf(kind) * VOLUME_UNIT + volume
+/** @returns undefined when the index is of no known kind */
+export function presentedVolume(lo: number): { readonly kind: VolumeKind; readonly volume: number } | undefined {
+  const kind = volumeKinds[Math.floor(lo / VOLUME_UNIT)]
+  return kind === undefined ? undefined : { kind, volume: lo % VOLUME_UNIT }
+}
+
+/** Key (presentation, host, kind of volume * 2^32 + its number), kind 0 LUN, 1 snapshot, 2 write-once device. */
+export const presentationRecord = struct('presentationRecord', 32, {
+  createdMs: u64(0, 'milliseconds since 1970'),
+  flags: u8(8, 'bit 0: read only; bit 1: others may write it, too; bit 2: also when it is mixed'),
+})
+export type PresentationRecord = ReturnType<typeof presentationRecord.decode>
 
 /** Bytes of a reason that is recorded: of a disk's state, a process's end, a relationship. */
 export const REASON_MAX = 118

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
  * four disks, LUNs db (raid1, written) and web (raid0), a task 1 that has ended, an image to import and a block to write.
  * Relationship 1 ("nightly", db to db-copy) is enabled, 2 (db to db-test) configured, 3 (web to web-test) is being completed by
  * the paused task 2; archive and web-copy are images of nothing yet. web has the snapshots frozen (read-only), rw (a view of it) and old;
- * the stores spare and snapshots-raid1 are empty.
+ * the stores spare and snapshots-raid1 are empty. web is presented to host web1; nothing to host db2. tls has certificates.
  */
 const manifest = JSON.parse(readFileSync('oclif.manifest.json', 'utf8')) as { commands: Record<string, { examples?: string[] }> }
 const base = mkdtempSync(join(tmpdir(), 'lunar-examples-'))
@@ -62,6 +62,9 @@ beforeAll(() => {
     'lunar snap create tank/web@rw --of web@frozen',
     'lunar store create tank/spare --raid raid1',
     'lunar store create tank/snapshots-raid1 --raid raid1',
+    ...['web1', 'db2'].map(name => `lunar host add tank/${name}`),
+    'lunar present tank/web --host web1',
+    'mkdir tls && cd tls && openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=server -keyout server-key.pem -out server-cert.pem && cp server-cert.pem ca-cert.pem',
   ]) {
     expect(run(line), line).toMatchObject({ status: 0 })
   }
@@ -71,6 +74,16 @@ afterAll(() => {
   rmSync(base, { recursive: true, force: true })
 })
 
+/** A server runs until it is stopped: it is once it has said where it listens. */
+const untilListening = (line: string): string => `coproc SERVER { exec ${line}; }; pid=$SERVER_PID; read -r listens <&"\${SERVER[0]}"`
+
+/** The lines of a command's examples, with what they need around them. */
+function linesOf(id: string, examples: readonly string[]): string[] {
+  if (id === 'serve') return examples.map(line => `${untilListening(line)}; kill -TERM $pid; wait $pid`)
+  if (id === 'server:stop') return [`${untilListening('lunar serve tank')}; ${examples.join(' && ')}`]
+  return [...examples]
+}
+
 describe.each(Object.entries(manifest.commands))('%s', (id, { examples }) => {
   test('its examples run as they stand', () => {
     expect(examples?.length, `${id} has two or three examples`).toBeGreaterThan(0)
@@ -78,6 +91,6 @@ describe.each(Object.entries(manifest.commands))('%s', (id, { examples }) => {
       rmSync(work, { recursive: true })
       mkdirSync(work)
     } else restore(kept, work)
-    for (const line of examples ?? []) expect(run(line), line).toMatchObject({ status: 0 })
+    for (const line of linesOf(id, examples ?? [])) expect(run(line), line).toMatchObject({ status: 0 })
   })
 })

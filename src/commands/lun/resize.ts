@@ -1,6 +1,6 @@
 import { formatSize } from '../../core/base/units.ts'
 import { LunarCommand } from '../../core/cli/base-command.ts'
-import { dryRunFlag, forceFlag, neededArg, neededSizeFlag, poolFlag } from '../../core/cli/flags.ts'
+import { disconnectFlag, dryRunFlag, forceFlag, neededArg, neededSizeFlag, poolFlag } from '../../core/cli/flags.ts'
 import { parseReference } from '../../core/cli/references.ts'
 import type { Result } from '../../core/server/api.ts'
 
@@ -12,6 +12,7 @@ export default class LunResize extends LunarCommand {
   static override flags = {
     size: neededSizeFlag('the new size'),
     ...forceFlag(['lost-data'], 'drop what is written beyond the new end'),
+    ...disconnectFlag(),
     ...poolFlag(),
     ...dryRunFlag(),
   }
@@ -23,6 +24,7 @@ export default class LunResize extends LunarCommand {
       lun,
       size: flags.size,
       force: flags.force?.includes('lost-data') ?? false,
+      disconnect: flags.disconnect,
       dryRun: flags['dry-run'],
     })
     return this.say(

@@ -1,6 +1,6 @@
 import * as Flags from '@oclif/core/flags'
 import { LunarCommand } from '../../core/cli/base-command.ts'
-import { dryRunFlag, failIfUnchangedFlag, manyArg, poolFlag, progressFlag, waitFlag, yesFlag } from '../../core/cli/flags.ts'
+import { disconnectFlag, dryRunFlag, failIfUnchangedFlag, manyArg, poolFlag, progressFlag, waitFlag, yesFlag } from '../../core/cli/flags.ts'
 import { parseReferences } from '../../core/cli/references.ts'
 import { parseDelay, requireDone } from '../../core/cli/relationship-commands.ts'
 import { watchTask } from '../../core/cli/watch-task.ts'
@@ -23,6 +23,7 @@ export default class SnapRestore extends LunarCommand {
     ...progressFlag(),
     ...failIfUnchangedFlag(),
     ...yesFlag(),
+    ...disconnectFlag(),
     ...poolFlag(),
     ...dryRunFlag(),
   }
@@ -38,12 +39,13 @@ export default class SnapRestore extends LunarCommand {
     }
     await using service = await this.open(pool, 'owner')
     if (!flags['dry-run']) {
-      const { data } = await service.call('snap.restore', { ...params, dryRun: true }, this.signal) // refused before anybody is asked
-      const changed = data.filter(one => one.changed)
-      if (changed.length > 0)
-        await this.consent(flags.yes, changed.map(({ volume, snapshot }) => `Restore LUN "${volume}" of pool "${service.pool}" to "${snapshot}"`).join(', '))
+      // Refused before anybody is asked; clients that are to be disconnected are in the way of that, too.
+      const due = flags.disconnect
+        ? snapshots
+        : (await service.call('snap.restore', { ...params, dryRun: true }, this.signal)).data.filter(one => one.changed).map(one => one.snapshot)
+      if (due.length > 0) await this.consent(flags.yes, `Restore to ${due.map(name => `"${name}"`).join(', ')} of pool "${service.pool}"`)
     }
-    const reply = await service.call('snap.restore', { ...params, dryRun: flags['dry-run'] }, this.signal)
+    const reply = await service.call('snap.restore', { ...params, disconnect: flags.disconnect, dryRun: flags['dry-run'] }, this.signal)
     for (const { volume, snapshot, changed } of reply.data)
       if (!changed) this.unchanged(`LUN "${volume}" is being restored to "${snapshot}" already`, flags['fail-if-unchanged'])
     if (flags.wait && !flags['dry-run'])

@@ -110,6 +110,34 @@ export function readCached(fd: number, offset: number, into: Uint8Array): number
   return calls ? calls.preadv2(fd, { base: into, length: into.length }, 1, offset, RWF_NOWAIT) : -1
 }
 
+const AF_UNIX = 1
+const SOCK_DGRAM = 2
+const SOCK_CLOEXEC = 0x80000
+const MSG_NOSIGNAL = 0x4000
+
+/**
+ * Sends one datagram to a unix socket; Node has no such sockets. `@` in front stands for the abstract name space.
+ * @returns false when it could not be sent, or where there are no native calls
+ */
+export function sendDatagram(address: string, message: Uint8Array): boolean {
+  if (!loadLibc()) return false
+  const library = loadLibc()!.koffi.load('libc.so.6')
+  const call = (name: string, parameters: readonly string[]): ((...values: (number | Uint8Array)[]) => number) =>
+    library.func(name, 'long', parameters) as (...values: (number | Uint8Array)[]) => number
+  const path = Buffer.from(address)
+  if (path[0] === '@'.charCodeAt(0)) path[0] = 0
+  const family = Buffer.alloc(2)
+  family.writeUInt16LE(AF_UNIX)
+  const to = Buffer.concat([family, path])
+  const fd = call('socket', ['int', 'int', 'int'])(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)
+  if (fd < 0) return false
+  try {
+    return call('sendto', ['int', 'void *', 'size_t', 'int', 'void *', 'uint32_t'])(fd, message, message.length, MSG_NOSIGNAL, to, to.length) === message.length
+  } finally {
+    call('close', ['int'])(fd)
+  }
+}
+
 /** For tests: as if koffi could not be loaded (`false`), or back to what is there. */
 export function useNativeCalls(enabled: boolean): void {
   libc = enabled ? undefined : null

@@ -12,6 +12,9 @@ export const dryRunFlag = () => ({ 'dry-run': Flags.boolean({ description: 'go a
 export const failIfUnchangedFlag = () => ({
   'fail-if-unchanged': Flags.boolean({ description: 'exit with 4 when there was nothing to do', default: false }),
 })
+export const disconnectFlag = () => ({
+  disconnect: Flags.boolean({ description: 'disconnect clients of the server that are in the way, once what they asked for is done', default: false }),
+})
 export const waitFlag = () => ({
   wait: Flags.boolean({ description: 'wait until the task has ended, and exit as it ended', default: false, allowNo: true }),
 })

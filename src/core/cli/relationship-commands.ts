@@ -4,7 +4,7 @@ import { formatSize } from '../base/units.ts'
 import type { Delay, Params, PoolService, ProcessName, RelationshipView, Result, TaskView } from '../server/api.ts'
 import { LunarCommand } from './base-command.ts'
 import type { DetailView } from './details.ts'
-import { bytesFlag, dryRunFlag, failIfUnchangedFlag, manyArg, neededArg, poolFlag, progressFlag, waitFlag } from './flags.ts'
+import { bytesFlag, disconnectFlag, dryRunFlag, failIfUnchangedFlag, manyArg, neededArg, poolFlag, progressFlag, waitFlag } from './flags.ts'
 import { parseRelationships } from './references.ts'
 import { usageError } from './translate.ts'
 import { delayText, labelOf, processWords } from './views/relationship.ts'
@@ -41,7 +41,7 @@ type Started = Result<'snap.start'>
 /** `StartCompleteImage`, `StartImageUpdate`, `StartSourceUpdate`. */
 export abstract class StartCommand extends LunarCommand {
   static override args = { relationship: relationshipArg() }
-  static override flags = { ...waitFlag(), ...progressFlag(), ...failIfUnchangedFlag(), ...poolFlag(), ...dryRunFlag() }
+  static override flags = { ...waitFlag(), ...progressFlag(), ...failIfUnchangedFlag(), ...disconnectFlag(), ...poolFlag(), ...dryRunFlag() }
   static override description = 'Returns at once; with --wait it ends when the task does, with its outcome. Ctrl-C stops the waiting, not the task.'
   protected abstract readonly kind: ProcessName
 
@@ -50,7 +50,7 @@ export abstract class StartCommand extends LunarCommand {
     const { pool, relationship } = oneRelationship(args.relationship, flags.pool)
     const what = processWords[this.kind]
     await using service = await this.open(pool, 'owner')
-    const start = service.call('snap.start', { relationship, kind: this.kind, dryRun: flags['dry-run'] }, this.signal)
+    const start = service.call('snap.start', { relationship, kind: this.kind, disconnect: flags.disconnect, dryRun: flags['dry-run'] }, this.signal)
     const reply = await this.waitFor(`starting ${what}`, start)
     const label = labelOf(reply.data)
     if (!reply.data.changed) this.unchanged(`the ${what} of ${label} is under way already`, flags['fail-if-unchanged'])
@@ -141,6 +141,7 @@ export abstract class EnablingCommand extends LunarCommand {
     flags: {
       readonly pool?: string | undefined
       readonly 'dry-run': boolean
+      readonly disconnect: boolean
       readonly 'fail-if-unchanged'?: boolean
       readonly force?: readonly string[] | undefined
     },
@@ -153,6 +154,7 @@ export abstract class EnablingCommand extends LunarCommand {
       fresh,
       forceLostPart: forces('lost-part'),
       forceMixed: forces('mixed'),
+      disconnect: flags.disconnect,
       dryRun: flags['dry-run'],
     })
     noteUnchanged(reply.data, 'is enabled already', flags['fail-if-unchanged'] ?? false, (why, isFailure) => {

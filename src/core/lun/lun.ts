@@ -60,6 +60,8 @@ export class Lun implements BlockDevice {
   private readonly binding = new Map<number, Binding>()
   /** Stores whose unbound slices are being cleaned. */
   private readonly cleaning = new Map<number, Promise<void>>()
+  /** Stores with slices that were given back and not made clean since. */
+  private readonly unclean = new Set<number>()
   /** Disks this LUN was ever written to; each knows itself whether it was written since its last flush. */
   private readonly writtenDisks = new Set<PoolDisk>()
   private readonly freeStores: number[] = []
@@ -371,7 +373,12 @@ export class Lun implements BlockDevice {
   async trim(offset: number, length: number): Promise<void> {
     checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, length)
     if (this.isReserved) return
-    await this.unbind(Math.ceil(offset / SLICE), Math.floor((offset + length) / SLICE))
+    this.freed(await this.unbind(Math.ceil(offset / SLICE), Math.floor((offset + length) / SLICE)))
+  }
+
+  /** Somebody has to clean what was given back. */
+  private freed(slices: number): void {
+    if (slices > 0) this.pool.onChange()
   }
 
   async zero(offset: number, length: number): Promise<void> {
@@ -379,7 +386,7 @@ export class Lun implements BlockDevice {
     const end = offset + length
     const from = this.isReserved ? end : Math.min(end, Math.ceil(offset / SLICE) * SLICE)
     const to = this.isReserved ? end : Math.max(from, Math.floor(end / SLICE) * SLICE)
-    if (to > from) await this.unbind(from / SLICE, to / SLICE)
+    if (to > from) this.freed(await this.unbind(from / SLICE, to / SLICE))
     await this.pinned(() => this.writeZeros(offset, from))
     await this.pinned(() => this.writeZeros(to, end))
   }
@@ -441,7 +448,10 @@ export class Lun implements BlockDevice {
         this.stores.forget(store, freed, batch)
         const bound = this.stores.table.boundMask(store) & ~bits
         if (bound === 0) this.removeStore(store, batch)
-        else this.stores.table.setMasks(store, bound, this.stores.table.dirtyMask(store) | bits, batch)
+        else {
+          this.stores.table.setMasks(store, bound, this.stores.table.dirtyMask(store) | bits, batch)
+          this.unclean.add(store)
+        }
       }
       this.record = { ...this.record, boundSlices: this.record.boundSlices - count }
       this.patchCounters(batch)
@@ -515,6 +525,22 @@ export class Lun implements BlockDevice {
     this.stores.markMissed(store, dirty, missed, batch)
     table.setMasks(store, table.boundMask(store), table.dirtyMask(store) & ~dirty, batch)
     await this.pool.metadata.commit(batch, 'data', true)
+  }
+
+  /** Stores of which slices were given back since the pool was opened, and are not clean: their space is still taken on the disks. */
+  get uncleanCount(): number {
+    return this.unclean.size
+  }
+
+  /** Gives the space of slices that were given back to the disks, of some stores. What is bound again meanwhile cleans itself. */
+  cleanSome(storesMax: number): Promise<void> {
+    return this.pinned(async () => {
+      for (const store of [...this.unclean].slice(0, storesMax)) {
+        this.unclean.delete(store)
+        await this.stores.table.load(store)
+        if (this.stores.table.exists(store) && this.stores.table.dirtyMask(store) !== 0) await this.cleanStore(store)
+      }
+    })
   }
 
   /** A redundant store goes on without the disk, and what is dirty stays so: other space is bound. */

@@ -341,8 +341,8 @@ export class Luns {
       throw new LunarError('ERR_PROTECTED', `Cannot ${what} LUN "${lun.name}"`, { why: 'it is protected', fix: `lunar lun unprotect ${lun.name}` })
   }
 
-  /** Two LUNs change names in one commit, so that one takes the place of the other. */
-  async swap(a: Lun, b: Lun): Promise<void> {
+  /** Two LUNs change names in one commit, so that one takes the place of the other. What `together` adds to the batch happens with it. */
+  async swap(a: Lun, b: Lun, together?: (batch: Batch) => void): Promise<void> {
     for (const lun of [a, b]) this.checkOwn(lun, 'swap')
     const now = this.pool.options.clock.wallMs()
     const batch = new Batch()
@@ -356,6 +356,7 @@ export class Luns {
     const before = { names: [a.name, b.name], times: [a.record.modifiedMs, b.record.modifiedMs] } as const
     takeNames([b.name, a.name], [now, now])
     for (const lun of [a, b]) batch.put(keyOf('lun', lun.number), lunRecord.encode(lun.record))
+    together?.(batch)
     try {
       await this.pool.metadata.commit(batch, 'admin', true)
     } catch (error) {

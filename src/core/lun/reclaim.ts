@@ -6,8 +6,13 @@ import type { Luns } from './luns.ts'
 
 /** Slices given back in one step. */
 const STEP_SLICES = 256
+/** Stores of which single slices are made clean in one step. */
+const STEP_STORES = 16
 
-/** Gives back the space of deleted and shrunk LUNs and makes freed segments clean. What is left to do is in the records. */
+/**
+ * Gives back the space of deleted and shrunk LUNs and makes freed segments clean; what is left of that is in the records. Single slices that were
+ * trimmed are made clean, too: those that a crash leaves are when they are bound again.
+ */
 export class Reclaim implements ProcessBody {
   constructor(
     private readonly pool: Pool,
@@ -15,11 +20,15 @@ export class Reclaim implements ProcessBody {
   ) {}
 
   static isDue(pool: Pool, luns: Luns): boolean {
-    return luns.toReclaim.length > 0 || pool.freedSegments > 0
+    return luns.toReclaim.length > 0 || pool.freedSegments > 0 || luns.all.some(({ uncleanCount }) => uncleanCount > 0)
   }
 
   remaining(): number {
-    return this.luns.toReclaim.reduce((sum, lun) => sum + lun.record.boundSlices * SLICE, 0) + this.pool.freedSegments * SEGMENT
+    return (
+      this.luns.toReclaim.reduce((sum, lun) => sum + lun.record.boundSlices * SLICE, 0) +
+      this.pool.freedSegments * SEGMENT +
+      this.luns.all.reduce((sum, { uncleanCount }) => sum + uncleanCount * SLICE, 0)
+    )
   }
 
   async step(): Promise<Step> {
@@ -27,6 +36,12 @@ export class Reclaim implements ProcessBody {
     if (lun) {
       const { moved } = await this.luns.reclaim(lun, STEP_SLICES)
       return { moved, finished: false }
+    }
+    const unclean = this.luns.all.find(({ uncleanCount }) => uncleanCount > 0)
+    if (unclean) {
+      const before = unclean.uncleanCount
+      await unclean.cleanSome(STEP_STORES)
+      return { moved: Math.max(0, before - unclean.uncleanCount) * SLICE, finished: !Reclaim.isDue(this.pool, this.luns) }
     }
     const cleaned = await this.pool.cleanFreed()
     return { moved: cleaned * SEGMENT, finished: cleaned === 0 || !Reclaim.isDue(this.pool, this.luns) }

@@ -72,7 +72,7 @@ export class Pool implements StoreHost, MetadataHost {
   private readonly cleaning = new Map<number, Promise<number>>()
   /** Events come up from the moment metadata is being opened. */
   readonly events: EventLog
-  /** Called when a disk came or went or an event waits, so that processes look again. */
+  /** Called when a disk came or went, space was given back or an event waits, so that processes look again. */
   onChange: () => void = () => undefined
 
   get isView(): boolean {

@@ -3,18 +3,19 @@ import { hostname } from 'node:os'
 import { checkWritable } from '../../metadata/label.ts'
 import type { LockRecord } from '../../metadata/lock-record.ts'
 import { systemClock } from '../base/clock.ts'
-import { LunarError } from '../base/errors.ts'
+import { isCode, LunarError } from '../base/errors.ts'
 import { ResourceStack } from '../base/resources.ts'
 import type { OpenOptions } from './api.ts'
 import type { ControlClient } from './control-client.ts'
 import { requireLocal } from './disk-maker.ts'
 import { mapBounded } from './bounded.ts'
 import { isStopped } from './holder.ts'
-import { Owner, type LockedPool, type OwnerOptions } from './owner.ts'
+import { Owner, type LockedPool, type OwnerOptions, type OwnerServer } from './owner.ts'
 import { lockedError, takeLocks } from './ownership.ts'
 import type { KnownPool } from './registry.ts'
 import { openKnown, type FoundPool } from './scan.ts'
 import { VERSION } from './version.ts'
+import { Moved } from './wire.ts'
 
 /** An owner that is just starting or just leaving is waited for; all in all this long, in milliseconds. */
 let waitMax = 10_000
@@ -55,6 +56,40 @@ const ownerOptions = (options: OpenOptions): OwnerOptions => ({
   forceNonlocal: options.forceNonlocal ?? false,
   ...(options.choose === undefined ? {} : { choose: options.choose }),
 })
+
+/**
+ * Becomes the server of a pool. Who owns it on demand is asked to leave, and what it did in the background goes on here.
+ *
+ * @throws LunarError `ERR_LOCKED` when a server has it already or the holder cannot be asked, `ERR_BUSY` when a command does not end in time
+ */
+export async function acquireServed(known: () => KnownPool, options: OpenOptions, server: OwnerServer): Promise<Owner> {
+  let busy: LunarError | undefined
+  try {
+    return await contend<Owner>(known, options, {
+      free: (pool, open) => Owner.start(pool, { ...ownerOptions(options), kind: 'server', server }, open),
+      answered: async client => {
+        try {
+          const { kind, pid, poolName } = client.hello
+          if (kind === 'server')
+            throw new LunarError('ERR_LOCKED', `Cannot serve pool ${poolName}`, {
+              why: `a server (process ${pid}) has it already`,
+              fix: `lunar server stop ${poolName}`,
+              blockers: [`process ${pid}`],
+            })
+          await client.call('pool.close', {}, options.signal)
+        } catch (error) {
+          if (isCode(error, 'ERR_BUSY')) busy = error
+          else if (!(error instanceof Moved)) throw error
+        } finally {
+          client.close()
+        }
+        return undefined
+      },
+    })
+  } catch (error) {
+    throw busy && isCode(error, 'ERR_LOCKED') ? busy : error
+  }
+}
 
 export interface Contest<T> {
   /** The locks are ours; `open` holds the disks and belongs to the callee. */

@@ -142,6 +142,8 @@ export interface LunSummary {
   readonly used: number
   readonly thin: boolean
   readonly state: string
+  /** Names of the hosts that reach it. */
+  readonly presentedTo: string[]
   readonly created: string
 }
 
@@ -356,6 +358,8 @@ export interface WodSummary {
   readonly written: number
   /** The LUN it is the image of. */
   readonly imageOf: string | null
+  /** Names of the hosts that reach it. */
+  readonly presentedTo: string[]
   readonly created: string
 }
 
@@ -389,6 +393,8 @@ export interface SnapshotSummary {
   readonly chunkBytes: number
   /** Where its chunks are kept. */
   readonly store: string
+  /** Names of the hosts that reach it. */
+  readonly presentedTo: string[]
   /** The instant it is of. */
   readonly created: string
 }
@@ -423,6 +429,76 @@ export interface StoreDetail extends StoreSummary {
   readonly trees: { readonly volume: string; readonly chunkBytes: number; readonly snapshots: number; readonly chunks: number }[]
 }
 
+/** Somebody to whom volumes are presented. */
+export interface HostSummary {
+  readonly number: number
+  readonly name: string
+  readonly id: string
+  /** How many volumes it reaches. */
+  readonly volumes: number
+  readonly created: string
+}
+
+export interface HostDetail extends HostSummary {
+  /** By name of the volume. */
+  readonly presentations: PresentationView[]
+}
+
+/** A volume that a host reaches. */
+export interface PresentationView {
+  readonly volume: string
+  readonly kind: 'lun' | 'snapshot' | 'wod'
+  readonly host: string
+  readonly readOnly: boolean
+  /** Other hosts may write it, too. */
+  readonly shared: boolean
+  /** Bytes. */
+  readonly size: number
+  readonly since: string
+}
+
+/** The server of a pool: `lunar serve`. */
+export interface ServerStatus {
+  /** False when the pool has no server; then all else is empty. */
+  readonly running: boolean
+  readonly pid: number | null
+  readonly version: string | null
+  readonly since: string | null
+  /** What it was started for; `problem` says why one is not served. */
+  readonly pools: { readonly name: string; readonly problem: string | null }[]
+  readonly listeners: ServerListener[]
+  readonly clients: ServerClient[]
+}
+
+export interface ServerListener {
+  /** `tcp` is without TLS: whoever reaches the port is taken for `host`. */
+  readonly transport: 'unix' | 'tls' | 'tcp'
+  /** A path, or `address:port`. */
+  readonly address: string
+  /** The pool and the host that a unix socket is for. */
+  readonly pool: string | null
+  readonly host: string | null
+  /** How clients name it; the name of the volume goes in at `EXPORT`. */
+  readonly uri: string
+}
+
+/** A volume that a client has open. */
+export interface ServerClient {
+  /** As messages about what is busy name it. */
+  readonly client: string
+  readonly host: string
+  readonly pool: string
+  readonly volume: string
+  readonly address: string
+  readonly transport: 'unix' | 'tls' | 'tcp'
+  readonly readOnly: boolean
+  readonly since: string
+  readonly requests: number
+  /** Bytes. */
+  readonly read: number
+  readonly written: number
+}
+
 export interface EventView {
   readonly number: number
   readonly time: string
@@ -439,8 +515,8 @@ export interface LockHolder {
   readonly command: string
   readonly socket: string
   readonly since: string
-  /** `owner` of a command, or a `server` started on demand. */
-  readonly kind: 'command' | 'on-demand'
+  /** A command, an owner in the background that was started on demand, or a server. */
+  readonly kind: 'command' | 'on-demand' | 'server'
 }
 
 export interface LockView {
@@ -460,6 +536,11 @@ export interface CheckView {
 /** What every changing verb takes: `dryRun` goes the same way and stops before the commit. */
 interface Change {
   readonly dryRun?: boolean
+}
+
+/** A change that clients of a server may be in the way of: `disconnect` drains and closes their connections first. */
+interface QuietChange extends Change {
+  readonly disconnect?: boolean
 }
 
 export interface DiskSpec {
@@ -492,7 +573,7 @@ export interface Verbs {
   /** What can be opened for reading: a LUN, or an image on a write-once device. */
   'volume.show': { params: { volume: string }; result: { name: string; size: number; bound: number } }
   'lun.map': { params: { lun: string; lost?: boolean }; result: MapExtent[] }
-  'lun.resize': { params: Change & { lun: string; size: number; force?: boolean }; result: LunDetail & { was: number } }
+  'lun.resize': { params: QuietChange & { lun: string; size: number; force?: boolean }; result: LunDetail & { was: number } }
   'lun.rename': { params: Change & { lun: string; name: string }; result: LunDetail }
   'lun.delete': { params: Change & { lun: string }; result: { name: string; freed: number; task: number | null } }
   /** Gives whole 1 MiB slices back; what is smaller at the edges stays as it is. */
@@ -513,7 +594,7 @@ export interface Verbs {
   'task.pause': { params: Change & { task: number }; result: TaskView }
   'task.resume': { params: Change & { task: number }; result: TaskView }
   'task.stop': { params: Change & { task: number }; result: TaskView }
-  'lun.swap': { params: Change & { lun: string; with: string }; result: { a: LunSummary; b: LunSummary } }
+  'lun.swap': { params: QuietChange & { lun: string; with: string }; result: { a: LunSummary; b: LunSummary } }
   'lun.protect': { params: Change & { lun: string; protect: boolean }; result: LunSummary & { changed: boolean } }
   'snap.configure': {
     params: Change & { source: string; image: string; chunkBytes?: number; name?: string; policy?: 'fail-writes' | 'drop' }
@@ -528,12 +609,12 @@ export interface Verbs {
   'snap.status': { params: { relationship: string }; result: RelationshipStatus }
   /** Several are enabled at one instant. */
   'snap.enable': {
-    params: Change & { relationships: string[]; fresh?: boolean; forceLostPart?: boolean; forceMixed?: boolean }
+    params: QuietChange & { relationships: string[]; fresh?: boolean; forceLostPart?: boolean; forceMixed?: boolean }
     result: (RelationshipView & { asOf: string; lost: ByteRange[]; changed: boolean })[]
   }
-  'snap.disable': { params: Change & { relationships: string[] }; result: (RelationshipView & { complete: boolean; changed: boolean })[] }
+  'snap.disable': { params: QuietChange & { relationships: string[] }; result: (RelationshipView & { complete: boolean; changed: boolean })[] }
   /** The task may have ended already; null only with `dryRun`. */
-  'snap.start': { params: Change & { relationship: string; kind: ProcessName }; result: RelationshipView & { task: number | null; changed: boolean } }
+  'snap.start': { params: QuietChange & { relationship: string; kind: ProcessName }; result: RelationshipView & { task: number | null; changed: boolean } }
   /** Bytes done and left. */
   'snap.stop': { params: Change & { relationship: string; kind: ProcessName }; result: RelationshipView & { done: number; left: number; changed: boolean } }
   'snap.setDelay': { params: Change & { relationship: string; kind: ProcessName; delay: Delay }; result: RelationshipView & { delayMs: Delay; was: Delay } }
@@ -545,10 +626,10 @@ export interface Verbs {
   /** What others rest on stays, hidden, until they are gone. */
   'snap.delete': { params: Change & { snapshots: string[] }; result: { deleted: { name: string; hidden: boolean }[]; task: number | null } }
   /** A writable snapshot holds its frozen state again. */
-  'snap.refresh': { params: Change & { snapshot: string }; result: { name: string; task: number | null } }
+  'snap.refresh': { params: QuietChange & { snapshot: string }; result: { name: string; task: number | null } }
   /** LUNs read as a snapshot of theirs from one instant on; `before` is the snapshot of the state before. What differs is copied back by the task. */
   'snap.restore': {
-    params: Change & { snapshots: string[]; keepBefore?: string; delay?: Delay }
+    params: QuietChange & { snapshots: string[]; keepBefore?: string; delay?: Delay }
     result: { snapshot: string; volume: string; before: string; changed: boolean; task: number | null }[]
   }
   /** A new LUN that reads as a LUN or a snapshot does now; the task copies it, and then it depends on nothing. */
@@ -578,6 +659,21 @@ export interface Verbs {
     params: Change & { wod: string; offset?: number; length?: number }
     result: { name: string; offset: number; length: number; emptied: number }
   }
+  'host.add': { params: Change & { host: string }; result: HostSummary }
+  'host.list': { params: object; result: HostSummary[] }
+  'host.show': { params: { host: string }; result: HostDetail }
+  /** Refused while volumes are presented to it. */
+  'host.remove': { params: Change & { host: string }; result: { name: string } }
+  /** Lets a host reach a LUN, a snapshot or a write-once device; presenting it again changes how. */
+  'volume.present': {
+    params: QuietChange & { volume: string; host: string; readOnly?: boolean; shared?: boolean; forceMixed?: boolean }
+    result: PresentationView & { changed: boolean }
+  }
+  /** From one host, or from all. */
+  'volume.unpresent': { params: QuietChange & { volume: string; host?: string }; result: { volume: string; hosts: string[]; changed: boolean } }
+  'server.status': { params: object; result: ServerStatus }
+  /** Answered before the server has ended. */
+  'server.stop': { params: object; result: { pid: number } }
   'metadata.check': { params: object; result: CheckView }
   /** A complete dump as text, one line a record. */
   'metadata.dump': { params: object; result: { text: string } }

@@ -190,7 +190,7 @@ export const changes = {
   },
 
   'lun.delete': async (
-    { luns, views, processes, relationships, wodImages, trees }: EngineParts,
+    { luns, views, processes, relationships, wodImages, trees, hosts, volumes }: EngineParts,
     { lun: name, dryRun }: Params<'lun.delete'>,
   ): Promise<Result<'lun.delete'>> => {
     const lun = luns.find(name)
@@ -198,6 +198,7 @@ export const changes = {
     wodImages.checkDelete(lun)
     trees.checkNone(lun, 'delete')
     luns.checkUnprotected(lun, 'delete')
+    hosts.checkNotPresented(volumes.ofLun(lun), 'delete')
     const freed = await views.used(lun)
     if (dryRun) return { name, freed, task: null }
     const clone = relationships.cloneOf(lun)

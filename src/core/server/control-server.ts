@@ -27,7 +27,7 @@ import {
 
 /** What the server asks of the owner. */
 export interface ControlHandler {
-  readonly hello: Pick<Hello, 'poolId' | 'poolName' | 'instance' | 'readOnly'>
+  readonly hello: Pick<Hello, 'poolId' | 'poolName' | 'instance' | 'readOnly' | 'kind'>
   call(verb: Verb, params: Params<Verb>, session: Session, signal: AbortSignal): Promise<Reply<unknown>>
   openLun(name: string, options: LunOptions): Promise<BlockDevice>
   holdRelationship(name: string): Promise<RelationshipHold>

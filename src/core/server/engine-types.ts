@@ -53,7 +53,46 @@ export interface EngineOptions {
   readonly missing: readonly MissingDisk[]
 }
 
+/** A volume as a host sees it. */
+export interface PresentedVolume {
+  readonly name: string
+  readonly host: string
+  readonly kind: 'lun' | 'snapshot' | 'wod'
+  /** Bytes. */
+  readonly size: number
+  readonly readOnly: boolean
+  /** What a client may ask about its ranges: `lunar:changed:monday`. */
+  readonly contexts: readonly string[]
+}
+
+/** A presented volume that a client has open. */
+export interface OpenVolume extends PresentedVolume {
+  readonly device: BlockDevice
+  /**
+   * What a context says of a range, in order and without gaps: bytes, and whether it is so (changed since, written).
+   * @throws LunarError `ERR_SNAPSHOT_NOT_FOUND` when the snapshot is gone
+   */
+  ask(context: string, offset: number, length: number): Promise<readonly { readonly length: number; readonly is: boolean }[]>
+  /** Closing twice is harmless. */
+  close(): Promise<void>
+}
+
+/** What hosts reach of a pool, as the pool has it on record. */
+export interface Presented {
+  readonly hosts: readonly string[]
+  /** By name; none when there is no such host. */
+  list(host: string): PresentedVolume[]
+  /** @throws LunarError `ERR_LUN_NOT_FOUND` when the host does not reach such a volume, whether there is one or not */
+  describe(host: string, volume: string): PresentedVolume
+  /**
+   * @param client who it is, for messages that it is in the way of
+   * @throws LunarError as `describe`, and as `Engine.openLun`
+   */
+  open(host: string, volume: string, client: string): Promise<OpenVolume>
+}
+
 export interface Engine {
+  readonly presented: Presented
   readonly poolName: string
   readonly poolId: string
   call<V extends Verb>(verb: V, params: Params<V>, signal?: AbortSignal): Promise<Reply<Result<V>>>

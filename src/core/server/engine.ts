@@ -9,17 +9,21 @@ import { Luns } from '../lun/luns.ts'
 import { OpenLun } from '../lun/open-lun.ts'
 import { createPoolOn, wipeDisks } from '../pool/format.ts'
 import { Pool } from '../pool/pool.ts'
-import type { Params, RelationshipHold, Reply, Result, Verb } from './api.ts'
+import type { Params, RelationshipHold, Reply, Result, ServerStatus, Verb } from './api.ts'
 import { hostFiles, removePoolFile } from '../wod/files.ts'
 import { Wods } from '../wod/wods.ts'
 import { Relationships } from '../snapshot/relationships.ts'
 import { Trees } from '../snapshot/tree/trees.ts'
 import { WodImages } from '../snapshot/wod-images.ts'
 import { changes } from './changes.ts'
+import { hostChanges, hostLooks } from './host-changes.ts'
+import { Hosts } from './hosts.ts'
+import { PresentableVolumes } from './volumes.ts'
 import { rstoreChecks } from './rstore-checks.ts'
 import { snapChanges } from './snap-changes.ts'
 import { SnapViews } from './snap-views.ts'
 import type { Engine, EngineOptions, FormatDisk, FoundDisk, LunOptions } from './engine-types.ts'
+import { PresentedVolumes } from './presented.ts'
 import { Processes } from './processes.ts'
 import { Troubles } from './troubles.ts'
 import { treeChanges } from './tree-changes.ts'
@@ -41,6 +45,8 @@ export interface EngineParts {
   readonly wodImages: WodImages
   readonly trees: Trees
   readonly treeViews: TreeViews
+  readonly volumes: PresentableVolumes
+  readonly hosts: Hosts
   readonly options: EngineOptions
   readonly warnings: string[]
 }
@@ -52,7 +58,11 @@ export interface EngineSources {
 }
 
 export class LocalEngine implements Engine {
-  private constructor(private readonly parts: EngineParts) {}
+  readonly presented: PresentedVolumes
+
+  private constructor(private readonly parts: EngineParts) {
+    this.presented = new PresentedVolumes(parts, (name, options) => this.openLun(name, options))
+  }
 
   static async open(
     disks: readonly FoundDisk[],
@@ -77,6 +87,9 @@ export class LocalEngine implements Engine {
     const wodImages = new WodImages(pool, luns, relationships, wods)
     const processes = new Processes(pool, luns, relationships, wods, wodImages, trees)
     const views = new Views(pool, luns, relationships, new Troubles(relationships, wods, wodImages), () => pool.metadata.lastWriteMs)
+    const volumes = new PresentableVolumes(luns, trees, wods, relationships)
+    const hosts = await Hosts.load(pool, volumes)
+    views.presentedTo = (kind, volume) => hosts.namesOf(kind, volume)
     const parts: EngineParts = {
       pool,
       luns,
@@ -88,6 +101,8 @@ export class LocalEngine implements Engine {
       wodImages,
       trees,
       treeViews: new TreeViews(trees, views),
+      volumes,
+      hosts,
       views,
       options,
       warnings: openWarnings(pool, options),
@@ -126,7 +141,7 @@ export class LocalEngine implements Engine {
     try {
       if (Trees.isName(name)) return Promise.resolve(this.openSnapshot(name, options))
       const wod = this.parts.wods.named(name)
-      if (wod) return this.parts.wodImages.open(wod, { readOnly: options.readOnly === true })
+      if (wod) return this.parts.wodImages.open(wod, { readOnly: options.readOnly === true, user: options.user })
       const lun = this.parts.luns.find(name)
       this.parts.luns.checkOwn(lun, 'open')
       if (lun.isIncomplete && !options.incomplete) {
@@ -194,6 +209,9 @@ export class LocalEngine implements Engine {
   }
 }
 
+/** What there is to say of the server when no server owns the pool. */
+const noServer: ServerStatus = { running: false, pid: null, version: null, since: null, pools: [], listeners: [], clients: [] }
+
 type Handler = (parts: EngineParts, params: never, signal?: AbortSignal) => unknown
 
 const looks = {
@@ -223,6 +241,8 @@ const looks = {
   'task.wait': ({ processes }, { task }: Params<'task.wait'>, signal?: AbortSignal) => processes.wait(task, signal),
   'wod.list': ({ wods, wodViews }) => Promise.all(wods.all.map(wod => wodViews.summary(wod))),
   'wod.show': ({ wods, wodViews }, { wod }: Params<'wod.show'>) => wodViews.detail(wods.find(wod)),
+  ...hostLooks,
+  'server.status': () => noServer,
   'metadata.check': async ({ pool }) => {
     let blocks = 0
     await pool.metadata.visitBlocks(() => {
@@ -238,7 +258,7 @@ const looks = {
   },
 } satisfies Record<string, Handler>
 
-const verbs = { ...looks, ...changes, ...rstoreChecks, ...snapChanges, ...wodSnaps, ...wodChanges, ...treeChanges }
+const verbs = { ...looks, ...changes, ...rstoreChecks, ...snapChanges, ...wodSnaps, ...wodChanges, ...treeChanges, ...hostChanges }
 
 function chooseId(disks: readonly FoundDisk[], choice: string): string {
   const found = disks.find(

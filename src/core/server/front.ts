@@ -17,6 +17,9 @@ export const importPools: typeof import('./import-pools.ts').importPools = async
 export const exportPool: typeof import('./end-pool.ts').exportPool = async params => (await import('./end-pool.ts')).exportPool(params)
 export const destroyPool: typeof import('./end-pool.ts').destroyPool = async params => (await import('./end-pool.ts')).destroyPool(params)
 
+export const startServer: typeof import('./serve.ts').Server.start = async options => (await import('./serve.ts')).Server.start(options)
+export const stopServer: typeof import('./serve.ts').stopServer = async (...params) => (await import('./serve.ts')).stopServer(...params)
+
 /**
  * Opens a pool by name, by id, or the only one known or found in `paths`. `view` reads metadata beside any owner; `owner` asks the process
  * that owns the pool, or becomes it.

@@ -13,13 +13,18 @@ export function holderView(record: LockRecord): LockHolder {
 }
 
 /** Whether the process was stopped by a signal or a debugger, as far as this host lets us see it. */
-export function isStopped(record: LockRecord): boolean {
-  if (record.host !== hostname()) return false
+export const isStopped = (record: LockRecord): boolean => record.host === hostname() && /^[Tt]$/.test(stateOf(record.pid) ?? '')
+
+/** Whether a process of this host has ended, also when its parent has not asked for its status yet. */
+export const hasEnded = (pid: number): boolean => /^[ZX]$/.test(stateOf(pid) ?? 'X')
+
+/** The state of a process as one letter (proc(5)); undefined when it has ended, or is not for our eyes. */
+function stateOf(pid: number): string | undefined {
   try {
-    const stat = readFileSync(`/proc/${record.pid}/stat`, 'utf8')
-    return /^ [Tt] /.test(stat.slice(stat.lastIndexOf(')') + 1))
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return stat.slice(stat.lastIndexOf(')') + 2, stat.lastIndexOf(')') + 3)
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
-    return false // it has ended, or is not for our eyes
+    return undefined
   }
 }

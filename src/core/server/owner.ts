@@ -10,7 +10,7 @@ import { isCode, LunarError } from '../base/errors.ts'
 import { ResourceStack } from '../base/resources.ts'
 import type { BlockDevice } from '../block/device.ts'
 import type { FileDisk } from '../block/file.ts'
-import type { LockView, Params, PoolStatus, RelationshipHold, Reply, Result, Verb } from './api.ts'
+import type { LockView, Params, PoolStatus, RelationshipHold, Reply, Result, ServerStatus, Verb } from './api.ts'
 import type { ControlServer } from './control-server.ts'
 import { makeDisk, requireDistinct, requireOther } from './disk-maker.ts'
 import { engineModule } from './engine-module.ts'
@@ -29,6 +29,20 @@ export interface OwnerOptions {
   readonly forceQuorum: boolean
   readonly forceNonlocal: boolean
   readonly choose?: string
+  readonly server?: OwnerServer
+}
+
+/** What a server adds to the pools that it owns. */
+export interface OwnerServer {
+  status(): ServerStatus
+  /** Asks the server to end. */
+  stop(): void
+  /** Who has volumes of a pool open. */
+  clients(pool: string): string[]
+  /** A pool got another host, or lost one. */
+  hostsChanged(pool: string): Promise<void>
+  /** Makes a change that clients may be in the way of; those are disconnected first. */
+  withoutClients<T>(pool: string, change: () => Promise<T>): Promise<T>
 }
 
 /** A pool whose disks this process has locked. */
@@ -83,7 +97,7 @@ export class Owner {
       await owner.listen()
       await writeRecords(owner.held, owner.record)
       await owner.openEngine()
-      if (!readOnly && kind === 'command') owner.rememberDisks()
+      if (!readOnly && kind !== 'on-demand') owner.rememberDisks()
       return owner
     } catch (error) {
       owner.engineOpen.reject(error)
@@ -96,9 +110,9 @@ export class Owner {
   private async listen(): Promise<void> {
     const { ControlServer } = await import('./control-server.ts')
     const { id: poolId, name: poolName } = this.pool
-    const { instance, readOnly } = this.record
+    const { instance, readOnly, kind } = this.record
     const server = await ControlServer.listen({
-      hello: { poolId, poolName, instance, readOnly },
+      hello: { poolId, poolName, instance, readOnly, kind },
       call: (verb, params, session, signal) => this.call(verb, params, signal, session),
       openLun: (name, options) => this.openLun(name, options),
       holdRelationship: name => this.holdRelationship(name),
@@ -153,9 +167,29 @@ export class Owner {
         blockers: [describeRecord(this.record)],
       })
     }
-    const reply = await engine.call(verb, params, signal)
+    if (verb === 'server.status' || verb === 'server.stop') return answer(await this.aboutServer(engine, verb))
+    const reply = await this.change(engine, verb, params, signal)
     if (verb !== 'pool.status') return reply
     return answer({ ...reply, data: { ...(reply.data as PoolStatus), owner: holderView(this.record) } })
+  }
+
+  private async aboutServer(engine: Engine, verb: 'server.status' | 'server.stop'): Promise<Reply<unknown>> {
+    const { server } = this.options
+    const { generation, data: none, warnings } = await engine.call('server.status', {})
+    if (verb === 'server.status') return { generation, data: server ? server.status() : none, warnings: server ? [] : warnings }
+    if (!server) throw noServer(engine.poolName)
+    server.stop()
+    return { generation, data: { pid: process.pid }, warnings: [] }
+  }
+
+  /** A change of the pool; with `disconnect`, clients of the server that are in its way leave first. */
+  private async change<V extends Verb>(engine: Engine, verb: V, params: Params<V>, signal?: AbortSignal): Promise<Reply<Result<V>>> {
+    const { server } = this.options
+    const call = (): Promise<Reply<Result<V>>> => engine.call(verb, params, signal)
+    const { disconnect, dryRun } = params as { disconnect?: boolean; dryRun?: boolean }
+    const reply = await (server && disconnect === true && dryRun !== true ? server.withoutClients(engine.poolName, call) : call())
+    if (verb === 'host.add' || verb === 'host.remove') await server?.hostsChanged(engine.poolName)
+    return reply
   }
 
   async openLun(name: string, options: LunOptions = {}): Promise<BlockDevice> {
@@ -232,6 +266,7 @@ export class Owner {
 
   private async askToClose(engine: Engine, session: Session | undefined): Promise<Reply<{ closed: true }>> {
     const blockers = (this.server?.clients ?? []).filter(client => client !== session && client.busy).map(client => client.describe())
+    blockers.push(...(this.options.server?.clients(engine.poolName) ?? []))
     if (session && this.localUse > 0) blockers.unshift(describeRecord(this.record))
     if (blockers.length > 0) throw new LunarError('ERR_BUSY', `Cannot close pool ${engine.poolName}`, { why: `it is used by ${blockers.join('; ')}`, blockers })
     const { generation } = await engine.call('pool.list', {})
@@ -326,3 +361,6 @@ export class Owner {
     this.registry.remember({ id, name, disks })
   }
 }
+
+export const noServer = (pool: string): LunarError =>
+  new LunarError('ERR_SERVER_UNREACHABLE', `Cannot stop the server of pool ${pool}`, { why: 'no server runs for it', fix: `lunar serve ${pool}` })

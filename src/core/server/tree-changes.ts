@@ -10,8 +10,12 @@ export const treeChanges = {
     return made.map(({ name, size, isWritable, of, chunkBytes, store }) => ({ name, size, writable: isWritable, of: of ?? null, chunkBytes, store }))
   },
 
-  'snap.delete': async ({ trees, processes }: EngineParts, { snapshots: names, dryRun }: Params<'snap.delete'>): Promise<Result<'snap.delete'>> => {
+  'snap.delete': async (
+    { trees, processes, hosts, volumes }: EngineParts,
+    { snapshots: names, dryRun }: Params<'snap.delete'>,
+  ): Promise<Result<'snap.delete'>> => {
     const found = names.map(name => ({ name, snapshot: trees.find(name) }))
+    for (const { snapshot } of found) hosts.checkNotPresented(volumes.ofSnapshot(snapshot), 'delete')
     const hidden = await trees.delete(
       found.map(({ snapshot }) => snapshot),
       { dryRun: dryRun === true },

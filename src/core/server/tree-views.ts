@@ -24,6 +24,7 @@ export class TreeViews {
       size: record.size,
       chunkBytes: tree.chunkBytes,
       store: tree.store.lun.name,
+      presentedTo: this.views.presentedTo('snapshot', snapshot.number),
       created: new Date(record.createdMs).toISOString(),
     }
   }

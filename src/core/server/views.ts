@@ -3,6 +3,7 @@ import { LunarError } from '../base/errors.ts'
 import { formatSize } from '../base/units.ts'
 import { FileDisk } from '../block/file.ts'
 import { hiOf } from '../../metadata/key.ts'
+import type { VolumeKind } from '../../metadata/records.ts'
 import { BLOCK, FORMAT_VERSION, JOURNAL_AT, ROOTS_AT, SEGMENT } from '../../metadata/layout.ts'
 import { copiesOf, memberCount, COLUMNS, PARITY_MEMBER, ROW, SLICE, SLICE_ON_MEMBER, SLICES, UNIT, type Redundancy } from '../raid/geometry.ts'
 import type { Lun } from '../lun/lun.ts'
@@ -50,6 +51,9 @@ export interface LunHealth {
 }
 
 export class Views {
+  /** Names of the hosts that reach a volume. */
+  presentedTo: (kind: VolumeKind, volume: number) => string[] = () => []
+
   constructor(
     private readonly pool: Pool,
     private readonly luns: Luns,
@@ -285,6 +289,8 @@ export class Views {
     if (lun.isWriteOnce) words.push('write-once')
     const snapshots = this.relationships.snapshotsOf(lun).length
     if (snapshots > 0) words.push(`${snapshots} ${snapshots === 1 ? 'snapshot' : 'snapshots'}`)
+    const presentedTo = this.presentedTo('lun', lun.number)
+    if (presentedTo.length > 0) words.push(`presented to ${presentedTo.join(' and ')}`)
     return {
       number: lun.number,
       name: lun.name,
@@ -296,6 +302,7 @@ export class Views {
       used: await this.used(lun),
       thin: !lun.isReserved,
       state: words.join(', '),
+      presentedTo,
       created: time(lun.record.createdMs),
     }
   }

@@ -25,6 +25,8 @@ export interface Hello {
   /** The random id that the lock records carry too. */
   readonly instance: string
   readonly readOnly: boolean
+  /** What it is; older versions do not say. */
+  readonly kind?: 'command' | 'on-demand' | 'server'
   /** To be sent with every request. */
   readonly session: string
 }

@@ -28,20 +28,22 @@ export const wodChanges = {
     return wodViews.detail(wod, params.dryRun === true)
   },
 
-  'wod.delete': async ({ wods, processes }: EngineParts, { wod: name, dryRun }: Params<'wod.delete'>): Promise<Result<'wod.delete'>> => {
+  'wod.delete': async ({ wods, processes, hosts, volumes }: EngineParts, { wod: name, dryRun }: Params<'wod.delete'>): Promise<Result<'wod.delete'>> => {
     const wod = wods.find(name)
+    hosts.checkNotPresented(volumes.ofWod(wod), 'delete')
     const written = (await wods.countWritten(wod)) * wod.blockBytes
     await wods.delete(wod, { dryRun: dryRun === true })
     if (!dryRun) await processes.look()
     return { name, written, task: processes.numberOf('reclaim') }
   },
 
-  'wod.reallocate': async ({ wods, processes }: EngineParts, params: Params<'wod.reallocate'>): Promise<Result<'wod.reallocate'>> => {
+  'wod.reallocate': async ({ wods, processes, hosts }: EngineParts, params: Params<'wod.reallocate'>): Promise<Result<'wod.reallocate'>> => {
     const wod = wods.find(params.wod)
     const offset = params.offset ?? 0
     const length = params.length ?? wod.record.size - offset
     checkRange(`write-once device "${wod.name}"`, wod.record.size, wod.blockBytes, offset, length)
     wods.checkReallocate(wod)
+    hosts.checkNoClients(hosts.of('wod', wod.number), `make blocks of write-once device "${wod.name}" unwritten`)
     const emptied = (await wods.countWritten(wod, offset, length)) * wod.blockBytes
     if (!params.dryRun) {
       await wods.reallocate(wod, { offset, length })

@@ -100,8 +100,9 @@ const noUpdates = ({ wodImages }: EngineParts, image: WodImage, what: string): n
 
 export const wodSnaps = {
   'snap.configure': async (parts: EngineParts, params: Params<'snap.configure'>): Promise<Result<'snap.configure'>> => {
-    const { wods, wodImages } = parts
+    const { wods, wodImages, hosts } = parts
     const wod = wods.named(params.image)
+    if (wod) hosts.checkNoClients(hosts.of('wod', wod.number), `make write-once device "${wod.name}" an image`)
     if (!wod) return snapChanges['snap.configure'](parts, params)
     if (params.name !== undefined || (params.chunkBytes !== undefined && params.chunkBytes !== wod.blockBytes))
       throw new LunarError('ERR_USAGE', `Cannot configure write-once device "${wod.name}" as an image`, {

@@ -22,6 +22,7 @@ export class WodViews {
       blockBytes: wod.blockBytes,
       written: (await this.wods.countWritten(wod)) * wod.blockBytes,
       imageOf: wod.isConfigured ? (this.luns.byId(record.source)?.name ?? null) : null,
+      presentedTo: this.views.presentedTo('wod', wod.number),
       created: new Date(record.createdMs).toISOString(),
     }
   }

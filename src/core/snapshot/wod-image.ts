@@ -24,7 +24,7 @@ export interface CopySource {
  */
 export class WodImage {
   /** Readers that have it open. */
-  users = 0
+  readonly users: string[] = []
   private readonly known = new Set<number>()
 
   constructor(readonly wod: Wod) {}
@@ -135,8 +135,10 @@ export class WodVolume implements BlockDevice {
   constructor(
     private readonly image: WodImage,
     private readonly source: ReadSource | undefined,
+    /** Whom it is open for, as messages name them. */
+    private readonly user: string,
   ) {
-    image.users++
+    image.users.push(user)
   }
 
   get size(): number {
@@ -185,7 +187,7 @@ export class WodVolume implements BlockDevice {
   }
 
   close(): Promise<void> {
-    if (this.open) this.image.users--
+    if (this.open) this.image.users.splice(this.image.users.indexOf(this.user), 1)
     this.open = false
     return Promise.resolve()
   }

@@ -154,11 +154,11 @@ export class WodImages {
   }
 
   /** The image as a device, for reading. @throws LunarError `ERR_READ_ONLY` and as `checkOpen` */
-  async open(wod: Wod, options: { readonly readOnly: boolean }): Promise<BlockDevice> {
+  async open(wod: Wod, options: { readonly readOnly: boolean; readonly user?: string | undefined }): Promise<BlockDevice> {
     const image = await this.checkOpen(wod)
     if (!options.readOnly) throw readOnlyImage(wod)
     const source: ReadSource | undefined = wod.isEnabled ? (offset, into) => this.volume(image).readThrough(offset, into) : undefined
-    return new WodVolume(image, source)
+    return new WodVolume(image, source, options.user ?? `process ${process.pid}`)
   }
 
   /** The device holds every block of the instant. */
@@ -397,7 +397,12 @@ export class WodImages {
   }
 
   private checkQuiet(image: WodImage, what: string): void {
-    if (image.users > 0) throw new LunarError('ERR_BUSY', `Cannot ${what} ${image.label}`, { why: `image "${image.wod.name}" is open`, fix: 'close it first' })
+    const users = [...new Set(image.users)]
+    if (users.length === 0) return
+    throw new LunarError('ERR_BUSY', `Cannot ${what} ${image.label}`, {
+      why: `${users.join(', ')} ${users.length === 1 ? 'has' : 'have'} image "${image.wod.name}" open`,
+      blockers: users,
+    })
   }
 
   /** @throws LunarError `ERR_RELATIONSHIP_STATE` */

@@ -14,6 +14,7 @@ export const lun = (name: string, size: number, more: Partial<LunSummary> = {}):
   used: 4 * MIB,
   thin: true,
   state: 'normal',
+  presentedTo: [],
   created: '2026-11-21T06:00:00.000Z',
   ...more,
 })

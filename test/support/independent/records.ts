@@ -24,6 +24,8 @@ const kinds = {
   treeMap: 17,
   leafMap: 18,
   slots: 19,
+  host: 24,
+  presentation: 25,
 }
 export const SLICE = 1024 * 1024
 const SLICES = 8
@@ -204,6 +206,15 @@ export function readRecords(records: Records, poolId: string, problems: string[]
       if (slots.has(`${object}:${slot}`)) problems.push(`wodBlocks: two blocks of write-once device ${object} lie in slot ${slot - 1}`)
       slots.add(`${object}:${slot}`)
     }
+  }
+  const hosts = new Set<number>()
+  for (const { object } of each(kinds.host)) {
+    hosts.add(object)
+    if (object >= (pool?.u32(124) ?? 0)) problems.push(`pool: host ${object} exists, the next would be ${pool?.u32(124)}`)
+  }
+  for (const { object, lo } of each(kinds.presentation)) {
+    if (!hosts.has(object)) problems.push(`presentation: host ${object} does not exist`)
+    if (lo < 2 ** 32 && luns.get(lo)?.deleted !== false) problems.push(`presentation: LUN ${lo} of host ${object} does not exist`)
   }
   for (const { hi } of sorted) if (!Object.values(kinds).includes(Math.floor(hi / KIND_UNIT))) problems.push(`record: key ${hi} is of no known kind`)
   const next = { disk: pool?.u32(88) ?? 0, lun: pool?.u32(92) ?? 0 }

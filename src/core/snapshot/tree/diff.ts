@@ -19,15 +19,19 @@ export interface DiffExtent {
 /**
  * Where two sides of one tree may differ, from the maps alone (features.md G2): chunks that were first written after the older instant and
  * before the newer one, and what was written to writable snapshots. What lies behind the end of the smaller side differs.
+ *
+ * @param range only what of it lies in these bytes
  */
-export async function diffOf(tree: Tree, a: Side, b: Side): Promise<DiffExtent[]> {
+export async function diffOf(tree: Tree, a: Side, b: Side, range: DiffExtent = { offset: 0, length: Math.max(a.size, b.size) }): Promise<DiffExtent[]> {
   const epochs = [a, b].map(({ snapshot }) => snapshot?.record.epoch ?? Infinity)
   const [from, to] = [Math.min(...epochs), Math.max(...epochs)]
   const { chunkBytes } = tree
   const size = Math.min(a.size, b.size)
+  const rangeEnd = range.offset + range.length
+  const [firstChunk, endChunk] = [Math.floor(range.offset / chunkBytes), Math.ceil(rangeEnd / chunkBytes)]
   const chunks: number[] = []
   let last = -1
-  for await (const { chunk, epoch } of tree.map.walk()) {
+  for await (const { chunk, epoch } of tree.map.walk(firstChunk, endChunk)) {
     if (epoch < from || chunk === last) continue
     // The first entry from the older instant on is kept as long as that is live.
     last = chunk
@@ -40,11 +44,12 @@ export async function diffOf(tree: Tree, a: Side, b: Side): Promise<DiffExtent[]
     for await (const chunk of restoring.candidates(0)) if (await restoring.findPending(chunk)) written.add(chunk)
   for (const { snapshot } of [a, b]) {
     if (!snapshot || a.snapshot === b.snapshot) continue
-    for await (const { chunk, epoch } of snapshot.leaf.walk()) if (epoch === snapshot.record.leafEra) written.add(chunk)
+    for await (const { chunk, epoch } of snapshot.leaf.walk(firstChunk, endChunk)) if (epoch === snapshot.record.leafEra) written.add(chunk)
   }
   const all = written.size === 0 ? chunks : [...new Set([...chunks, ...written])].sort((one, other) => one - other)
   const extents: { offset: number; length: number }[] = []
-  const add = (offset: number, end: number): void => {
+  const add = (from: number, to: number): void => {
+    const [offset, end] = [Math.max(range.offset, from), Math.min(rangeEnd, to)]
     const previous = extents.at(-1)
     if (end <= offset) return
     if (previous && previous.offset + previous.length === offset) previous.length += end - offset

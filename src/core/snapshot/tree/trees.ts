@@ -640,7 +640,7 @@ export class Trees {
    * Where two snapshots of a volume, or a snapshot and its volume, may differ.
    * @throws LunarError `ERR_USAGE` when they are not of one volume, `ERR_LUN_NOT_FOUND`, `ERR_SNAPSHOT_NOT_FOUND`
    */
-  async diff(from: string, to: string): Promise<{ readonly extents: DiffExtent[]; readonly chunkBytes: number }> {
+  async diff(from: string, to: string, range?: DiffExtent): Promise<{ readonly extents: DiffExtent[]; readonly chunkBytes: number }> {
     const names = [from, to]
     const trees = new Set<Tree | undefined>()
     const sides = names.map((name, i): Side => {
@@ -655,7 +655,7 @@ export class Trees {
       return { name, size: snapshot.record.size, snapshot }
     })
     const tree = requireOneTree(sides[0]!, sides[1]!, [...trees][0])
-    return { extents: await diffOf(tree, sides[0]!, sides[1]!), chunkBytes: tree.chunkBytes }
+    return { extents: await diffOf(tree, sides[0]!, sides[1]!, range), chunkBytes: tree.chunkBytes }
   }
 
   /** Nothing is left of a tree. */

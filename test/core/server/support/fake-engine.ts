@@ -67,6 +67,11 @@ class Region extends BlockLayer {
   }
 }
 
+const noVolume = (): never => {
+  throw new LunarError('ERR_LUN_NOT_FOUND', 'Nothing is presented')
+}
+const nothingPresented: Engine['presented'] = { hosts: [], list: () => [], describe: noVolume, open: () => new Promise(noVolume) }
+
 export interface FakeHooks {
   onCall?: (verb: Verb, signal: AbortSignal | undefined) => Promise<void> | void
   onOpen?: (options: EngineOptions) => Promise<void> | void
@@ -235,6 +240,7 @@ async function open(disks: readonly FoundDisk[], options: EngineOptions, hooks: 
         signal?.addEventListener('abort', () => resolve(), { once: true })
       })
     },
+    presented: nothingPresented,
     stillCurrent: async () => Promise.resolve(hooks.current?.() ?? true),
     async close() {
       stopped = true

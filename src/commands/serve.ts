@@ -1,0 +1,101 @@
+import { readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import * as Flags from '@oclif/core/flags'
+import { LunarError } from '../core/base/errors.ts'
+import { LunarCommand } from '../core/cli/base-command.ts'
+import { forceFlag, manyArg } from '../core/cli/flags.ts'
+import { writeLines } from '../core/cli/output.ts'
+import { usageError } from '../core/cli/translate.ts'
+import type { ServerStatus } from '../core/server/api.ts'
+import { passedSockets } from '../core/server/notify.ts'
+
+const FILES = { ca: 'ca-cert.pem', cert: 'server-cert.pem', key: 'server-key.pem' } as const
+
+export default class Serve extends LunarCommand {
+  static override summary = 'Serve pools: give hosts their volumes over NBD until it is stopped'
+  static override description = [
+    'Each host of each pool has a unix socket of its own (/run/lunar/POOL/HOST.sock, mode 0600; lunar server status names them): who may open it is that host, and reaches what was presented to it.',
+    'Over TCP the certificate of the client names the host (CN); the folder of --tls-dir holds ca-cert.pem, server-cert.pem and server-key.pem.',
+    'Other commands work as before, and ask the server. SIGTERM, SIGINT and lunar server stop end it: what is under way is done and flushed. It ends by SIGKILL of itself (137) when a disk hangs.',
+  ].join('\n')
+  static override examples = ['lunar serve tank', 'lunar serve tank --tcp 0.0.0.0:10809 --tls-dir tls', 'lunar serve tank --socket web1=web1.sock']
+  static override args = { pools: manyArg('the pools') }
+  static override flags = {
+    socket: Flags.string({ description: 'where the unix socket of a host is', multiple: true, multipleNonGreedy: true, helpValue: '[POOL/]HOST=PATH' }),
+    tcp: Flags.string({ description: 'listen there, too', helpValue: 'ADDRESS:PORT' }),
+    'tls-dir': Flags.string({ description: 'folder of the certificates for TCP', helpValue: 'DIR', exclusive: ['insecure-tcp'] }),
+    'insecure-tcp': Flags.string({
+      description: 'no TLS and no proof: whoever can reach the port is taken for this host, and can be overheard',
+      helpValue: 'HOST',
+    }),
+    ...forceFlag(['quorum', 'nonlocal'], 'open what is left of a pool; trust locks on a network file system'),
+  }
+
+  override async run(): Promise<ServerStatus> {
+    const { args, flags } = await this.parse(Serve)
+    const tcp = flags.tcp === undefined ? undefined : parseAddress(flags.tcp)
+    const directory = flags['tls-dir']
+    const insecure = flags['insecure-tcp']
+    const passed = passedSockets(this.around.env)
+    const overTcp = tcp !== undefined || passed.length > 0
+    if (tcp && directory === undefined && insecure === undefined)
+      throw usageError('Cannot listen on TCP', 'it needs --tls-dir, or --insecure-tcp HOST for everybody who reaches the port', this.name)
+    if (!overTcp && (directory !== undefined || insecure !== undefined))
+      throw usageError('Cannot use certificates without a port', '--tcp says where to listen', this.name)
+    const front = await this.around.front()
+    const server = await front.startServer({
+      pools: args.pools as unknown as string[],
+      command: this.typed,
+      sockets: (flags.socket ?? []).map(parsePlace),
+      passed,
+      log: line => void this.around.stderr.write(`${line}\n`),
+      signal: this.signal,
+      forceQuorum: flags.force?.includes('quorum') === true,
+      forceNonlocal: flags.force?.includes('nonlocal') === true,
+      ...(tcp ? { tcp } : {}),
+      ...(directory === undefined ? {} : { tls: readCredentials(directory) }),
+      ...(insecure === undefined ? {} : { insecureHost: insecure }),
+    })
+    const status = server.status()
+    if (insecure !== undefined) this.around.stderr.write(`warning: whoever reaches the port is taken for host ${insecure}, and can be overheard\n`)
+    await this.print(() =>
+      writeLines(
+        this.around.stdout,
+        status.listeners.map(({ host, uri }) => `${host ?? 'by certificate'}\t${uri}`),
+      ),
+    )
+    await server.run(this.signal)
+    return status
+  }
+}
+
+function parseAddress(text: string): { host: string; port: number } {
+  const [, host, port] = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text)?.filter(part => part !== undefined) ?? []
+  if (host === undefined || Number(port) > 65_535)
+    throw new LunarError('ERR_USAGE', `Cannot listen on "${text}"`, { why: 'it is no address and port', fix: 'write it like 0.0.0.0:10809 or [::]:10809' })
+  return { host, port: Number(port) }
+}
+
+function parsePlace(text: string): { pool?: string; host: string; path: string } {
+  const [, pool, host, path] = /^(?:([^/=]+)\/)?([^/=]+)=(.+)$/.exec(text) ?? []
+  if (host === undefined || path === undefined)
+    throw new LunarError('ERR_USAGE', `Cannot use "${text}" as the place of a socket`, {
+      why: 'it does not say whose it is',
+      fix: 'write it like db1=/srv/db1.sock',
+    })
+  return { ...(pool === undefined ? {} : { pool }), host, path: resolve(path) }
+}
+
+function readCredentials(folder: string): { ca: Buffer; cert: Buffer; key: Buffer } {
+  const read = (file: string): Buffer => {
+    try {
+      return readFileSync(join(folder, file))
+    } catch (error) {
+      throw new LunarError('ERR_FILE_NOT_FOUND', `Cannot read ${join(folder, file)}`, {
+        cause: error,
+        fix: `the folder holds ${Object.values(FILES).join(', ')}`,
+      })
+    }
+  }
+  return { ca: read(FILES.ca), cert: read(FILES.cert), key: read(FILES.key) }
+}
