@@ -79,7 +79,7 @@ export async function nbdRows(folder, { rounds, mebibytes: wanted, report }) {
       outfile: bundle,
     })
     const file = name => join(folder, `${name}.raw`)
-    const socket = name => join(folder, `${name}.sock`)
+    const socket = name => join(folder, `${name.replaceAll(' ', '-')}.sock`)
     const servers = {
       lunar: [process.execPath, [bundle, socket('lunar'), file('lunar')], { ...process.env, UV_THREADPOOL_SIZE: '16' }],
       'nbdkit file': [peer('nbdkit'), ['-f', '-U', socket('nbdkit file'), 'file', file('nbdkit file')]],

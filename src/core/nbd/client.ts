@@ -6,6 +6,7 @@ import { connect as connectTls } from 'node:tls'
 import { deferred, type Deferred } from '../base/deferred.ts'
 import { LunarError } from '../base/errors.ts'
 import { MIB } from '../base/units.ts'
+import { hostError } from '../block/host.ts'
 import { BASE_ALLOCATION } from './contexts.ts'
 import { Input } from './input.ts'
 import {
@@ -422,7 +423,10 @@ export class NbdClient {
     if (last.type !== optionReply.ack) throw this.refused(last)
     const { at, certificates } = this.address
     if (certificates === undefined) throw this.error('TLS needs certificates: ?tls-certificates=FOLDER')
-    const [ca, cert, key] = await Promise.all(['ca-cert.pem', 'client-cert.pem', 'client-key.pem'].map(file => readFile(join(certificates, file))))
+    const files = ['ca-cert.pem', 'client-cert.pem', 'client-key.pem'].map(file => readFile(join(certificates, file)))
+    const [ca, cert, key] = await Promise.all(files).catch((error: unknown) => {
+      throw hostError(`Cannot open ${this.address.uri}`, error)
+    })
     const plain = this.socket
     plain.off('data', this.onData)
     plain.off('close', this.onClose)

@@ -1,7 +1,7 @@
 /** Connections that end, clients that are slow or gone, disks that hang, and a server that stops (faults F32, F33). */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { statSync } from 'node:fs'
+import { closeSync, openSync, statSync } from 'node:fs'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
@@ -10,7 +10,7 @@ import { MIB } from '../../../src/core/base/units.ts'
 import { BlockLayer } from '../../../src/core/block/device.ts'
 import { MemoryDevice } from '../../../src/core/block/memory.ts'
 import { SimulatedDisk } from '../../../src/core/block/simulated.ts'
-import { listenTcp, listenUnix } from '../../../src/core/nbd/listen.ts'
+import { listenDescriptor, listenTcp, listenUnix } from '../../../src/core/nbd/listen.ts'
 import { NbdServer } from '../../../src/core/nbd/server.ts'
 import { Client, CMD, ERR, OPT, REP, u32be } from './support/client.ts'
 import { bundle } from '../block/child.ts'
@@ -284,5 +284,15 @@ test('a socket that another process bound is served (socket activation)', async 
   } finally {
     child.kill('SIGKILL')
     await program.remove()
+  }
+})
+
+test('a descriptor that is no socket is refused', async () => {
+  const server = new NbdServer(new TestExports(), { awakeUs: 0 })
+  const fd = openSync('/dev/null', 'r')
+  try {
+    await expect(listenDescriptor(server, fd, { transport: 'unix', host: null })).rejects.toMatchObject({ code: 'ERR_HOST_LIMIT' })
+  } finally {
+    closeSync(fd)
   }
 })

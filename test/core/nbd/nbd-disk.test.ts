@@ -155,6 +155,8 @@ describe('TLS', () => {
     await disk.close()
     await expect(NbdDisk.open(`nbds://localhost:${port(plain.address)}/disk?tls-certificates=${folder}`)).rejects.toMatchObject({ code: 'ERR_IO' })
     await expect(NbdDisk.open(`nbd://localhost:${port(secure.address)}/disk`)).rejects.toMatchObject({ code: 'ERR_IO' })
+    const nowhere = `nbds://localhost:${port(secure.address)}/disk?tls-certificates=${folder}/nowhere`
+    await expect(NbdDisk.open(nowhere)).rejects.toMatchObject({ code: 'ERR_FILE_NOT_FOUND' })
     await secure.close()
     await plain.close()
     await server.close()
