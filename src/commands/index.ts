@@ -54,6 +54,7 @@ import SnapDiff from './snap/diff.ts'
 import SnapList from './snap/list.ts'
 import SnapMaps from './snap/maps.ts'
 import SnapRefresh from './snap/refresh.ts'
+import SnapRotate from './snap/rotate.ts'
 import SnapShow from './snap/show.ts'
 import SnapTree from './snap/tree.ts'
 import SnapUnconfigure from './snap/unconfigure.ts'
@@ -135,6 +136,7 @@ export const commands = {
   'snap:list': SnapList,
   'snap:maps': SnapMaps,
   'snap:refresh': SnapRefresh,
+  'snap:rotate': SnapRotate,
   'snap:show': SnapShow,
   'snap:tree': SnapTree,
   'snap:unconfigure': SnapUnconfigure,

@@ -4,6 +4,8 @@ import type { Asker, CallOptions, ChangeOptions } from './asker.ts'
 export type NewSnapshots = Omit<Params<'snap.create'>, 'snapshots' | 'dryRun'>
 /** A snapshot that was made. */
 export type MadeSnapshot = Result<'snap.create'>[number]
+/** What rotation keeps: `keep: { hourly: 24, daily: 7 }`, `keepLast`, `olderThanMs`. */
+export type KeepRules = Omit<Params<'snap.rotate'>, 'volumes' | 'dryRun'>
 export type NewStore = Omit<Params<'store.create'>, 'dryRun'>
 
 /** The stores in which snapshots keep chunks; several volumes may share one. */
@@ -63,6 +65,15 @@ export class Snapshots {
   /** Deletes at once, without a question; `task` gives the space back. @throws LunarError `ERR_BUSY`, `ERR_SNAPSHOT_NOT_FOUND` */
   delete(snapshots: string | readonly string[], options?: ChangeOptions): Promise<Result<'snap.delete'>> {
     return this.asker.change('snap.delete', { snapshots: namesOf(snapshots) }, options)
+  }
+
+  /**
+   * Deletes what no keep-rule keeps, in one commit; `snapshots` says why each one stayed or went.
+   *
+   * @throws LunarError `ERR_CLOCK` when the clock seems to have jumped, `ERR_TOO_MANY` when more than half would go, `ERR_USAGE`, `ERR_LUN_NOT_FOUND`
+   */
+  rotate(volumes: string | readonly string[], rules: KeepRules, options?: ChangeOptions): Promise<Result<'snap.rotate'>> {
+    return this.asker.change('snap.rotate', { ...rules, volumes: namesOf(volumes) }, options)
   }
 
   /** A writable one holds its frozen state again. @throws LunarError `ERR_READ_ONLY`, `ERR_BUSY`, `ERR_HAS_SNAPSHOTS` */

@@ -317,6 +317,8 @@ export const snapshotRecord = struct('snapshotRecord', 256, {
   leafEra: u32(112, 'era of its leaf map'),
 })
 export type SnapshotRecord = ReturnType<typeof snapshotRecord.decode>
+/** Where the flags lie: deleting changes nothing else. */
+export const SNAPSHOT_FLAGS_AT = snapshotRecord.fields.flags.offset
 
 /** Key (tree, number). */
 export const treeRecord = struct('treeRecord', 128, {

@@ -51,6 +51,7 @@ const changing = [
   'snap:create',
   'snap:delete',
   'snap:refresh',
+  'snap:rotate',
   'snap:unconfigure',
   'store:create',
   'store:delete',

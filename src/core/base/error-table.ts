@@ -67,6 +67,8 @@ export const errorTable = {
   ERR_WRITE_ONCE: entry(5, 'The LUN holds the blocks of a write-once device; nobody else may read, write or change it.', 'lunar wod show'),
   ERR_HAS_SNAPSHOTS: entry(5, 'Snapshots read what the object holds.', 'lunar snap delete the snapshots named here first'),
   ERR_SNAPSHOT_STORE: entry(5, 'The LUN is a store: it holds preserved chunks of snapshots, and nobody else may read, write or change it.', 'lunar store show'),
+  ERR_CLOCK: entry(5, 'Rotation goes by the age of snapshots, and the clock seems to have jumped: it is before the newest snapshot or the last write of the pool, or further after them than the longest keep rule. Nothing was deleted.', 'set the clock; --force=clock if it is right'),
+  ERR_TOO_MANY: entry(5, 'A rotation would delete more than half of the snapshots it looks at, which is more often a mistake than meant. Nothing was deleted.', 'look with --dry-run; --force=many if that is meant'),
   ERR_DISK_STATE: entry(5, 'The disk is not in a state in which this can be done.', 'lunar disk list'),
   ERR_REDUNDANCY: entry(5, 'The change would leave data without the redundancy it was promised, or without any copy at all.', 'bring other disks back first, or repeat with --force=redundancy'),
   ERR_INTERRUPTED_IMPORT: entry(130, 'The import was interrupted. The LUN is marked incomplete.', 'run the import again, or delete the LUN'),

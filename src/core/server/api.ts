@@ -403,6 +403,18 @@ export interface SnapshotDetail extends SnapshotSummary {
   readonly restsOn: string[]
 }
 
+/** Spans of the calendar that keep-rules count. */
+export type RotationSpan = 'minutely' | 'hourly' | 'daily' | 'weekly' | 'monthly' | 'yearly'
+
+/** What rotation decided for a snapshot, and why. */
+export interface RotatedSnapshot {
+  readonly name: string
+  readonly volume: string
+  readonly created: string
+  readonly action: 'keep' | 'delete'
+  readonly reasons: readonly string[]
+}
+
 /** A store of preserved chunks, shared by the snapshots of several volumes. */
 export interface StoreSummary {
   readonly number: number
@@ -542,8 +554,28 @@ export interface Verbs {
     params: Change & { snapshots: string[]; readOnly?: boolean; of?: string; store?: string; chunkBytes?: number; forceRedundancy?: boolean }
     result: { name: string; size: number; writable: boolean; of: string | null; chunkBytes: number; store: string }[]
   }
-  /** What others rest on stays, hidden, until they are gone. */
-  'snap.delete': { params: Change & { snapshots: string[] }; result: { deleted: { name: string; hidden: boolean }[]; task: number | null } }
+  /** What others rest on stays, hidden, until they are gone. `count` counts the bytes of chunks that come back: it looks at all of the map. */
+  'snap.delete': {
+    params: Change & { snapshots: string[]; count?: boolean }
+    result: { deleted: { name: string; hidden: boolean }[]; freed: number | null; task: number | null }
+  }
+  /** Deletes snapshots of volumes that no rule keeps, in one commit. A dry run says in `refused` what the real one would be refused for. */
+  'snap.rotate': {
+    params: Change & {
+      volumes: string[]
+      keep?: Partial<Record<RotationSpan, number>>
+      keepLast?: number
+      olderThanMs?: number
+      /** IANA name; UTC when left out. */
+      zone?: string
+      /** Patterns of names. */
+      only?: string[]
+      except?: string[]
+      forceMany?: boolean
+      forceClock?: boolean
+    }
+    result: { snapshots: RotatedSnapshot[]; deleted: number; kept: number; refused: { code: string; message: string; fix: string } | null; task: number | null }
+  }
   /** A writable snapshot holds its frozen state again. */
   'snap.refresh': { params: Change & { snapshot: string }; result: { name: string; task: number | null } }
   /** Where two snapshots of a volume, or one and the volume, may differ: whole chunks, in order. */

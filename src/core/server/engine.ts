@@ -13,6 +13,7 @@ import type { Params, RelationshipHold, Reply, Result, Verb } from './api.ts'
 import { hostFiles, removePoolFile } from '../wod/files.ts'
 import { Wods } from '../wod/wods.ts'
 import { Relationships } from '../snapshot/relationships.ts'
+import { Rotator } from '../snapshot/tree/rotator.ts'
 import { Trees } from '../snapshot/tree/trees.ts'
 import { WodImages } from '../snapshot/wod-images.ts'
 import { changes } from './changes.ts'
@@ -40,6 +41,7 @@ export interface EngineParts {
   readonly wodViews: WodViews
   readonly wodImages: WodImages
   readonly trees: Trees
+  readonly rotator: Rotator
   readonly treeViews: TreeViews
   readonly options: EngineOptions
   readonly warnings: string[]
@@ -87,6 +89,7 @@ export class LocalEngine implements Engine {
       wodViews: new WodViews(luns, wods, views),
       wodImages,
       trees,
+      rotator: new Rotator(pool, trees),
       treeViews: new TreeViews(trees, views),
       views,
       options,

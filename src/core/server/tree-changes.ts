@@ -1,5 +1,5 @@
 /** The verbs of snapshots and their stores. */
-import type { Params, Result } from './api.ts'
+import type { Params, Result, RotatedSnapshot } from './api.ts'
 import type { EngineParts } from './engine.ts'
 
 export const treeChanges = {
@@ -9,14 +9,40 @@ export const treeChanges = {
     return made.map(({ name, size, isWritable, of, chunkBytes, store }) => ({ name, size, writable: isWritable, of: of ?? null, chunkBytes, store }))
   },
 
-  'snap.delete': async ({ trees, processes }: EngineParts, { snapshots: names, dryRun }: Params<'snap.delete'>): Promise<Result<'snap.delete'>> => {
+  'snap.delete': async ({ trees, processes }: EngineParts, { snapshots: names, count, dryRun }: Params<'snap.delete'>): Promise<Result<'snap.delete'>> => {
     const found = names.map(name => ({ name, snapshot: trees.find(name) }))
-    const hidden = await trees.delete(
-      found.map(({ snapshot }) => snapshot),
-      { dryRun: dryRun === true },
-    )
+    const snapshots = found.map(({ snapshot }) => snapshot)
+    const freed = count === true ? await trees.freed(snapshots) : null
+    const hidden = await trees.delete(snapshots, { dryRun: dryRun === true })
     if (!dryRun) await processes.look()
-    return { deleted: found.map(({ name, snapshot }) => ({ name, hidden: hidden.includes(snapshot) })), task: processes.numberOf('reclaim') }
+    return { deleted: found.map(({ name, snapshot }) => ({ name, hidden: hidden.includes(snapshot) })), freed, task: processes.numberOf('reclaim') }
+  },
+
+  'snap.rotate': async ({ rotator, processes }: EngineParts, params: Params<'snap.rotate'>): Promise<Result<'snap.rotate'>> => {
+    const { volumes, keep, keepLast, olderThanMs, zone, dryRun, ...rest } = params
+    const { rotations, refused } = await rotator.rotate(volumes, {
+      ...rest,
+      rules: { keep: keep ?? {}, last: keepLast ?? 1, lastIsRule: keepLast !== undefined, olderThanMs, zone: zone ?? 'UTC' },
+      dryRun: dryRun === true,
+    })
+    const snapshots = rotations.flatMap(({ volume, verdicts }) =>
+      verdicts.map(({ snapshot: { name, createdMs }, keep: isKept, reasons }): RotatedSnapshot => ({
+        name,
+        volume,
+        created: new Date(createdMs).toISOString(),
+        action: isKept ? 'keep' : 'delete',
+        reasons,
+      })),
+    )
+    const deleted = snapshots.filter(({ action }) => action === 'delete').length
+    if (!dryRun && deleted > 0) await processes.look()
+    return {
+      snapshots,
+      deleted,
+      kept: snapshots.length - deleted,
+      refused: refused ? { code: refused.code, message: `${refused.message}: ${refused.why}`, fix: refused.fix } : null,
+      task: processes.numberOf('reclaim'),
+    }
   },
 
   'snap.refresh': async ({ trees, processes }: EngineParts, { snapshot: name, dryRun }: Params<'snap.refresh'>): Promise<Result<'snap.refresh'>> => {

@@ -55,6 +55,7 @@ export const verbKinds: Readonly<Record<Verb, VerbKind>> = {
   'snap.setDelay': 'change',
   'snap.create': 'change',
   'snap.delete': 'change',
+  'snap.rotate': 'change',
   'snap.refresh': 'change',
   'snap.diff': 'live',
   'snap.snapshots': 'metadata',

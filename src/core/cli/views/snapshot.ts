@@ -1,4 +1,4 @@
-import type { ByteRange, RelationshipSummary, SnapshotDetail, SnapshotSummary, StoreDetail, StoreSummary } from '../../server/api.ts'
+import type { ByteRange, RelationshipSummary, RotatedSnapshot, SnapshotDetail, SnapshotSummary, StoreDetail, StoreSummary } from '../../server/api.ts'
 import type { Column } from '../columns.ts'
 import { line, section, type DetailView } from '../details.ts'
 
@@ -103,6 +103,14 @@ export const treeColumns: readonly Column<TreeRow>[] = [
   { key: 'as-of', kind: 'text', get: row => row.created, about: 'the instant it is of' },
   { key: 'of', kind: 'text', get: row => row.of, about: 'the read-only snapshot that it is a writable view of', extra: true },
   { key: 'size', kind: 'size', get: row => row.size, about: 'bytes', extra: true },
+]
+
+/** A line for each decision of a rotation. */
+export const rotationColumns: readonly Column<RotatedSnapshot>[] = [
+  { key: 'action', kind: 'text', get: row => row.action, about: 'keep or delete' },
+  { key: 'snapshot', kind: 'text', get: row => row.name, about: 'name' },
+  { key: 'as-of', kind: 'text', get: row => row.created, about: 'the instant it is of' },
+  { key: 'reason', kind: 'text', get: row => row.reasons.join(', '), about: 'what keeps it, or why nothing does' },
 ]
 
 export const diffColumns: readonly Column<ByteRange>[] = [

@@ -1,5 +1,15 @@
 import { LunarError } from '../../base/errors.ts'
-import { SNAPSHOT_DEAD, SNAPSHOT_HIDDEN, SNAPSHOT_UNTIDY, SNAPSHOT_WRITABLE, type SnapshotRecord } from '../../../metadata/records.ts'
+import type { Batch } from '../../../metadata/batch.ts'
+import { keyOf } from '../../../metadata/key.ts'
+import {
+  SNAPSHOT_DEAD,
+  SNAPSHOT_FLAGS_AT,
+  SNAPSHOT_HIDDEN,
+  SNAPSHOT_UNTIDY,
+  SNAPSHOT_WRITABLE,
+  snapshotRecord,
+  type SnapshotRecord,
+} from '../../../metadata/records.ts'
 import type { Metadata } from '../../../metadata/metadata.ts'
 import type { MapMemory } from './map-memory.ts'
 import type { Tree } from './tree.ts'
@@ -46,6 +56,17 @@ export class Snapshot {
   /** What users see. */
   get isLive(): boolean {
     return !this.isHidden && !this.isDead
+  }
+
+  /** Sets flags of its record in a commit; `flagged` after it. */
+  flag(flags: number, batch: Batch): void {
+    const bytes = new Uint8Array(2)
+    new DataView(bytes.buffer).setUint16(0, this.record.flags | flags, true)
+    batch.patch(keyOf('snapshot', this.number), SNAPSHOT_FLAGS_AT, bytes, snapshotRecord.size)
+  }
+
+  flagged(flags: number): void {
+    this.record = { ...this.record, flags: this.record.flags | flags }
   }
 
   /** @throws LunarError `ERR_READ_ONLY` */

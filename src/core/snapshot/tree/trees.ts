@@ -29,6 +29,7 @@ import { diffOf, requireOneTree, type DiffExtent, type Side } from './diff.ts'
 import { MapMemory } from './map-memory.ts'
 import { Snapshot } from './snapshot.ts'
 import { SnapshotVolume, type SourceVolume } from './snapshot-volume.ts'
+import { freedBy } from './space.ts'
 import { Stores } from './stores.ts'
 import { Tree } from './tree.ts'
 import { TreeTidy } from './tree-tidy.ts'
@@ -37,6 +38,8 @@ import { TreeTidy } from './tree-tidy.ts'
 export const TREE_CHUNK_DEFAULT = 4 * KIB
 /** Pages of all maps in memory (engine.md section 3). Bytes. */
 const MAP_BYTES = 32 * MIB
+/** Deletions of one commit that have an event each. */
+const EVENTS_MAX = 200
 /** Chunks that an index of the map has room for. */
 const CHUNKS_MAX = 2 ** 33
 
@@ -214,6 +217,12 @@ export class Trees {
       names.push(...this.namesIn(this.all.find(({ record }) => record.snapshot === snapshot.number)))
     }
     return names
+  }
+
+  /** The snapshots of a LUN or of a writable snapshot, without those of theirs. @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_SNAPSHOT_NOT_FOUND` */
+  directOf(volume: string): Snapshot[] {
+    const tree = Trees.isName(volume) ? this.volume(this.find(volume)).tree : this.treeOf(this.luns.find(volume))
+    return tree?.snapshots.filter(({ isLive }) => isLive) ?? []
   }
 
   treeOf(lun: Lun): Tree | undefined {
@@ -414,29 +423,52 @@ export class Trees {
 
   /**
    * One commit: names and reads are gone. What rests on one keeps it, hidden, until that is gone; the rest is given back behind it.
+   * @param snapshots or what chooses them while nothing else comes or goes
    * @returns those that stay hidden
    * @throws LunarError `ERR_BUSY`
    */
-  delete(snapshots: readonly Snapshot[], options: { readonly dryRun?: boolean } = {}): Promise<Snapshot[]> {
+  delete(
+    snapshots: readonly Snapshot[] | (() => readonly Snapshot[]),
+    options: { readonly dryRun?: boolean; readonly why?: string } = {},
+  ): Promise<Snapshot[]> {
     return this.relationships.changing.run(async () => {
-      const named = [...new Set(snapshots)]
+      const named = [...new Set(typeof snapshots === 'function' ? snapshots() : snapshots)]
       for (const snapshot of named) snapshot.checkQuiet('delete')
       const { hidden, dead } = this.deletion(named)
-      if (options.dryRun) return hidden
+      if (options.dryRun || named.length === 0) return hidden
       const batch = new Batch()
-      for (const snapshot of named) this.pool.event(batch, 'snapshot.deleted', snapshot.name, hidden.includes(snapshot) ? 'hidden: something rests on it' : '')
-      const records = [...hidden.map(snapshot => ({ snapshot, flag: SNAPSHOT_HIDDEN })), ...dead.map(snapshot => ({ snapshot, flag: SNAPSHOT_DEAD }))].map(
-        ({ snapshot, flag }) => ({ snapshot, record: { ...snapshot.record, flags: snapshot.record.flags | flag } }),
-      )
-      for (const { snapshot, record } of records) batch.put(keyOf('snapshot', snapshot.number), snapshotRecord.encode(record))
+      this.tellDeleted(named, hidden, options.why ?? '', batch)
+      const flagged = [...hidden.map(snapshot => ({ snapshot, flag: SNAPSHOT_HIDDEN })), ...dead.map(snapshot => ({ snapshot, flag: SNAPSHOT_DEAD }))]
+      for (const { snapshot, flag } of flagged) snapshot.flag(flag, batch)
       await this.metadata.commit(batch, 'admin', true)
-      for (const { snapshot, record } of records) {
-        snapshot.record = record
+      for (const { snapshot, flag } of flagged) {
+        snapshot.flagged(flag)
         snapshot.tree.settle()
         this.cleaning.note(snapshot.tree)
       }
       return hidden
     })
+  }
+
+  /** Bytes of chunks that come back when these are deleted together, with hidden ones that only they kept. */
+  async freed(snapshots: readonly Snapshot[]): Promise<number> {
+    const going = new Set(this.deletion([...new Set(snapshots)]).dead)
+    let freed = 0
+    for (const tree of new Set([...going].map(snapshot => snapshot.tree))) freed += await freedBy(tree, going)
+    return freed
+  }
+
+  /** An event each; of very many one for all, since they are one commit. */
+  private tellDeleted(named: readonly Snapshot[], hidden: readonly Snapshot[], why: string, batch: Batch): void {
+    if (named.length > EVENTS_MAX)
+      return this.pool.event(batch, 'snapshot.deleted', `${named[0]!.name} to ${named.at(-1)!.name}`, [`${named.length} snapshots`, why].join(' ').trim())
+    for (const snapshot of named)
+      this.pool.event(
+        batch,
+        'snapshot.deleted',
+        snapshot.name,
+        [why, hidden.includes(snapshot) ? 'hidden: something rests on it' : ''].filter(Boolean).join(', '),
+      )
   }
 
   /** Which of them stay hidden, and which go for good, with hidden ones that nothing rests on any more. */
