@@ -23,6 +23,7 @@ import LunProtect from './lun/protect.ts'
 import LunRead from './lun/read.ts'
 import LunRename from './lun/rename.ts'
 import LunResize from './lun/resize.ts'
+import LunSet from './lun/set.ts'
 import LunShow from './lun/show.ts'
 import LunSwap from './lun/swap.ts'
 import LunTrim from './lun/trim.ts'
@@ -105,6 +106,7 @@ export const commands = {
   'lun:read': LunRead,
   'lun:rename': LunRename,
   'lun:resize': LunResize,
+  'lun:set': LunSet,
   'lun:show': LunShow,
   'lun:swap': LunSwap,
   'lun:trim': LunTrim,

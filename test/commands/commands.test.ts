@@ -37,6 +37,7 @@ const changing = [
   'lun:protect',
   'lun:rename',
   'lun:resize',
+  'lun:set',
   'lun:swap',
   'lun:trim',
   'lun:unprotect',

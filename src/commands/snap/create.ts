@@ -22,6 +22,11 @@ export default class SnapCreate extends LunarCommand {
     of: Flags.string({ description: 'make a writable view of this read-only snapshot', helpValue: 'SNAPSHOT' }),
     store: Flags.string({ description: 'where preserved chunks go, for the first snapshot of a volume', helpValue: 'STORE' }),
     'chunk-size': sizeFlag('unit of copy on first write, for the first snapshot of a volume: a power of two, 4KiB to 1MiB; 4KiB when left out'),
+    'on-full': Flags.option({
+      description:
+        'when there is no space for a chunk that snapshots of these LUNs need: fail the write, drop those that need it, or the oldest until there is; kept for the LUN',
+      options: ['fail-writes', 'drop-oldest', 'drop'] as const,
+    })(),
     ...forceFlag(['redundancy'], 'keep chunks in a store that is less redundant than the volume'),
     ...poolFlag(),
     ...dryRunFlag(),
@@ -39,6 +44,7 @@ export default class SnapCreate extends LunarCommand {
       dryRun: flags['dry-run'],
       forceRedundancy: flags.force?.includes('redundancy') ?? false,
       ...(flags.of === undefined ? {} : { of: parseReference(flags.of, pool, 'snapshot').name }),
+      ...(flags['on-full'] === undefined ? {} : { onFull: flags['on-full'] }),
       ...(store === undefined ? {} : { store }),
       ...(chunkBytes === undefined ? {} : { chunkBytes }),
     })

@@ -59,6 +59,7 @@ export const errorTable = {
   ERR_IN_RELATIONSHIP: entry(5, 'The volume is the source or the image of a relationship that needs it as it is.', 'lunar snap unconfigure the relationships named here first'),
   ERR_IMAGE_INCOMPLETE: entry(5, 'The relationship is disabled and the image does not own all of its chunks, so it cannot be read or written.', 'lunar EnableSnap, or lunar EnableNewSnap'),
   ERR_IMAGE_INVALID: entry(8, 'The image could not be kept when its source was written: its space was full or its disks failed.', 'lunar EnableNewSnap takes a new instant'),
+  ERR_SNAPSHOT_DROPPED: entry(8, 'There was no space to preserve a chunk for the snapshot when its source was written, and the policy of the source (on-full) gave the snapshot up before the source changed. It cannot be read, and holds no space.', 'lunar snap delete; more space, or on-full=fail-writes, keeps others from it'),
   ERR_LOST_PART: entry(5, 'While the relationship was disabled the source was written where the image had no copy. Those ranges of the image are lost.', 'repeat it with --force=lost-part to read the source there, or lunar EnableNewSnap'),
   ERR_MIXED: entry(5, 'An update ended before its end, so the volume is partly of one instant and partly of another.', 'start the update again and let it end, or repeat the command with --force=mixed'),
   ERR_NOT_PRESENTED: entry(5, 'The volume is not presented: nothing serves it to other machines, so it has no id as served.', 'use its own volume id: lunar lun show'),

@@ -313,6 +313,11 @@ export class Luns {
     await this.update(lun, { flags }, isProtected ? 'protected' : 'no longer protected')
   }
 
+  /** What happens when there is no space for chunks that its snapshots need: the number of a policy, and its name for the event. */
+  async setOnFull(lun: Lun, onFull: number, name: string): Promise<void> {
+    if (lun.record.onFull !== onFull) await this.update(lun, { onFull }, `on-full=${name}`)
+  }
+
   /** @throws LunarError `ERR_WRITE_ONCE` when a write-once device has the LUN, `ERR_SNAPSHOT_STORE` when it is a store */
   checkOwn(lun: Lun, what: string): void {
     if (lun.isStore)

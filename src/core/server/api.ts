@@ -82,6 +82,8 @@ export interface PoolStatus {
   readonly relationships: RelationshipTrouble[]
   /** Write-once devices whose file is not there, and why. */
   readonly devices: { readonly name: string; readonly problem: string }[]
+  /** Names of snapshots that were dropped, since there was no space for what they needed. */
+  readonly droppedSnapshots: string[]
   readonly tasks: TaskView[]
   /** Sentences for the operator: what is wrong, and what helps. */
   readonly messages: string[]
@@ -374,6 +376,9 @@ export interface WodDetail extends WodSummary {
   readonly relationship: number | null
 }
 
+/** When there is no space for a chunk that snapshots need: the write fails, those that need it are dropped, or the oldest until there is. */
+export type OnFull = 'fail-writes' | 'drop' | 'drop-oldest'
+
 /** A snapshot of a LUN, or of a writable snapshot. */
 export interface SnapshotSummary {
   readonly number: number
@@ -381,8 +386,8 @@ export interface SnapshotSummary {
   readonly name: string
   /** What it is a snapshot of. */
   readonly source: string
-  /** Hidden: deleted, and kept for what rests on it. */
-  readonly state: 'read-only' | 'writable' | 'hidden'
+  /** Hidden: deleted, and kept for what rests on it. Dropped: there was no space for what it needed, and it cannot be read. */
+  readonly state: 'read-only' | 'writable' | 'hidden' | 'dropped'
   /** The read-only snapshot that it is a writable view of. */
   readonly of: string | null
   readonly size: number
@@ -391,6 +396,7 @@ export interface SnapshotSummary {
   readonly store: string
   /** The instant it is of. */
   readonly created: string
+  readonly onFull: OnFull
 }
 
 export interface SnapshotDetail extends SnapshotSummary {
@@ -505,6 +511,8 @@ export interface Verbs {
   'volume.show': { params: { volume: string }; result: { name: string; size: number; bound: number } }
   'lun.map': { params: { lun: string; lost?: boolean }; result: MapExtent[] }
   'lun.resize': { params: Change & { lun: string; size: number; force?: boolean }; result: LunDetail & { was: number } }
+  /** `on-full`: what happens when there is no space for a chunk that snapshots of the LUN need. */
+  'lun.set': { params: Change & { lun: string; settings: Record<string, string> }; result: { settings: Setting[]; changed: string[] } }
   'lun.rename': { params: Change & { lun: string; name: string }; result: LunDetail }
   'lun.delete': { params: Change & { lun: string }; result: { name: string; freed: number; task: number | null } }
   /** Gives whole 1 MiB slices back; what is smaller at the edges stays as it is. */
@@ -551,7 +559,7 @@ export interface Verbs {
   'snap.setDelay': { params: Change & { relationship: string; kind: ProcessName; delay: Delay }; result: RelationshipView & { delayMs: Delay; was: Delay } }
   /** Snapshots, `db@monday`, of one instant. `of` makes writable views of a read-only one. */
   'snap.create': {
-    params: Change & { snapshots: string[]; readOnly?: boolean; of?: string; store?: string; chunkBytes?: number; forceRedundancy?: boolean }
+    params: Change & { snapshots: string[]; readOnly?: boolean; of?: string; store?: string; chunkBytes?: number; forceRedundancy?: boolean; onFull?: OnFull }
     result: { name: string; size: number; writable: boolean; of: string | null; chunkBytes: number; store: string }[]
   }
   /** What others rest on stays, hidden, until they are gone. `count` counts the bytes of chunks that come back: it looks at all of the map. */

@@ -78,7 +78,7 @@ export class LocalEngine implements Engine {
     const trees = await Trees.load(pool, luns, relationships)
     const wodImages = new WodImages(pool, luns, relationships, wods)
     const processes = new Processes(pool, luns, relationships, wods, wodImages, trees)
-    const views = new Views(pool, luns, relationships, new Troubles(relationships, wods, wodImages), () => pool.metadata.lastWriteMs)
+    const views = new Views(pool, luns, relationships, new Troubles(relationships, wods, wodImages, trees), () => pool.metadata.lastWriteMs)
     const parts: EngineParts = {
       pool,
       luns,
@@ -149,6 +149,7 @@ export class LocalEngine implements Engine {
   private openSnapshot(name: string, options: LunOptions): BlockDevice {
     const { trees, pool } = this.parts
     const snapshot = trees.find(name)
+    snapshot.checkKept('open')
     if (options.readOnly !== true) {
       if (pool.options.readOnly) throw new LunarError('ERR_READ_ONLY', `Cannot write to snapshot "${name}"`)
       snapshot.checkWritable()

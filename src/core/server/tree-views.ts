@@ -19,12 +19,13 @@ export class TreeViews {
       number: snapshot.number,
       name: snapshot.name,
       source: this.trees.sourceNameOf(tree),
-      state: snapshot.isHidden ? 'hidden' : snapshot.isWritable ? 'writable' : 'read-only',
+      state: snapshot.isDropped ? 'dropped' : snapshot.isHidden ? 'hidden' : snapshot.isWritable ? 'writable' : 'read-only',
       of: base?.name ?? null,
       size: record.size,
       chunkBytes: tree.chunkBytes,
       store: tree.store.lun.name,
       created: new Date(record.createdMs).toISOString(),
+      onFull: this.trees.policyOf(tree),
     }
   }
 

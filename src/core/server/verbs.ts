@@ -25,6 +25,7 @@ export const verbKinds: Readonly<Record<Verb, VerbKind>> = {
   'lun.map': 'metadata',
   'lun.resize': 'change',
   'lun.rename': 'change',
+  'lun.set': 'change',
   'lun.delete': 'change',
   'lun.trim': 'change',
   'lun.zero': 'change',

@@ -85,8 +85,9 @@ export class Rotator {
   private rotated(volume: string, { only, except }: Rotation): RotatedSnapshot[] {
     return this.trees.directOf(volume).map((one): RotatedSnapshot => {
       const { name } = one.record
-      const apart =
-        one.record.base > 0
+      const apart = one.isDropped
+        ? 'dropped, since there was no space'
+        : one.record.base > 0
           ? 'a writable view'
           : only && !matches(name, only)
             ? 'not among those to rotate'

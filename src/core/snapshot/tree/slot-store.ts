@@ -175,17 +175,18 @@ export class SlotStore {
     for (const [at, mask] of masks) batch.merge(this.keyOf(Math.floor(at / BITS)), SLOTS_BITS_AT + (at % BITS), mask, used ? mask : 0, slotsRecord.size)
   }
 
-  /** Gives slots back that a durable commit no longer names (`load` was called before it), when reads under way have ended; slices without any are unbound. */
-  async free(slots: readonly number[], shift: number): Promise<void> {
+  /** Gives slots back that a durable commit no longer names (`load` was called before it), when reads under way have ended; slices without any are unbound, unless they are wanted again at once. */
+  async free(slots: readonly number[], shift: number, keepBound = false): Promise<void> {
     await Promise.all([...this.reading])
     const empty: number[] = []
     for (const slot of slots) {
       const slice = sliceOf(slot, shift)
       this.clearBit(slice, slot % (SLICE / 2 ** shift))
       if (this.counts[slice] === 0) {
-        this.shifts[slice] = EMPTYING
-        empty.push(slice)
-      } else this.hasRoom(slice)
+        this.shifts[slice] = keepBound ? 0 : EMPTYING
+        if (!keepBound) empty.push(slice)
+      }
+      if (keepBound || this.counts[slice]! > 0) this.hasRoom(slice)
     }
     await this.empty([...empty, ...this.boundAhead(empty)])
   }

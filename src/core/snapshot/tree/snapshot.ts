@@ -3,6 +3,7 @@ import type { Batch } from '../../../metadata/batch.ts'
 import { keyOf } from '../../../metadata/key.ts'
 import {
   SNAPSHOT_DEAD,
+  SNAPSHOT_DROPPED,
   SNAPSHOT_FLAGS_AT,
   SNAPSHOT_HIDDEN,
   SNAPSHOT_UNTIDY,
@@ -19,6 +20,8 @@ import { TreeMap } from './tree-map.ts'
 export class Snapshot {
   /** Who has it open, each as often as it is open: what makes it busy. */
   readonly users: string[] = []
+  /** Flags of commits under way. */
+  private pending = 0
   /** What was written to it; only entries of its era count. */
   readonly leaf: TreeMap
 
@@ -53,20 +56,49 @@ export class Snapshot {
   get isUntidy(): boolean {
     return (this.record.flags & SNAPSHOT_UNTIDY) !== 0
   }
+  /** There was no space to preserve a chunk for it. */
+  get isDropped(): boolean {
+    return (this.record.flags & SNAPSHOT_DROPPED) !== 0
+  }
+  /** Its state is kept: the source is not changed before what it needs is preserved. */
+  get isKept(): boolean {
+    return !this.isDead && !this.isDropped
+  }
   /** What users see. */
   get isLive(): boolean {
     return !this.isHidden && !this.isDead
   }
 
-  /** Sets flags of its record in a commit; `flagged` after it. */
+  /** Sets flags of its record in a commit that is made at once; `flagged` after it, `unflagged` when it failed. */
   flag(flags: number, batch: Batch): void {
+    this.pending |= flags
     const bytes = new Uint8Array(2)
-    new DataView(bytes.buffer).setUint16(0, this.record.flags | flags, true)
+    new DataView(bytes.buffer).setUint16(0, this.record.flags | this.pending, true)
     batch.patch(keyOf('snapshot', this.number), SNAPSHOT_FLAGS_AT, bytes, snapshotRecord.size)
   }
 
   flagged(flags: number): void {
+    this.unflagged(flags)
     this.record = { ...this.record, flags: this.record.flags | flags }
+  }
+
+  unflagged(flags: number): void {
+    this.pending &= ~flags
+  }
+
+  /** Puts its record with some fields changed in a commit that is made at once. Flags of commits under way stay. */
+  put(change: Partial<SnapshotRecord>, batch: Batch): void {
+    const record = { ...this.record, ...change }
+    batch.put(keyOf('snapshot', this.number), snapshotRecord.encode({ ...record, flags: record.flags | this.pending }))
+  }
+
+  /** @throws LunarError `ERR_SNAPSHOT_DROPPED` */
+  checkKept(what: string): void {
+    if (!this.isDropped) return
+    throw new LunarError('ERR_SNAPSHOT_DROPPED', `Cannot ${what} snapshot "${this.name}"`, {
+      why: 'it was dropped: there was no space to preserve a chunk for it when its source was written (lunar pool events)',
+      fix: `lunar snap delete ${this.name}`,
+    })
   }
 
   /** @throws LunarError `ERR_READ_ONLY` */

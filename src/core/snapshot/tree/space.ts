@@ -17,7 +17,7 @@ export interface TreeSpace {
 export async function spaceOf(tree: Tree): Promise<TreeSpace> {
   const exclusive = new Map<Snapshot, number>(tree.snapshots.map(snapshot => [snapshot, 0]))
   const add = (snapshot: Snapshot): void => void exclusive.set(snapshot, exclusive.get(snapshot)! + tree.chunkBytes)
-  const live = tree.snapshots.filter(({ isDead }) => !isDead)
+  const live = tree.snapshots.filter(({ isKept }) => isKept)
   let shared = 0
   let dead = 0
   let chunk = -1
@@ -36,7 +36,7 @@ export async function spaceOf(tree: Tree): Promise<TreeSpace> {
   for (const snapshot of tree.snapshots) {
     for await (const { epoch, entry } of snapshot.leaf.walk()) {
       if (entry === 0) continue
-      if (snapshot.isDead || epoch !== snapshot.record.leafEra) dead += tree.chunkBytes
+      if (!snapshot.isKept || epoch !== snapshot.record.leafEra) dead += tree.chunkBytes
       else add(snapshot)
     }
   }
@@ -49,7 +49,7 @@ export async function spaceOf(tree: Tree): Promise<TreeSpace> {
  * (features.md G5). What is on its way back already is not counted.
  */
 export async function freedBy(tree: Tree, going: ReadonlySet<Snapshot>): Promise<number> {
-  const live = tree.snapshots.filter(({ isDead }) => !isDead)
+  const live = tree.snapshots.filter(({ isKept }) => isKept)
   const epochs = (some: readonly Snapshot[]): number[] => [...new Set(some.map(({ record }) => record.epoch))].sort((a, b) => a - b)
   const before = epochs(live)
   const after = epochs(live.filter(snapshot => !going.has(snapshot)))

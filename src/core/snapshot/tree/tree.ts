@@ -17,6 +17,11 @@ interface OldBytes {
   readonly bytes: Uint8Array
 }
 
+/** What is still to be preserved after space was made, or snapshots were dropped. */
+export interface Relieved {
+  readonly tree: Preservation | undefined
+}
+
 /** Chunks of a source that a write has to preserve: they are locked. */
 export interface Preservation {
   readonly tree: Tree
@@ -39,6 +44,8 @@ export class Tree {
   readonly snapshots: Snapshot[] = []
   /** What the largest snapshot had of the source: the chunks that first writes preserve. */
   chunks: Chunking
+  /** What to do when chunks cannot be preserved: what to try next, or undefined when the write has to fail. */
+  relieve: (preservation: Preservation, error: unknown) => Promise<Relieved | undefined> = () => Promise.resolve(undefined)
   /** The newest live epoch, 0 when there is none. */
   private newest = 0
 
@@ -64,12 +71,12 @@ export class Tree {
 
   /** Epochs that something needs, in order. */
   get liveEpochs(): number[] {
-    return [...new Set(this.snapshots.filter(({ isDead }) => !isDead).map(({ record }) => record.epoch))].sort((a, b) => a - b)
+    return [...new Set(this.snapshots.filter(({ isKept }) => isKept).map(({ record }) => record.epoch))].sort((a, b) => a - b)
   }
 
   /** Snapshots came or went: called while the source is quiet, or when fewer chunks are to be preserved than before. */
   settle(): void {
-    const live = this.snapshots.filter(({ isDead }) => !isDead)
+    const live = this.snapshots.filter(({ isKept }) => isKept)
     this.newest = Math.max(0, ...live.map(({ record }) => record.epoch))
     // It never becomes less: what is under way counts chunks as it did when it began.
     const size = live.find(({ record }) => record.epoch === this.newest)?.record.size ?? 0
@@ -87,6 +94,13 @@ export class Tree {
     if (this.map.load(run)) return false
     for (let chunk = run.from; chunk < run.to; chunk++) if (!this.map.covers(chunk, this.newest)) return false
     return true
+  }
+
+  /** The same preservation, without what no kept snapshot needs any more; undefined when that is all of it. Its pages are loaded. */
+  stillNeeded({ runs: old }: Preservation): Preservation | undefined {
+    const runs = this.isActive ? old.flatMap(run => runsWhere(run, chunk => !this.map.covers(chunk, this.newest))) : []
+    if (runs.length === 0) return undefined
+    return { tree: this, runs, chunks: runs.reduce((sum, { from, to }) => sum + to - from, 0), epoch: this.newest, slots: [] }
   }
 
   /** What a change of the range has to preserve first; undefined when nothing. The chunks are locked. */

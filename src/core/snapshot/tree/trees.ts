@@ -27,6 +27,8 @@ import { checkChunkSize } from '../chunks.ts'
 import type { Relationships } from '../relationships.ts'
 import { diffOf, requireOneTree, type DiffExtent, type Side } from './diff.ts'
 import { MapMemory } from './map-memory.ts'
+import { parsePolicy, policyOf, snapshotPolicies, type SnapshotPolicy } from './policy.ts'
+import { Relief } from './relief.ts'
 import { Snapshot } from './snapshot.ts'
 import { SnapshotVolume, type SourceVolume } from './snapshot-volume.ts'
 import { freedBy } from './space.ts'
@@ -56,6 +58,8 @@ export interface NewSnapshots {
   readonly chunkBytes?: number
   /** The store may have less redundancy than the source. */
   readonly forceRedundancy?: boolean
+  /** What happens to the snapshots of these LUNs when there is no space for a chunk they need; as it is when left out. */
+  readonly onFull?: SnapshotPolicy
   readonly dryRun?: boolean
 }
 
@@ -99,6 +103,7 @@ export class Trees {
   private readonly volumes = new Map<number, SnapshotVolume>()
   private readonly memory = new MapMemory(MAP_BYTES)
   private readonly cleaning: TreeTidy
+  private readonly relief: Relief
 
   private constructor(
     private readonly pool: Pool,
@@ -106,6 +111,18 @@ export class Trees {
     private readonly relationships: Relationships,
   ) {
     this.stores = new Stores(pool, luns, () => this.all)
+    this.relief = new Relief({
+      metadata: pool.metadata,
+      pool,
+      luns,
+      policyOf: tree => this.policyOf(tree),
+      freeSome: store => this.cleaning.freeSome(store),
+      ownOf: snapshot => this.all.filter(({ record }) => record.snapshot === snapshot.number).flatMap(({ snapshots }) => snapshots),
+      restsOn: snapshot => this.restsOn(snapshot),
+      dropped: trees => {
+        for (const tree of trees) this.cleaning.note(tree)
+      },
+    })
     this.cleaning = new TreeTidy(pool.metadata, (tree, batch) => {
       this.forgetTree(tree, batch)
     })
@@ -135,8 +152,27 @@ export class Trees {
         why: `its store is LUN ${record.store}, which the pool does not have`,
       })
     const tree = new Tree(number, record, this.stores.slots(store), this.metadata, this.memory)
-    this.byNumber.set(number, tree)
+    this.addKnown(tree)
     return tree
+  }
+
+  private addKnown(tree: Tree): void {
+    this.byNumber.set(tree.number, tree)
+    tree.relieve = (preservation, error) => this.relief.run(preservation, error)
+  }
+
+  async setPolicy(lun: Lun, policy: SnapshotPolicy): Promise<void> {
+    await this.luns.setOnFull(lun, snapshotPolicies.indexOf(parsePolicy(policy)), policy)
+  }
+
+  policyOfLun(lun: Lun): SnapshotPolicy {
+    return policyOf(lun.record.onFull)
+  }
+
+  /** Of the LUN that it is of in the end. */
+  policyOf({ record: { source, snapshot } }: Tree): SnapshotPolicy {
+    const parent = this.snapshots.get(snapshot)
+    return parent ? this.policyOf(parent.tree) : policyOf(this.luns.byId(source)?.record.onFull ?? 0)
   }
 
   private addSnapshot(number: number, record: SnapshotRecord): Snapshot {
@@ -257,7 +293,15 @@ export class Trees {
       const plans = spec.names.map(name => this.plan(name, spec))
       this.checkDistinct(spec.names)
       const shapes = plans.map(plan => this.shape(plan, spec))
-      if (!spec.dryRun) await this.createNow(plans, shapes, spec)
+      if (spec.onFull !== undefined && plans.some(({ lun }) => lun === 0))
+        throw new LunarError('ERR_USAGE', 'Cannot set a policy for snapshots of a snapshot', {
+          why: 'it is that of the LUN they are of in the end',
+          fix: 'lunar lun set LUN on-full=drop',
+        })
+      if (!spec.dryRun) {
+        for (const { lun } of plans) if (spec.onFull !== undefined) await this.setPolicy(this.luns.byId(lun)!, spec.onFull)
+        await this.createNow(plans, shapes, spec)
+      }
       return plans.map(({ sourceName, name, source, base, raid }, i) => ({
         name: `${sourceName}@${name}`,
         size: base?.record.size ?? source.size,
@@ -291,6 +335,7 @@ export class Trees {
     if (found.tree?.snapshots.some(({ isLive, record }) => isLive && record.name === name))
       throw new LunarError('ERR_EXISTS', failed, { why: `"${sourceName}" has a snapshot of this name` })
     const base = spec.of === undefined ? undefined : this.find(spec.of)
+    base?.checkKept('make a view of')
     if (base && base.tree !== found.tree) throw new LunarError('ERR_USAGE', failed, { why: `"${base.name}" is no snapshot of "${sourceName}"` })
     if (base?.isWritable) throw new LunarError('ERR_USAGE', failed, { why: `"${base.name}" is written to`, fix: `lunar snap create ${base.name}@${name}` })
     if (base && spec.readOnly)
@@ -319,6 +364,7 @@ export class Trees {
 
   private planOnSnapshot(name: string, failed: string): Omit<Plan, 'sourceName' | 'name' | 'base'> {
     const snapshot = this.find(name)
+    snapshot.checkKept('take a snapshot of')
     if (!snapshot.isWritable)
       throw new LunarError('ERR_USAGE', failed, { why: `"${name}" is frozen, so a snapshot of it is itself`, fix: 'use it, or make a writable one --of it' })
     const volume = this.volume(snapshot)
@@ -410,7 +456,7 @@ export class Trees {
     await this.metadata.commit(batch, 'admin')
     for (const [tree, record] of changed) tree.record = record
     for (const { number: own, record, tree } of made) {
-      this.byNumber.set(tree.number, tree)
+      this.addKnown(tree)
       this.addSnapshot(own, record)
     }
     for (const tree of new Set(trees)) {
@@ -440,7 +486,12 @@ export class Trees {
       this.tellDeleted(named, hidden, options.why ?? '', batch)
       const flagged = [...hidden.map(snapshot => ({ snapshot, flag: SNAPSHOT_HIDDEN })), ...dead.map(snapshot => ({ snapshot, flag: SNAPSHOT_DEAD }))]
       for (const { snapshot, flag } of flagged) snapshot.flag(flag, batch)
-      await this.metadata.commit(batch, 'admin', true)
+      try {
+        await this.metadata.commit(batch, 'admin', true)
+      } catch (error) {
+        for (const { snapshot, flag } of flagged) snapshot.unflagged(flag)
+        throw error
+      }
       for (const { snapshot, flag } of flagged) {
         snapshot.flagged(flag)
         snapshot.tree.settle()
@@ -496,6 +547,7 @@ export class Trees {
   refresh(snapshot: Snapshot, options: { readonly dryRun?: boolean } = {}): Promise<void> {
     return this.relationships.changing.run(async () => {
       snapshot.checkWritable()
+      snapshot.checkKept('refresh')
       snapshot.checkQuiet('refresh')
       const names = this.namesIn(this.all.find(({ record }) => record.snapshot === snapshot.number))
       if (names.length > 0)
@@ -510,12 +562,12 @@ export class Trees {
           fix: 'delete it and create another one',
         })
       if (options.dryRun) return
-      const record = { ...snapshot.record, leafEra: snapshot.record.leafEra + 1, flags: snapshot.record.flags | SNAPSHOT_UNTIDY }
+      const leafEra = snapshot.record.leafEra + 1
       const batch = new Batch()
-      batch.put(keyOf('snapshot', snapshot.number), snapshotRecord.encode(record))
+      snapshot.put({ leafEra, flags: snapshot.record.flags | SNAPSHOT_UNTIDY }, batch)
       this.pool.event(batch, 'snapshot.refreshed', snapshot.name, '')
       await this.metadata.commit(batch, 'admin', true)
-      snapshot.record = record
+      snapshot.record = { ...snapshot.record, leafEra, flags: snapshot.record.flags | SNAPSHOT_UNTIDY }
       this.cleaning.note(snapshot.tree)
     })
   }
@@ -536,6 +588,7 @@ export class Trees {
         return { name, size: volume.size, snapshot: undefined }
       }
       const snapshot = this.find(name)
+      snapshot.checkKept('compare')
       return { name, size: snapshot.record.size, snapshot }
     })
     const tree = requireOneTree(sides[0]!, sides[1]!, [...trees][0])
