@@ -321,6 +321,8 @@ export const snapshotRecord = struct('snapshotRecord', 256, {
   size: u64(96, 'bytes of the source at the instant'),
   createdMs: u64(104, 'milliseconds since 1970'),
   leafEra: u32(112, 'era of its leaf map'),
+  reserveFrom: u32(116, 'slices of the store that are bound for what it may need: the first one'),
+  reserveCount: u32(120, 'how many, 0: none'),
 })
 export type SnapshotRecord = ReturnType<typeof snapshotRecord.decode>
 /** Where the flags lie: deleting changes nothing else. */

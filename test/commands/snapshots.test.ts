@@ -117,6 +117,12 @@ describe('snapshots', () => {
     expect(lunar.ok('pool', 'events', 'tank')).toContain('snapshot.dropped')
     lunar.ok('snap', 'delete', 'tank/db@s1', '--yes')
     expect(lunar.run('pool', 'status', 'tank', '--check').status).toBe(0)
+    lunar.refused('ERR_POOL_FULL', 'snap', 'create', 'tank/db@r', '--reserve', '--dry-run')
+    lunar.ok('lun', 'delete', 'tank/filler', '--yes')
+    lunar.ok('lun', 'create', 'tank/small', '--size', '4MiB', '--raid', 'raid0')
+    lunar.ok('snap', 'create', 'tank/small@r', '--reserve')
+    expect(lunar.json<SnapshotDetail>('snap', 'show', 'tank/small@r')).toMatchObject({ reserved: 4 * MIB, exclusive: 0 })
+    expect(lunar.run('snap', 'create', 'tank/small@x', '--reserve', '--demand').status).toBe(2)
   })
 
   test('what cannot be is refused, and changes nothing', { timeout: 120_000 }, () => {

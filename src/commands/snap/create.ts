@@ -22,6 +22,12 @@ export default class SnapCreate extends LunarCommand {
     of: Flags.string({ description: 'make a writable view of this read-only snapshot', helpValue: 'SNAPSHOT' }),
     store: Flags.string({ description: 'where preserved chunks go, for the first snapshot of a volume', helpValue: 'STORE' }),
     'chunk-size': sizeFlag('unit of copy on first write, for the first snapshot of a volume: a power of two, 4KiB to 1MiB; 4KiB when left out'),
+    reserve: Flags.boolean({
+      description: 'bind space for all of the volume at once: preserving what it holds cannot run out',
+      default: false,
+      exclusive: ['demand'],
+    }),
+    demand: Flags.boolean({ description: 'take space as chunks come, which is usual', default: false }),
     'on-full': Flags.option({
       description:
         'when there is no space for a chunk that snapshots of these LUNs need: fail the write, drop those that need it, or the oldest until there is; kept for the LUN',
@@ -41,6 +47,7 @@ export default class SnapCreate extends LunarCommand {
     const reply = await this.ask(pool, 'owner', 'snap.create', {
       snapshots: names,
       readOnly: flags['read-only'],
+      reserve: flags.reserve,
       dryRun: flags['dry-run'],
       forceRedundancy: flags.force?.includes('redundancy') ?? false,
       ...(flags.of === undefined ? {} : { of: parseReference(flags.of, pool, 'snapshot').name }),

@@ -397,6 +397,8 @@ export interface SnapshotSummary {
   /** The instant it is of. */
   readonly created: string
   readonly onFull: OnFull
+  /** Bytes that are bound for what it may need, whether in use or not; 0: it takes space on demand. */
+  readonly reserved: number
 }
 
 export interface SnapshotDetail extends SnapshotSummary {
@@ -559,7 +561,16 @@ export interface Verbs {
   'snap.setDelay': { params: Change & { relationship: string; kind: ProcessName; delay: Delay }; result: RelationshipView & { delayMs: Delay; was: Delay } }
   /** Snapshots, `db@monday`, of one instant. `of` makes writable views of a read-only one. */
   'snap.create': {
-    params: Change & { snapshots: string[]; readOnly?: boolean; of?: string; store?: string; chunkBytes?: number; forceRedundancy?: boolean; onFull?: OnFull }
+    params: Change & {
+      snapshots: string[]
+      readOnly?: boolean
+      of?: string
+      store?: string
+      chunkBytes?: number
+      forceRedundancy?: boolean
+      onFull?: OnFull
+      reserve?: boolean
+    }
     result: { name: string; size: number; writable: boolean; of: string | null; chunkBytes: number; store: string }[]
   }
   /** What others rest on stays, hidden, until they are gone. `count` counts the bytes of chunks that come back: it looks at all of the map. */

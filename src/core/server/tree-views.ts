@@ -1,4 +1,5 @@
 /** What commands show of snapshots and of the stores they keep chunks in. */
+import { MIB } from '../base/units.ts'
 import type { Lun } from '../lun/lun.ts'
 import { spaceOf } from '../snapshot/tree/space.ts'
 import type { Snapshot } from '../snapshot/tree/snapshot.ts'
@@ -26,6 +27,7 @@ export class TreeViews {
       store: tree.store.lun.name,
       created: new Date(record.createdMs).toISOString(),
       onFull: this.trees.policyOf(tree),
+      reserved: record.reserveCount * MIB,
     }
   }
 

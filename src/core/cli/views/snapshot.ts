@@ -49,6 +49,7 @@ export const snapColumns: readonly Column<SnapRow>[] = [
   { key: 'less-redundant', kind: 'text', get: row => row.lessRedundant, about: 'the image has fewer copies than the source', extra: true },
   { key: 'size', kind: 'size', get: row => (isSnapshot(row) ? row.size : null), about: 'bytes of a snapshot', extra: true },
   { key: 'store', kind: 'text', get: row => (isSnapshot(row) ? row.store : null), about: 'where a snapshot keeps chunks', extra: true },
+  { key: 'reserved', kind: 'size', get: row => (isSnapshot(row) ? row.reserved : null), about: 'bytes bound for what a snapshot may need', extra: true },
   { key: 'on-full', kind: 'text', get: row => (isSnapshot(row) ? row.onFull : null), about: 'what happens when there is no space for a snapshot', extra: true },
 ]
 
@@ -66,6 +67,8 @@ export const snapshotView = (snapshot: SnapshotDetail): DetailView => ({
     line('being given back', snapshot.tree.dead, 'size'),
     line('chunk size', snapshot.chunkBytes, 'size'),
     line('store', snapshot.store),
+    line('space', snapshot.reserved > 0 ? 'reserve' : 'demand'),
+    line('reserved', snapshot.reserved, 'size'),
     line('when there is no space', snapshot.onFull),
     line('number', snapshot.number, 'count'),
     line('id', snapshot.id),

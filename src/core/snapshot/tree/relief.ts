@@ -35,24 +35,38 @@ export interface ReliefHost {
 export class Relief {
   /** A drop that is not durable yet is waited for by the next one that needs it. */
   private readonly turns = new Mutex()
+  /** How often space was made, or snapshots were dropped. */
+  private made = 0
 
   constructor(private readonly host: ReliefHost) {}
 
   /** @returns what is still to be preserved, to try again; undefined when the write has to fail with `error` */
   async run(preservation: Preservation, error: unknown): Promise<Relieved | undefined> {
     if (!isCode(error, 'ERR_POOL_FULL') && !isCode(error, 'ERR_HOST_FULL') && !isCode(error, 'ERR_METADATA_FULL')) return undefined
+    const { made } = this
     return this.turns.run(async () => {
       const { tree } = preservation
+      // Another write has made some while this one waited.
+      if (this.made !== made) return { tree: await this.stillNeeded(preservation) }
+      this.made++
       if (await this.giveBack(tree)) return { tree: { ...preservation, slots: [] } }
       // While the source reads as one of its snapshots, its own bytes are at stake.
       if (tree.record.restored !== 0) return undefined
-      // Another write may have seen to it while this one waited.
       const affected = await this.affected(preservation)
-      if (affected.length > 0 && !(await this.dropFor(tree, affected))) return undefined
-      const all = { from: preservation.runs[0]!.from, to: preservation.runs.at(-1)!.to }
-      for (let loading = tree.map.load(all); loading; loading = tree.map.load(all)) await loading
-      return { tree: tree.stillNeeded(preservation) }
+      if (affected.length > 0) return (await this.dropFor(tree, affected)) ? { tree: await this.stillNeeded(preservation) } : undefined
+      // Nothing to give up: somebody has done so since it was planned, or it is not for want of slots.
+      const still = await this.stillNeeded(preservation)
+      return still?.chunks === preservation.chunks ? undefined : { tree: still }
     })
+  }
+
+  private async stillNeeded(preservation: Preservation): Promise<Preservation | undefined> {
+    const { tree, runs } = preservation
+    // While its source is restored it is planned by other rules, and nothing of it is dropped.
+    if (tree.record.restored !== 0) return { ...preservation, slots: [] }
+    const all = { from: runs[0]!.from, to: runs.at(-1)!.to }
+    for (let loading = tree.map.load(all); loading; loading = tree.map.load(all)) await loading
+    return tree.stillNeeded(preservation)
   }
 
   /** @returns false when the policy drops nothing */
@@ -67,7 +81,7 @@ export class Relief {
     return true
   }
 
-  /** Snapshots that read the chunks from the source: a change of it that is not preserved would mix them. */
+  /** Snapshots that read the chunks from the source: a change of it that is not preserved would mix them. Chunks that a reserve is for are preserved. */
   private async affected({ tree, runs }: Preservation): Promise<Snapshot[]> {
     const found = new Set<Snapshot>()
     for (const run of runs) {
@@ -75,7 +89,7 @@ export class Relief {
       for (const snapshot of tree.snapshots) {
         if (!snapshot.isKept || found.has(snapshot)) continue
         for (let chunk = run.from; chunk < run.to; chunk++) {
-          if (tree.map.first(chunk, snapshot.record.epoch) !== NONE) continue
+          if (tree.map.first(chunk, snapshot.record.epoch) !== NONE || tree.isReserved(chunk)) continue
           found.add(snapshot)
           break
         }
@@ -94,9 +108,10 @@ export class Relief {
     return this.host.freeSome(tree.store)
   }
 
-  /** The oldest epoch that nobody has open and nothing rests on. */
+  /** The oldest epoch that nobody has open, nothing rests on and no space is reserved for. */
   private oldest(tree: Tree): ReadonlySet<number> {
-    const isHeld = (snapshot: Snapshot): boolean => snapshot.isHidden || snapshot.users.length > 0 || this.host.restsOn(snapshot).some(({ isKept }) => isKept)
+    const isHeld = (snapshot: Snapshot): boolean =>
+      snapshot.isHidden || snapshot.reserve !== undefined || snapshot.users.length > 0 || this.host.restsOn(snapshot).some(({ isKept }) => isKept)
     const kept = tree.snapshots.filter(({ isKept }) => isKept)
     const held = new Set(kept.filter(isHeld).map(({ record }) => record.epoch))
     const free = kept.map(({ record }) => record.epoch).filter(epoch => !held.has(epoch))

@@ -21,6 +21,12 @@ export interface SlotBytes {
   readonly bytes: Uint8Array
 }
 
+/** Slices that are bound for one snapshot, whether in use or not; nobody else takes slots there. */
+export interface Reserve {
+  readonly from: number
+  readonly count: number
+}
+
 /**
  * Packed slots in a hidden LUN (features.md F3): slices of 1 MiB, each with slots of one size, so that trees with chunks of different sizes
  * share it. A slot is `number * size` bytes into the LUN. What is used is one bit a slot, recorded in the commit of the map entry
@@ -36,6 +42,8 @@ export class SlotStore {
   private end = 0
   /** By slot size: no slice below this has room. */
   private readonly roomFrom = new Map<number, number>()
+  /** With the slice below which each has no room. */
+  private readonly reserves = new Map<Reserve, { roomFrom: number }>()
   private readonly reading = new Set<Promise<void>>()
   private loading: Promise<void> | undefined
 
@@ -88,13 +96,15 @@ export class SlotStore {
    * Takes slots in memory and binds their space. Each is named by a committed map entry later, or dropped.
    * @throws LunarError `ERR_POOL_FULL`, `ERR_HOST_FULL`, `ERR_METADATA_FULL`; then none is taken
    */
-  async take(shift: number, count: number): Promise<number[]> {
+  async take(shift: number, count: number, reserve?: Reserve): Promise<number[]> {
     await this.load()
     const slots: number[] = []
+    if (reserve) return this.takeReserved(shift, count, reserve)
     try {
       for (let slice = this.roomFrom.get(shift) ?? 0; slots.length < count; slice++) {
         this.checkEnd(slice)
         this.reach(slice)
+        if (this.isReserved(slice)) continue
         this.takeFrom(slice, shift, count, slots)
         if (slots.length < count) this.roomFrom.set(shift, slice + 1)
       }
@@ -104,6 +114,67 @@ export class SlotStore {
       throw error
     }
     return slots
+  }
+
+  private takeReserved(shift: number, count: number, reserve: Reserve): number[] {
+    const slots: number[] = []
+    const place = this.reserves.get(reserve)
+    invariant(place, 'slots are taken of a reserve that was given up')
+    for (let slice = place.roomFrom; slots.length < count; slice++) {
+      invariant(slice < reserve.from + reserve.count, 'a reserve has run out')
+      this.takeFrom(slice, shift, count, slots)
+      if (slots.length < count) place.roomFrom = slice + 1
+    }
+    return slots
+  }
+
+  private isReserved(slice: number): boolean {
+    for (const { from, count } of this.reserves.keys()) if (slice >= from && slice < from + count) return true
+    return false
+  }
+
+  /**
+   * Binds slices for a number of slots that only the owner of the reserve takes: they cannot run out. Recorded by whoever asks.
+   * @throws LunarError `ERR_POOL_FULL`, `ERR_HOST_FULL`, `ERR_METADATA_FULL`; then nothing is bound
+   */
+  async reserve(shift: number, slots: number): Promise<Reserve> {
+    await this.load()
+    const reserve: Reserve = { from: 0, count: Math.max(1, Math.ceil((slots * 2 ** shift) / SLICE)) }
+    Object.assign(reserve, { from: this.freeRun(reserve.count) })
+    this.keepReserve(reserve)
+    try {
+      await this.lun.bindAll(reserve.from, reserve.from + reserve.count)
+    } catch (error) {
+      await this.endReserve(reserve)
+      throw error
+    }
+    return reserve
+  }
+
+  /** Whole groups without slots or reserves: what is bound together is of one owner. */
+  private freeRun(count: number): number {
+    for (let from = 0, slice = 0; ; slice++) {
+      if (slice - from >= count) {
+        this.reach(slice)
+        return from
+      }
+      this.checkEnd(slice)
+      if ((slice < this.end && this.shifts[slice] !== 0) || this.isReserved(slice)) {
+        slice = (Math.floor(slice / GROUP) + 1) * GROUP - 1
+        from = slice + 1
+      }
+    }
+  }
+
+  /** It exists already. */
+  keepReserve(reserve: Reserve): void {
+    this.reserves.set(reserve, { roomFrom: reserve.from })
+  }
+
+  /** Its slices are like any other; those without slots are unbound. */
+  async endReserve(reserve: Reserve): Promise<void> {
+    if (this.reserves.delete(reserve)) this.hasRoom(reserve.from)
+    await this.trimUnused(reserve.from, reserve.from + reserve.count)
   }
 
   private checkEnd(slice: number): void {
@@ -159,6 +230,7 @@ export class SlotStore {
 
   private hasRoom(slice: number): void {
     for (const [shift, from] of this.roomFrom) if (slice < from) this.roomFrom.set(shift, slice)
+    for (const [{ from, count }, place] of this.reserves) if (slice >= from && slice < from + count) place.roomFrom = Math.min(place.roomFrom, slice)
   }
 
   /** Records slots as used or not, in the commit of the entries that name them. */
@@ -183,10 +255,12 @@ export class SlotStore {
       const slice = sliceOf(slot, shift)
       this.clearBit(slice, slot % (SLICE / 2 ** shift))
       if (this.counts[slice] === 0) {
-        this.shifts[slice] = keepBound ? 0 : EMPTYING
-        if (!keepBound) empty.push(slice)
+        const stays = keepBound || this.isReserved(slice)
+        this.shifts[slice] = stays ? 0 : EMPTYING
+        if (!stays) empty.push(slice)
+        else this.hasRoom(slice)
       }
-      if (keepBound || this.counts[slice]! > 0) this.hasRoom(slice)
+      if (this.counts[slice]! > 0) this.hasRoom(slice)
     }
     await this.empty([...empty, ...this.boundAhead(empty)])
   }
@@ -197,7 +271,7 @@ export class SlotStore {
     for (const group of new Set(empty.map(slice => Math.floor(slice / GROUP)))) {
       this.reach(group * GROUP + GROUP - 1)
       const slices = Array.from({ length: GROUP }, (_, i) => group * GROUP + i)
-      if (slices.some(slice => this.isSlotted(slice))) continue
+      if (slices.some(slice => this.isSlotted(slice) || this.isReserved(slice))) continue
       for (const slice of slices.filter(other => this.shifts[other] === 0)) {
         this.shifts[slice] = EMPTYING
         ahead.push(slice)
@@ -221,13 +295,13 @@ export class SlotStore {
     }
   }
 
-  /** Unbinds what a crash left bound without a slot in use. */
-  async trimUnused(): Promise<void> {
+  /** Unbinds what a crash left bound without a slot in use. Slices [from, to). */
+  async trimUnused(from = 0, to = this.lun.sliceCount): Promise<void> {
     await this.load()
     const unused: number[] = []
-    for await (const { slice } of this.lun.map.bound(0, this.lun.sliceCount)) {
+    for await (const { slice } of this.lun.map.bound(from, to)) {
       this.reach(slice)
-      if (this.shifts[slice] !== 0) continue
+      if (this.shifts[slice] !== 0 || this.isReserved(slice)) continue
       this.shifts[slice] = EMPTYING
       unused.push(slice)
     }

@@ -13,11 +13,14 @@ import {
 } from '../../../metadata/records.ts'
 import type { Metadata } from '../../../metadata/metadata.ts'
 import type { MapMemory } from './map-memory.ts'
+import type { Reserve } from './slot-store.ts'
 import type { Tree } from './tree.ts'
 import { TreeMap } from './tree-map.ts'
 
 /** A snapshot of a tree: an epoch of its source, frozen, and over it what was written to the snapshot, if it is writable. */
 export class Snapshot {
+  /** Space that is bound for what it may need. */
+  readonly reserve: Reserve | undefined
   /** Who has it open, each as often as it is open: what makes it busy. */
   readonly users: string[] = []
   /** Flags of commits under way. */
@@ -33,8 +36,12 @@ export class Snapshot {
     memory: MapMemory,
     /** What its source is called now. */
     private readonly sourceName: (tree: Tree) => string,
+    /** The one that was made for it. */
+    reserve?: Reserve,
   ) {
     this.leaf = new TreeMap(metadata, 'leafMap', number, memory)
+    this.reserve = reserve ?? (record.reserveCount > 0 ? { from: record.reserveFrom, count: record.reserveCount } : undefined)
+    if (this.reserve && !reserve && !this.isDead) tree.store.keepReserve(this.reserve)
   }
 
   /** `db@s1`. */

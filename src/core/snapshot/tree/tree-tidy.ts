@@ -168,6 +168,8 @@ export class TreeTidy {
     const over = walk.gone.filter(({ isDead }) => isDead)
     const dropped = walk.gone.filter(({ isDead }) => !isDead)
     for (const snapshot of dropped) snapshot.put({ flags: snapshot.record.flags & ~SNAPSHOT_UNTIDY }, batch)
+    // While a record names it, a crash leaves nobody in doubt whose it is.
+    for (const { reserve } of over) if (reserve) await tree.store.endReserve(reserve)
     for (const snapshot of over) batch.delete(keyOf('snapshot', snapshot.number))
     const rest = tree.snapshots.filter(snapshot => !over.includes(snapshot))
     tree.snapshots.splice(0, tree.snapshots.length, ...rest)

@@ -7,9 +7,9 @@ import type { TreeRecord } from '../../../metadata/records.ts'
 import { ChunkLocks } from '../chunk-locks.ts'
 import { Chunking, runsWhere, type ChunkRun } from '../chunks.ts'
 import type { MapMemory } from './map-memory.ts'
-import type { SlotBytes, SlotStore } from './slot-store.ts'
+import type { Reserve, SlotBytes, SlotStore } from './slot-store.ts'
 import type { Snapshot } from './snapshot.ts'
-import { TreeMap, type MapEntry } from './tree-map.ts'
+import { NONE, TreeMap, type MapEntry } from './tree-map.ts'
 
 /** Old bytes of a range that is about to change. */
 interface OldBytes {
@@ -27,6 +27,9 @@ export interface Preservation {
   readonly tree: Tree
   readonly runs: readonly ChunkRun[]
   readonly chunks: number
+  /** How many of them the newest reserve is for, and it: kept until whoever has planned with it has ended. */
+  readonly reserved: number
+  readonly reserve: Reserve | undefined
   /** The epoch they are preserved under. */
   readonly epoch: number
   /** Slots that were taken for it and have no entry yet. */
@@ -48,6 +51,8 @@ export class Tree {
   relieve: (preservation: Preservation, error: unknown) => Promise<Relieved | undefined> = () => Promise.resolve(undefined)
   /** The newest live epoch, 0 when there is none. */
   private newest = 0
+  /** The newest snapshot that has space bound for what it may need. */
+  private reserver: Snapshot | undefined
 
   constructor(
     readonly number: number,
@@ -79,6 +84,7 @@ export class Tree {
     const live = this.snapshots.filter(({ isKept }) => isKept)
     this.newest = Math.max(0, ...live.map(({ record }) => record.epoch))
     // It never becomes less: what is under way counts chunks as it did when it began.
+    this.reserver = live.filter(({ reserve }) => reserve).sort((a, b) => b.record.epoch - a.record.epoch)[0]
     const size = live.find(({ record }) => record.epoch === this.newest)?.record.size ?? 0
     if (size > this.chunks.size) this.chunks = new Chunking(this.chunkBytes, size)
   }
@@ -100,7 +106,27 @@ export class Tree {
   stillNeeded({ runs: old }: Preservation): Preservation | undefined {
     const runs = this.isActive ? old.flatMap(run => runsWhere(run, chunk => !this.map.covers(chunk, this.newest))) : []
     if (runs.length === 0) return undefined
-    return { tree: this, runs, chunks: runs.reduce((sum, { from, to }) => sum + to - from, 0), epoch: this.newest, slots: [] }
+    return this.preservation(runs)
+  }
+
+  private preservation(runs: readonly ChunkRun[]): Preservation {
+    let reserved = 0
+    for (const { from, to } of runs) for (let chunk = from; chunk < to; chunk++) if (this.isReserved(chunk)) reserved++
+    return {
+      tree: this,
+      runs,
+      chunks: runs.reduce((sum, { from, to }) => sum + to - from, 0),
+      reserved,
+      reserve: this.reserver?.reserve,
+      epoch: this.newest,
+      slots: [],
+    }
+  }
+
+  /** The first write of a chunk has a slot in a reserve. Its page is loaded. */
+  isReserved(chunk: number): boolean {
+    const { reserver } = this
+    return reserver !== undefined && chunk * this.chunkBytes < reserver.record.size && this.map.first(chunk, reserver.record.epoch) === NONE
   }
 
   /** What a change of the range has to preserve first; undefined when nothing. The chunks are locked. */
@@ -110,12 +136,26 @@ export class Tree {
     for (let loading = this.map.load(run); loading; loading = this.map.load(run)) await loading
     const runs = runsWhere(run, chunk => !this.map.covers(chunk, this.newest))
     if (runs.length === 0) return undefined
-    return { tree: this, runs, chunks: runs.reduce((sum, { from, to }) => sum + to - from, 0), epoch: this.newest, slots: [] }
+    return this.preservation(runs)
   }
 
   /** Takes slots for all of it, their space bound. @throws LunarError `ERR_POOL_FULL`, `ERR_HOST_FULL`; then none is taken */
   async take(preservation: Preservation): Promise<void> {
-    if (preservation.slots.length === 0) preservation.slots = await this.store.take(this.record.chunkShift, preservation.chunks)
+    if (preservation.slots.length > 0) return
+    const { chunkShift } = this.record
+    const { chunks, reserved, reserve } = preservation
+    const shared = chunks > reserved ? await this.store.take(chunkShift, chunks - reserved) : []
+    if (reserved > 0) preservation.slots = [...shared, ...(await this.takeReserved(reserved, reserve, shared))]
+    else preservation.slots = shared
+  }
+
+  private async takeReserved(count: number, reserve: Reserve | undefined, shared: readonly number[]): Promise<number[]> {
+    try {
+      return await this.store.take(this.record.chunkShift, count, reserve)
+    } catch (error) {
+      this.drop(shared)
+      throw error
+    }
   }
 
   /** Slots that were taken and are not needed. */

@@ -32,6 +32,7 @@ import { Relief } from './relief.ts'
 import { Snapshot } from './snapshot.ts'
 import { SnapshotVolume, type SourceVolume } from './snapshot-volume.ts'
 import { freedBy } from './space.ts'
+import type { Reserve, SlotStore } from './slot-store.ts'
 import { Stores } from './stores.ts'
 import { Tree } from './tree.ts'
 import { TreeTidy } from './tree-tidy.ts'
@@ -58,6 +59,8 @@ export interface NewSnapshots {
   readonly chunkBytes?: number
   /** The store may have less redundancy than the source. */
   readonly forceRedundancy?: boolean
+  /** Space for all that they may need is bound at once: they cannot run out. */
+  readonly reserve?: boolean
   /** What happens to the snapshots of these LUNs when there is no space for a chunk they need; as it is when left out. */
   readonly onFull?: SnapshotPolicy
   readonly dryRun?: boolean
@@ -87,6 +90,8 @@ interface Plan {
   readonly lun: number
   readonly snapshot: number
 }
+
+const sizeOf = ({ base, source }: Plan): number => base?.record.size ?? source.size
 
 /** What the first snapshot of a source decides for all of them. */
 interface Shape {
@@ -175,13 +180,13 @@ export class Trees {
     return parent ? this.policyOf(parent.tree) : policyOf(this.luns.byId(source)?.record.onFull ?? 0)
   }
 
-  private addSnapshot(number: number, record: SnapshotRecord): Snapshot {
+  private addSnapshot(number: number, record: SnapshotRecord, reserve?: Reserve): Snapshot {
     const tree = this.byNumber.get(record.tree)
     if (!tree)
       throw new LunarError('ERR_METADATA_DAMAGED', `Cannot use snapshot ${number}`, {
         why: `it is of sharing tree ${record.tree}, which the pool does not have`,
       })
-    const snapshot = new Snapshot(number, record, tree, this.metadata, this.memory, one => this.sourceNameOf(one))
+    const snapshot = new Snapshot(number, record, tree, this.metadata, this.memory, one => this.sourceNameOf(one), reserve)
     tree.snapshots.push(snapshot)
     this.snapshots.set(number, snapshot)
     return snapshot
@@ -317,7 +322,22 @@ export class Trees {
     const trees: Tree[] = []
     for (const [i, plan] of plans.entries()) trees.push(plan.tree ?? (await this.newTree(plan, trees, plans, shapes[i]!)))
     const sources = plans.filter(({ base }) => !base).map(({ source }) => source)
-    await whileQuiet([...new Set(sources)], () => this.commitNew(plans, trees, spec))
+    const reserves: { readonly store: SlotStore; readonly reserve: Reserve }[] = []
+    try {
+      for (const [i, { store, record }] of (spec.reserve ? trees : []).entries())
+        reserves.push({ store, reserve: await store.reserve(record.chunkShift, Math.ceil(sizeOf(plans[i]!) / 2 ** record.chunkShift)) })
+      await whileQuiet([...new Set(sources)], () =>
+        this.commitNew(
+          plans,
+          trees,
+          spec,
+          reserves.map(({ reserve }) => reserve),
+        ),
+      )
+    } catch (error) {
+      for (const { store, reserve } of reserves) await store.endReserve(reserve)
+      throw error
+    }
   }
 
   private checkDistinct(names: readonly string[]): void {
@@ -390,6 +410,12 @@ export class Trees {
         fix: 'give a larger --chunk-size',
       })
     if (!parent) this.stores.check(store, plan.raid, spec.forceRedundancy === true)
+    const raid = store === undefined ? plan.raid : safestOf(this.stores.find(store).types)
+    if (spec.reserve && sizeOf(plan) > this.pool.largest(raid))
+      throw new LunarError('ERR_POOL_FULL', failed, {
+        why: `${sizeOf(plan)} bytes are to be reserved, and ${raid} has room for ${this.pool.largest(raid)}`,
+        fix: 'lunar disk add, or leave --reserve out',
+      })
     return { chunkShift, store }
   }
 
@@ -414,7 +440,13 @@ export class Trees {
     return new Tree(number, record, this.stores.slots(store), this.metadata, this.memory)
   }
 
-  private recordOf(plan: Plan, tree: { readonly number: number; readonly record: TreeRecord }, spec: NewSnapshots, now: number): SnapshotRecord {
+  private recordOf(
+    plan: Plan,
+    tree: { readonly number: number; readonly record: TreeRecord },
+    spec: NewSnapshots,
+    now: number,
+    reserve: Reserve | undefined,
+  ): SnapshotRecord {
     return {
       snapshotId: this.pool.options.uuids(),
       name: plan.name,
@@ -423,19 +455,22 @@ export class Trees {
       flags: spec.readOnly === true ? 0 : SNAPSHOT_WRITABLE,
       onFull: 0,
       base: plan.base?.number ?? 0,
-      size: plan.base?.record.size ?? plan.source.size,
+      size: sizeOf(plan),
       createdMs: now,
       leafEra: 1,
+      reserveFrom: reserve?.from ?? 0,
+      reserveCount: reserve?.count ?? 0,
     }
   }
 
-  private async commitNew(plans: readonly Plan[], trees: readonly Tree[], spec: NewSnapshots): Promise<void> {
+  private async commitNew(plans: readonly Plan[], trees: readonly Tree[], spec: NewSnapshots, reserves: readonly Reserve[]): Promise<void> {
     const now = this.pool.options.clock.wallMs()
     const batch = new Batch()
     let number = Math.max(1, this.pool.record.nextSnapshot)
     const made = plans.map((plan, i) => {
       const tree = trees[i]!
-      const record = this.recordOf(plan, tree, spec, now)
+      const reserve = reserves[i]
+      const record = this.recordOf(plan, tree, spec, now, reserve)
       batch.put(keyOf('snapshot', number), snapshotRecord.encode(record))
       this.pool.event(
         batch,
@@ -443,7 +478,7 @@ export class Trees {
         `${plan.sourceName}@${plan.name}`,
         spec.readOnly === true ? 'read-only' : plan.base ? `of ${plan.base.name}` : 'writable',
       )
-      return { number: number++, record, tree }
+      return { number: number++, record, tree, reserve }
     })
     const changed = new Map<Tree, TreeRecord>()
     for (const [i, { tree }] of made.entries()) {
@@ -455,9 +490,9 @@ export class Trees {
     batch.put(keyOf('pool'), poolRecord.encode(this.pool.record))
     await this.metadata.commit(batch, 'admin')
     for (const [tree, record] of changed) tree.record = record
-    for (const { number: own, record, tree } of made) {
+    for (const { number: own, record, tree, reserve } of made) {
       this.addKnown(tree)
-      this.addSnapshot(own, record)
+      this.addSnapshot(own, record, reserve)
     }
     for (const tree of new Set(trees)) {
       tree.settle()

@@ -335,3 +335,86 @@ test.each(['drop', 'drop-oldest'] as const)('a crash while %s is under way leave
   }
   expect([looked > 20, refused > 0]).toEqual([true, true])
 })
+
+describe('a reserve', () => {
+  const reserve = async (...names: string[]): Promise<void> => void (await open.trees.create({ names, readOnly: true, reserve: true }))
+
+  test('is bound before success, and keeps every chunk of its snapshot when nothing else has space', async () => {
+    await create('db@before')
+    await put('db', 0, 2)
+    const store = open.trees.stores.all[0]!
+    const bound = store.record.boundSlices
+    await reserve('db@r')
+    expect(store.record.boundSlices).toBe(bound + SIZE / MIB)
+    await fill()
+    await exhaust()
+    // Only what the demanding one needs besides has none: chunk 0 is preserved for neither, chunks that the reserved one has are not in its reserve.
+    await create('db@after')
+    for (let chunk = 0; chunk < SIZE / CHUNK; chunk += 3) await put('db', chunk, 3)
+    await device('db').write(0, new Uint8Array(SIZE).fill(4))
+    await device('db').flush()
+    for (const [name, values] of [
+      ['db@before', [1, 1, 1]],
+      ['db@r', [2, 1, 1]],
+      ['db@after', [2, 1, 1]],
+    ] as const)
+      for (const [i, chunk] of [0, 3, 700].entries()) expect([name, chunk, await get(name, chunk)]).toEqual([name, chunk, values[i]])
+    await create('db@later')
+    await expect(put('db', 5, 6)).rejects.toMatchObject({ code: 'ERR_POOL_FULL' })
+    await policy('drop-oldest')
+    await put('db', 5, 6)
+    await policy('drop')
+    await put('db', 6, 6)
+    expect(states()['db@r']).toBe('kept')
+    await reopen()
+    expect([await get('db@r', 5), await get('db@r', 6), await get('db@r', 0), await get('db', 6)]).toEqual([1, 1, 2, 6])
+    expect(await problems()).toEqual([])
+  })
+
+  test('is still there after a crash and a reopening, and comes back when it is over', async () => {
+    await reserve('db@r')
+    const store = open.trees.stores.all[0]!
+    const bound = store.record.boundSlices
+    await open.relationships.drain()
+    // Not closed: as after a crash.
+    open = await openSimulated(disks.map(disk => disk.clone()))
+    while (await open.trees.tidy());
+    const again = open.trees.stores.all[0]!
+    expect(again.record.boundSlices).toBe(bound)
+    await fill()
+    await exhaust()
+    await device('db').write(0, new Uint8Array(SIZE).fill(4))
+    await device('db').flush()
+    expect([await get('db@r', 0), await get('db@r', 1023)]).toEqual([1, 1])
+    await open.trees.delete([open.trees.find('db@r')])
+    while (await open.trees.tidy());
+    expect([await slots().usedBytes(), again.record.boundSlices]).toEqual([others, others / MIB])
+    expect(await problems()).toEqual([])
+  })
+
+  test('of several: each has its own, and the older one is enough when the newer one goes', async () => {
+    await reserve('db@r1')
+    await put('db', 0, 2)
+    await reserve('db@r2')
+    await put('db', 1, 2)
+    await fill()
+    await exhaust()
+    await open.trees.delete([open.trees.find('db@r2')])
+    while (await open.trees.tidy());
+    await device('db').write(0, new Uint8Array(SIZE).fill(4))
+    await device('db').flush()
+    for (const chunk of [0, 1, 2, 1023]) expect(await get('db@r1', chunk)).toBe(1)
+    expect(await problems()).toEqual([])
+  })
+
+  test('that does not fit is refused, and leaves nothing bound', async () => {
+    const store = open.trees.stores.all[0]!
+    const bound = store.record.boundSlices
+    await open.luns.create({ name: 'large', size: 1024 * MIB, raid: 'raid0', reserve: false })
+    await expect(reserve('large@r')).rejects.toMatchObject({ code: 'ERR_POOL_FULL' })
+    // It seems to fit, and two together do not.
+    await open.luns.resize(open.luns.find('large'), Math.floor(open.pool.largest('raid0') / MIB / 8) * 8 * MIB, { force: false, dryRun: false })
+    await expect(reserve('large@r', 'db@r', 'web@r')).rejects.toMatchObject({ code: 'ERR_POOL_FULL' })
+    expect([store.record.boundSlices, open.trees.list().map(({ name }) => name)]).toEqual([bound, ['web@x']])
+  })
+})
