@@ -65,9 +65,11 @@ import StartSourceUpdate from './StartSourceUpdate.ts'
 import StopCompleteImage from './StopCompleteImage.ts'
 import StopImageUpdate from './StopImageUpdate.ts'
 import StopSourceUpdate from './StopSourceUpdate.ts'
+import StoreCompact from './store/compact.ts'
 import StoreCreate from './store/create.ts'
 import StoreDelete from './store/delete.ts'
 import StoreList from './store/list.ts'
+import StoreResize from './store/resize.ts'
 import StoreShow from './store/show.ts'
 import TaskList from './task/list.ts'
 import TaskPause from './task/pause.ts'
@@ -148,9 +150,11 @@ export const commands = {
   StopCompleteImage,
   StopImageUpdate,
   StopSourceUpdate,
+  'store:compact': StoreCompact,
   'store:create': StoreCreate,
   'store:delete': StoreDelete,
   'store:list': StoreList,
+  'store:resize': StoreResize,
   'store:show': StoreShow,
   'task:list': TaskList,
   'task:pause': TaskPause,

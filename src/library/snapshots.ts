@@ -27,6 +27,16 @@ export class Stores {
     return this.asker.ask('store.show', { store }, options)
   }
 
+  /** What it may grow to. @throws LunarError `ERR_BAD_SIZE`, `ERR_WOULD_LOSE_DATA` when chunks lie behind the new end */
+  resize(store: string, size: number, options?: ChangeOptions): Promise<Result<'store.resize'>> {
+    return this.asker.change('store.resize', { store, size }, options)
+  }
+
+  /** Moves chunks together, while everything is used as usual. @returns bytes moved, and bytes of the pool that came back */
+  compact(store: string, options?: ChangeOptions): Promise<Result<'store.compact'>> {
+    return this.asker.change('store.compact', { store }, options)
+  }
+
   /** @throws LunarError `ERR_HAS_SNAPSHOTS` while a snapshot keeps chunks there */
   delete(store: string, options?: ChangeOptions): Promise<Result<'store.delete'>> {
     return this.asker.change('store.delete', { store }, options)

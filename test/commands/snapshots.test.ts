@@ -87,6 +87,9 @@ describe('snapshots', () => {
     await lunar.reopened(service =>
       service.call('store.show', { store: 'snapshots-raid1' }).then(({ data }) => expect(data).toMatchObject({ chunks: 0, trees: [] })),
     )
+    expect(lunar.ok('store', 'compact', 'tank/snapshots-raid1')).toBe('Moved 0 B of chunks of store "snapshots-raid1"; 0 B of the pool came back\n')
+    expect(lunar.ok('store', 'resize', 'tank/snapshots-raid1', '--size', '1GiB')).toBe('Resized store "snapshots-raid1" from 16 TiB to 1 GiB\n')
+    expect(lunar.json<StoreDetail>('store', 'show', 'tank/snapshots-raid1').size).toBe(1024 * MIB)
     expect(lunar.ok('store', 'delete', 'tank/snapshots-raid1', '--yes')).toBe('Deleted store "snapshots-raid1"\n')
     expect(lunar.json('store', 'list', '--pool', 'tank')).toEqual([])
     await expectSoundFiles(disks)

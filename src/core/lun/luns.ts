@@ -219,6 +219,12 @@ export class Luns {
     return lun.sizing.run(() => this.resizeNow(lun, size, options))
   }
 
+  /** What a store holds is checked by whoever keeps chunks there. */
+  resizeStore(lun: Lun, size: number, options: ResizeOptions): Promise<void> {
+    checkLunSize(size)
+    return lun.sizing.run(() => this.resizeNow(lun, size, options))
+  }
+
   private async resizeNow(lun: Lun, size: number, options: ResizeOptions): Promise<void> {
     const slices = size / SLICE
     if (size < lun.size) {

@@ -605,6 +605,9 @@ export interface Verbs {
   'store.create': { params: Change & { name: string; raid: RaidType; size?: number }; result: StoreSummary }
   'store.list': { params: object; result: StoreSummary[] }
   'store.show': { params: { store: string }; result: StoreDetail }
+  'store.resize': { params: Change & { store: string; size: number }; result: StoreSummary & { was: number } }
+  /** Bytes of chunks that were moved, and of disks that came back; in a dry run those that could. */
+  'store.compact': { params: Change & { store: string }; result: { name: string; moved: number; freed: number } }
   'store.delete': { params: Change & { store: string }; result: { name: string; task: number | null } }
   /** On a file or packed into one (`path`), on a LUN of its own, or on a log in one; of the size given, or of that of a LUN. */
   'wod.create': {

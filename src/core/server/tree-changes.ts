@@ -89,6 +89,30 @@ export const treeChanges = {
   'store.show': ({ trees, treeViews }: EngineParts, { store }: Params<'store.show'>): Promise<Result<'store.show'>> =>
     treeViews.storeDetail(trees.stores.find(store)),
 
+  'store.resize': async (
+    { trees, treeViews, processes }: EngineParts,
+    { store: name, size, dryRun }: Params<'store.resize'>,
+  ): Promise<Result<'store.resize'>> => {
+    const store = trees.stores.find(name)
+    const was = store.size
+    await trees.stores.resize(store, size, { dryRun: dryRun === true })
+    if (!dryRun) await processes.look()
+    return { ...(await treeViews.store(store)), size, was }
+  },
+
+  'store.compact': async (
+    { trees, views, processes }: EngineParts,
+    { store: name, dryRun }: Params<'store.compact'>,
+    signal?: AbortSignal,
+  ): Promise<Result<'store.compact'>> => {
+    const store = trees.stores.find(name)
+    if (dryRun) return { name, ...(await trees.stores.slots(store).compactible()) }
+    const before = await views.used(store)
+    const moved = await trees.compact(store, signal)
+    await processes.look()
+    return { name, moved, freed: Math.max(0, before - (await views.used(store))) }
+  },
+
   'store.delete': async ({ trees, processes }: EngineParts, { store: name, dryRun }: Params<'store.delete'>): Promise<Result<'store.delete'>> => {
     await trees.stores.delete(trees.stores.find(name), { dryRun: dryRun === true })
     if (!dryRun) await processes.look()

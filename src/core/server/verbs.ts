@@ -64,6 +64,8 @@ export const verbKinds: Readonly<Record<Verb, VerbKind>> = {
   'store.create': 'change',
   'store.list': 'metadata',
   'store.show': 'metadata',
+  'store.resize': 'change',
+  'store.compact': 'change',
   'store.delete': 'change',
   'wod.create': 'change',
   'wod.list': 'metadata',

@@ -1,5 +1,5 @@
 import { settle } from '../../base/settle.ts'
-import { invariant, LunarError } from '../../base/errors.ts'
+import { invariant, isCode, LunarError } from '../../base/errors.ts'
 import { MIB } from '../../base/units.ts'
 import { Batch } from '../../../metadata/batch.ts'
 import { hiOf, keyOf } from '../../../metadata/key.ts'
@@ -45,6 +45,12 @@ export class SlotStore {
   /** With the slice below which each has no room. */
   private readonly reserves = new Map<Reserve, { roomFrom: number }>()
   private readonly reading = new Set<Promise<void>>()
+  /** Grows when chunks have moved: what was looked up before may lie elsewhere. */
+  moves = 0
+  /** Bytes of chunks that were moved since the pool was opened. */
+  movedBytes = 0
+  /** While the store shrinks no slot is taken from this slice on. */
+  private shrinkTo = Infinity
   private loading: Promise<void> | undefined
 
   constructor(
@@ -116,6 +122,92 @@ export class SlotStore {
     return slots
   }
 
+  /**
+   * Takes slots in slices below one, as many as there are; fewer where the pool has no space to bind more.
+   * @throws what the host or a disk says
+   */
+  async takeBelow(shift: number, count: number, limit: number): Promise<number[]> {
+    await this.load()
+    const slots: number[] = []
+    for (const bindsMore of [true, false]) {
+      for (let slice = 0; slice < limit && slots.length < count; slice++) {
+        const isUsable = !this.isReserved(slice) && (bindsMore || this.shifts[slice] === shift)
+        if (isUsable) this.takeFrom(slice, shift, count, slots)
+      }
+      try {
+        await this.bind(slots, shift)
+        return slots
+      } catch (error) {
+        this.drop(slots.splice(0), shift)
+        if (!bindsMore || !isCode(error, 'ERR_POOL_FULL')) throw error
+      }
+    }
+    return slots
+  }
+
+  /** The slices, from the start of the store and without reserved ones, that would hold all slots: the end of the last of them. */
+  async slicesNeeded(): Promise<number> {
+    await this.load()
+    const counts = new Map<number, number>()
+    for (let slice = 0; slice < this.end; slice++)
+      if (this.isSlotted(slice) && !this.isReserved(slice)) counts.set(this.shifts[slice]!, (counts.get(this.shifts[slice]!) ?? 0) + this.counts[slice]!)
+    let needed = 0
+    for (const [shift, count] of counts) needed += Math.ceil(count / (SLICE / 2 ** shift))
+    let end = 0
+    for (; needed > 0; end++) if (!this.isReserved(end)) needed--
+    return end
+  }
+
+  /** Bytes that compaction would move, and of slices that it would empty. */
+  async compactible(): Promise<{ readonly moved: number; readonly freed: number }> {
+    const limit = await this.slicesNeeded()
+    let moved = 0
+    let freed = 0
+    for (let slice = limit; slice < this.end; slice++) {
+      if (!this.isSlotted(slice) || this.isReserved(slice)) continue
+      moved += this.counts[slice]! * 2 ** this.shifts[slice]!
+      freed += SLICE
+    }
+    for (let slice = 0; slice < limit; slice++) if (!this.isSlotted(slice) && !this.isReserved(slice)) freed -= SLICE
+    return { moved, freed: Math.max(0, freed) }
+  }
+
+  /** A slot that compaction would move: in a slice from `limit` on that is nobody's reserve. */
+  isAbove(slot: number, shift: number, limit: number): boolean {
+    const slice = sliceOf(slot, shift)
+    return slice >= limit && !this.isReserved(slice)
+  }
+
+  /** Slices up to the last one that holds a slot or is reserved. */
+  async usedSlices(): Promise<number> {
+    await this.load()
+    let end = 0
+    for (let slice = 0; slice < this.end; slice++) if (this.isSlotted(slice)) end = slice + 1
+    for (const { from, count } of this.reserves.keys()) end = Math.max(end, from + count)
+    return end
+  }
+
+  /**
+   * Runs a shrink to some slices: nothing is taken behind them, and what is bound there without slots is unbound.
+   * @throws LunarError `ERR_WOULD_LOSE_DATA` when slots are in use behind them
+   */
+  async shrinking(slices: number, dryRun: boolean, shrink: () => Promise<void>): Promise<void> {
+    await this.load()
+    this.shrinkTo = slices
+    try {
+      const used = await this.usedSlices()
+      if (used > slices)
+        throw new LunarError('ERR_WOULD_LOSE_DATA', `Cannot shrink store "${this.lun.name}" to ${slices * SLICE} bytes`, {
+          why: `it holds chunks or reserves up to ${used * SLICE} bytes`,
+          fix: `lunar store compact ${this.lun.name}, or delete snapshots`,
+        })
+      if (!dryRun) await this.trimUnused(slices)
+      await shrink()
+    } finally {
+      this.shrinkTo = Infinity
+    }
+  }
+
   private takeReserved(shift: number, count: number, reserve: Reserve): number[] {
     const slots: number[] = []
     const place = this.reserves.get(reserve)
@@ -178,7 +270,7 @@ export class SlotStore {
   }
 
   private checkEnd(slice: number): void {
-    if (slice < this.lun.sliceCount) return
+    if (slice < Math.min(this.lun.sliceCount, this.shrinkTo)) return
     throw new LunarError('ERR_POOL_FULL', `Cannot preserve a chunk in store "${this.lun.name}"`, {
       why: `all of its ${this.lun.size} bytes are in use`,
       fix: 'delete snapshots',

@@ -85,6 +85,15 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
   }
 
   async readThrough(offset: number, into: Uint8Array): Promise<void> {
+    const { store } = this.snapshot.tree
+    for (let moves = -1; moves !== store.moves;) {
+      moves = store.moves
+      await this.readOnce(offset, into)
+      // Where a chunk was when it was looked up another one may be by now.
+    }
+  }
+
+  private async readOnce(offset: number, into: Uint8Array): Promise<void> {
     await this.resolved(offset, into.length, async parts => {
       await settle(
         parts.map(part => {
@@ -218,6 +227,16 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
     releases.push(await this.locks.lock(this.chunks.touched(offset, length), 'exclusive'))
     return () => {
       for (const release of releases) release()
+    }
+  }
+
+  /** Nobody writes chunks of a run while it runs. */
+  async whileUnwritten(run: ChunkRun, task: () => Promise<void>): Promise<void> {
+    const release = await this.locks.lock(run, 'exclusive')
+    try {
+      await task()
+    } finally {
+      release()
     }
   }
 

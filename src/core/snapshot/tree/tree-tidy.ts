@@ -103,6 +103,11 @@ export class TreeTidy {
     })
   }
 
+  /** Nothing deletes entries while it runs. Whoever has chunks of a source locked may wait for this, so it does not wait for those. */
+  whileEntriesStay<T>(task: () => Promise<T>): Promise<T> {
+    return this.turns.run(task)
+  }
+
   /** The walk over a tree that has something dead or dropped. Writers that may still preserve for that have ended when it resolves. */
   private async begun(tree: Tree): Promise<Walk | undefined> {
     const known = this.walks.get(tree)

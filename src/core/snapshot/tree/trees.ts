@@ -25,6 +25,7 @@ import type { Pool } from '../../pool/pool.ts'
 import type { Redundancy } from '../../raid/geometry.ts'
 import { checkChunkSize } from '../chunks.ts'
 import type { Relationships } from '../relationships.ts'
+import { Compaction } from './compaction.ts'
 import { diffOf, requireOneTree, type DiffExtent, type Side } from './diff.ts'
 import { MapMemory } from './map-memory.ts'
 import { parsePolicy, policyOf, snapshotPolicies, type SnapshotPolicy } from './policy.ts'
@@ -637,6 +638,24 @@ export class Trees {
     const { source, snapshot } = tree.record
     const volume = snapshot === 0 ? this.luns.byId(source) && this.relationships.volume(source) : this.volumes.get(snapshot)
     if (volume?.tree === tree) volume.tree = undefined
+  }
+
+  /**
+   * Moves chunks of a store down, and gives back what that leaves empty; hosts go on meanwhile.
+   *
+   * @returns bytes that were moved
+   * @throws LunarError `ERR_INTERRUPTED` by the signal; then what was moved stays so
+   */
+  async compact(store: Lun, signal?: AbortSignal): Promise<number> {
+    const slots = this.stores.slots(store)
+    const compaction = new Compaction(slots, this.stores.treesOf(store), {
+      metadata: this.metadata,
+      volume: snapshot => this.volume(snapshot),
+      whileEntriesStay: task => this.cleaning.whileEntriesStay(task),
+    })
+    const before = slots.movedBytes
+    while (await this.relationships.changing.run(() => compaction.step())) signal?.throwIfAborted()
+    return slots.movedBytes - before
   }
 
   get needsTidying(): boolean {
