@@ -101,6 +101,40 @@ const tasks = {
     }
     return samples
   },
+
+  /**
+   * Creates and deletes a snapshot `times` times in turn: of LUNs of the given sizes, each with a snapshot that one percent of the chunks is preserved for,
+   * then of a LUN with one snapshot and of one with `many`. What was deleted is given back between the calls. Milliseconds of each call, by verb and place.
+   */
+  async snapshots(pool, times, many, ...sizes) {
+    const places = []
+    for (const size of sizes) {
+      await create(pool, `s${size}`, size)
+      await pool.snapshots.create(`s${size}@kept`, { readOnly: true, chunkBytes: 65_536 })
+      // Chunks of zeros: entries of the map as any others, without 20 GiB of bytes.
+      await pool.luns.zero(`s${size}`, { offset: 0, length: Math.ceil(size / 100 / 65_536) * 65_536 })
+      places.push({ place: `size ${size}`, lun: `s${size}` })
+    }
+    for (const count of [1, many]) {
+      await create(pool, `n${count}`, MIB)
+      for (let i = 0; i < count; i++) await pool.snapshots.create(`n${count}@kept${i}`, { readOnly: true })
+      places.push({ place: `count ${count}`, lun: `n${count}` })
+    }
+    const samples = {}
+    for (let i = 0; i <= times; i++) {
+      for (const { place, lun } of places) {
+        const note = async (verb, act) => {
+          const ms = await timed(act)
+          if (i > 0) ((samples[verb] ??= {})[place] ??= []).push(ms)
+        }
+        await note('snap create', () => pool.snapshots.create(`${lun}@now`, { readOnly: true }))
+        let task = null
+        await note('snap delete', async () => ({ task } = await pool.snapshots.delete(`${lun}@now`)))
+        if (task !== null) await pool.tasks.wait(task)
+      }
+    }
+    return samples
+  },
 }
 
 const pool = await openPool(name)

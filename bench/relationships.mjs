@@ -24,6 +24,8 @@ const REST = 500
 /** Calls of each verb. */
 const VERB_CALLS = 50
 const SIZES = [MIB, 2 ** 41]
+/** Snapshots of a LUN that has many. */
+const SNAPSHOTS = 1000
 /** How much longer a verb may take on the largest LUN than on the smallest. */
 const GROWTH_MAX = 1.5
 
@@ -151,6 +153,23 @@ function verbRows(product, folder, { report }) {
   })
 }
 
+/** Taking and deleting a snapshot costs the same on any size, and however many there are. */
+function snapshotRows(product, folder, { report }) {
+  report(`${VERB_CALLS} snapshots on ${SIZES.length} sizes with 1 % preserved, and beside 1 and ${SNAPSHOTS}`)
+  product.freshPool(POOL, 4, '1GiB')
+  const [small, large] = SIZES
+  const verbs = engine(product, 'snapshots', VERB_CALLS, SNAPSHOTS, ...SIZES)
+  return Object.entries(verbs).flatMap(([verb, byPlace]) =>
+    [
+      { name: `${verb}, 2 TiB against 1 MiB, 1 % preserved`, one: ['2 TiB', byPlace[`size ${large}`]], other: ['1 MiB', byPlace[`size ${small}`]] },
+      { name: `${verb}, beside ${SNAPSHOTS} against 1`, one: [String(SNAPSHOTS), byPlace[`count ${SNAPSHOTS}`]], other: ['1', byPlace['count 1']] },
+    ].map(({ name, one, other }) => {
+      const samples = new Map([one, other])
+      return { ...growthRow(name, samples, one[0], other[0], GROWTH_MAX), samples: Object.fromEntries(samples) }
+    }),
+  )
+}
+
 /** A suite whose pool is gone when it ends, and whose failure is a row. */
 const suite = measure => async (folder, options) => {
   const product = new Product(folder)
@@ -167,4 +186,5 @@ export const relationshipSuites = [
   { name: 'first writes', rows: suite(firstWriteRows) },
   { name: 'complete image and updates', rows: suite(copyRows) },
   { name: 'relationship verbs', rows: suite(verbRows) },
+  { name: 'snapshot verbs', rows: suite(snapshotRows) },
 ]

@@ -31,7 +31,7 @@ export type {
   Started,
   StartOptions,
 } from './library/relationships.ts'
-export type { CloneSpec, MadeSnapshot, NewSnapshots, NewStore, RestoreSpec, Snapshots, Stores } from './library/snapshots.ts'
+export type { CloneSpec, KeepRules, MadeSnapshot, NewSnapshots, NewStore, RestoreSpec, Snapshots, Stores } from './library/snapshots.ts'
 export type { Hosts, PresentOptions, UnpresentOptions } from './library/hosts.ts'
 export { startServer, stopServer, type RunningServer, type StartServerOptions } from './library/server.ts'
 export * from './library/table2.ts'

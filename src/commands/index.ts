@@ -27,6 +27,7 @@ import LunProtect from './lun/protect.ts'
 import LunRead from './lun/read.ts'
 import LunRename from './lun/rename.ts'
 import LunResize from './lun/resize.ts'
+import LunSet from './lun/set.ts'
 import LunShow from './lun/show.ts'
 import LunSwap from './lun/swap.ts'
 import LunTrim from './lun/trim.ts'
@@ -64,6 +65,7 @@ import SnapList from './snap/list.ts'
 import SnapMaps from './snap/maps.ts'
 import SnapRefresh from './snap/refresh.ts'
 import SnapRestore from './snap/restore.ts'
+import SnapRotate from './snap/rotate.ts'
 import SnapShow from './snap/show.ts'
 import SnapTree from './snap/tree.ts'
 import SnapUnconfigure from './snap/unconfigure.ts'
@@ -73,9 +75,11 @@ import StartSourceUpdate from './StartSourceUpdate.ts'
 import StopCompleteImage from './StopCompleteImage.ts'
 import StopImageUpdate from './StopImageUpdate.ts'
 import StopSourceUpdate from './StopSourceUpdate.ts'
+import StoreCompact from './store/compact.ts'
 import StoreCreate from './store/create.ts'
 import StoreDelete from './store/delete.ts'
 import StoreList from './store/list.ts'
+import StoreResize from './store/resize.ts'
 import StoreShow from './store/show.ts'
 import TaskList from './task/list.ts'
 import TaskPause from './task/pause.ts'
@@ -119,6 +123,7 @@ export const commands = {
   'lun:read': LunRead,
   'lun:rename': LunRename,
   'lun:resize': LunResize,
+  'lun:set': LunSet,
   'lun:show': LunShow,
   'lun:swap': LunSwap,
   'lun:trim': LunTrim,
@@ -156,6 +161,7 @@ export const commands = {
   'snap:maps': SnapMaps,
   'snap:refresh': SnapRefresh,
   'snap:restore': SnapRestore,
+  'snap:rotate': SnapRotate,
   'snap:show': SnapShow,
   'snap:tree': SnapTree,
   'snap:unconfigure': SnapUnconfigure,
@@ -165,9 +171,11 @@ export const commands = {
   StopCompleteImage,
   StopImageUpdate,
   StopSourceUpdate,
+  'store:compact': StoreCompact,
   'store:create': StoreCreate,
   'store:delete': StoreDelete,
   'store:list': StoreList,
+  'store:resize': StoreResize,
   'store:show': StoreShow,
   'task:list': TaskList,
   'task:pause': TaskPause,

@@ -91,6 +91,11 @@ export class Luns {
     return this.asker.change('lun.resize', { lun, size, force }, rest)
   }
 
+  /** `on-full`: `fail-writes`, `drop` or `drop-oldest`, when there is no space for a chunk that snapshots need. @throws LunarError `ERR_USAGE` */
+  set(lun: string, settings: Readonly<Record<string, string>>, options?: ChangeOptions): Promise<Result<'lun.set'>> {
+    return this.asker.change('lun.set', { lun, settings }, options)
+  }
+
   rename(lun: string, name: string, options?: ChangeOptions): Promise<LunDetail> {
     return this.asker.change('lun.rename', { lun, name }, options)
   }

@@ -6,6 +6,8 @@ export type NewSnapshots = Omit<Params<'snap.create'>, 'snapshots' | 'dryRun'>
 export type MadeSnapshot = Result<'snap.create'>[number]
 export type RestoreSpec = Omit<Params<'snap.restore'>, 'snapshots' | 'dryRun' | 'disconnect'>
 export type CloneSpec = Omit<Params<'snap.clone'>, 'source' | 'name' | 'dryRun'>
+/** What rotation keeps: `keep: { hourly: 24, daily: 7 }`, `keepLast`, `olderThanMs`. */
+export type KeepRules = Omit<Params<'snap.rotate'>, 'volumes' | 'dryRun'>
 export type NewStore = Omit<Params<'store.create'>, 'dryRun'>
 
 /** The stores in which snapshots keep chunks; several volumes may share one. */
@@ -25,6 +27,16 @@ export class Stores {
   /** @throws LunarError `ERR_STORE_NOT_FOUND` */
   show(store: string, options?: CallOptions): Promise<StoreDetail> {
     return this.asker.ask('store.show', { store }, options)
+  }
+
+  /** What it may grow to. @throws LunarError `ERR_BAD_SIZE`, `ERR_WOULD_LOSE_DATA` when chunks lie behind the new end */
+  resize(store: string, size: number, options?: ChangeOptions): Promise<Result<'store.resize'>> {
+    return this.asker.change('store.resize', { store, size }, options)
+  }
+
+  /** Moves chunks together, while everything is used as usual. @returns bytes moved, and bytes of the pool that came back */
+  compact(store: string, options?: ChangeOptions): Promise<Result<'store.compact'>> {
+    return this.asker.change('store.compact', { store }, options)
   }
 
   /** @throws LunarError `ERR_HAS_SNAPSHOTS` while a snapshot keeps chunks there */
@@ -65,6 +77,15 @@ export class Snapshots {
   /** Deletes at once, without a question; `task` gives the space back. @throws LunarError `ERR_BUSY`, `ERR_SNAPSHOT_NOT_FOUND` */
   delete(snapshots: string | readonly string[], options?: ChangeOptions): Promise<Result<'snap.delete'>> {
     return this.asker.change('snap.delete', { snapshots: namesOf(snapshots) }, options)
+  }
+
+  /**
+   * Deletes what no keep-rule keeps, in one commit; `snapshots` says why each one stayed or went.
+   *
+   * @throws LunarError `ERR_CLOCK` when the clock seems to have jumped, `ERR_TOO_MANY` when more than half would go, `ERR_USAGE`, `ERR_LUN_NOT_FOUND`
+   */
+  rotate(volumes: string | readonly string[], rules: KeepRules, options?: ChangeOptions): Promise<Result<'snap.rotate'>> {
+    return this.asker.change('snap.rotate', { ...rules, volumes: namesOf(volumes) }, options)
   }
 
   /** A writable one holds its frozen state again. @throws LunarError `ERR_READ_ONLY`, `ERR_BUSY`, `ERR_HAS_SNAPSHOTS` */

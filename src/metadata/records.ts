@@ -93,7 +93,7 @@ export const lunRecord = struct('lunRecord', 512, {
   reclaimFrom: u32(124, 'slices from this one on are being given back after a shrink; 0 when none'),
   epoch: u32(128, 'reserved: epoch of the sharing tree'),
   tree: u32(132, 'reserved: sharing tree the LUN is a source of'),
-  onFull: u8(136, 'reserved: policy when the pool is full'),
+  onFull: u8(136, 'when a chunk of it cannot be preserved for snapshots: 0 writes fail, 1 those that need it are dropped, 2 the oldest are'),
   ranges: list(160, 16, rangeFields, 'redundancy types by address, in order, the last without an end; none: all of it is of the type above'),
 })
 export type LunRecord = ReturnType<typeof lunRecord.decode>
@@ -306,20 +306,30 @@ export const SNAPSHOT_DEAD = 4
 /** What was written to it before it was refreshed is still to be given back. */
 export const SNAPSHOT_UNTIDY = 8
 
+/** There was no space to preserve a chunk for it, and the policy of its source gave it up: it cannot be read, and is there to say so. */
+export const SNAPSHOT_DROPPED = 16
+
 /** Key (snapshot, number). */
 export const snapshotRecord = struct('snapshotRecord', 256, {
   snapshotId: uuid(0, 'snapshot'),
   name: text(16, 64, 'name, unique in its tree'),
   tree: u32(80, 'sharing tree'),
   epoch: u32(84, 'frozen state: the first entry of a chunk from this epoch on, else the source'),
-  flags: u16(88, 'bit 0: writable; bit 1: hidden, something rests on it; bit 2: dead; bit 3: its leaf has entries of older eras'),
-  onFull: u8(90, 'reserved: what happens when a chunk cannot be preserved'),
+  flags: u16(
+    88,
+    'bit 0: writable; bit 1: hidden, something rests on it; bit 2: dead; bit 3: its leaf has entries of older eras; bit 4: dropped when there was no space',
+  ),
+  onFull: u8(90, 'reserved; the policy is of the LUN'),
   base: u32(92, 'snapshot whose frozen state it is a writable view of, 0: its own'),
   size: u64(96, 'bytes of the source at the instant'),
   createdMs: u64(104, 'milliseconds since 1970'),
   leafEra: u32(112, 'era of its leaf map'),
+  reserveFrom: u32(116, 'slices of the store that are bound for what it may need: the first one'),
+  reserveCount: u32(120, 'how many, 0: none'),
 })
 export type SnapshotRecord = ReturnType<typeof snapshotRecord.decode>
+/** Where the flags lie: deleting changes nothing else. */
+export const SNAPSHOT_FLAGS_AT = snapshotRecord.fields.flags.offset
 
 /** The source reads as the snapshot it is restored to, and what it lacks of it is copied only when a host writes there. */
 export const TREE_STOPPED = 1

@@ -135,8 +135,8 @@ export const mutants = [
   {
     name: 'overwritten-before-preserved',
     file: 'src/core/snapshot/volume.ts',
-    text: 'if (before.length > 0 || tree) await this.prepare(',
-    instead: 'if (before.length > 0 || tree) void this.prepare(',
+    text: 'await this.prepareAlone(',
+    instead: 'void this.prepareAlone(',
     test: 'test/core/snapshot/relationships-crash.test.ts',
   },
   {
@@ -299,6 +299,34 @@ export const mutants = [
     text: '        await this.parities.voidSlice(store, slice)\n      }\n      const repaired',
     instead: '      }\n      const repaired',
     test: 'test/core/pool/slice-check.test.ts',
+  },
+  {
+    name: 'drop-not-durable',
+    file: 'src/core/snapshot/tree/relief.ts',
+    text: "await metadata.commit(batch, 'admin', true)",
+    instead: "void metadata.commit(batch, 'admin', true).catch(() => undefined)",
+    test: 'test/core/snapshot/tree/policy.test.ts',
+  },
+  {
+    name: 'dropped-read',
+    file: 'src/core/snapshot/tree/snapshot.ts',
+    text: 'if (!this.isDropped) return',
+    instead: 'if (this.isDropped || !this.isDropped) return',
+    test: 'test/core/snapshot/tree/policy.test.ts',
+  },
+  {
+    name: 'reserve-for-others',
+    file: 'src/core/snapshot/tree/slot-store.ts',
+    text: 'if (this.isReserved(slice)) continue\n',
+    instead: '\n',
+    test: 'test/core/snapshot/tree/policy.test.ts',
+  },
+  {
+    name: 'compaction-not-flushed',
+    file: 'src/core/snapshot/tree/compaction.ts',
+    text: 'await this.store.flush()',
+    instead: 'await Promise.resolve()',
+    test: 'test/core/snapshot/tree/compaction.test.ts',
   },
 ]
 

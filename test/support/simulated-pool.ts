@@ -1,4 +1,4 @@
-import { systemClock } from '../../src/core/base/clock.ts'
+import { systemClock, type Clock } from '../../src/core/base/clock.ts'
 import { MIB } from '../../src/core/base/units.ts'
 import { randomUuid } from '../../src/core/base/uuid.ts'
 import { SimulatedDisk } from '../../src/core/block/simulated.ts'
@@ -41,8 +41,8 @@ export async function findSimulated(disks: readonly SimulatedDisk[]): Promise<Fo
 }
 
 /** Opens the pool as its owner does, without background processes. */
-export async function openSimulated(disks: readonly SimulatedDisk[], force = false): Promise<OpenPool> {
-  const pool = await Pool.open(await findSimulated(disks), { clock: systemClock, uuids: randomUuid, readOnly: false, force })
+export async function openSimulated(disks: readonly SimulatedDisk[], force = false, clock: Clock = systemClock): Promise<OpenPool> {
+  const pool = await Pool.open(await findSimulated(disks), { clock, uuids: randomUuid, readOnly: false, force })
   const luns = await Luns.load(pool)
   await luns.loadBits()
   await pool.settleStates()

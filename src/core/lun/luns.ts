@@ -225,6 +225,12 @@ export class Luns {
     return lun.sizing.run(() => this.resizeNow(lun, size, options))
   }
 
+  /** What a store holds is checked by whoever keeps chunks there. */
+  resizeStore(lun: Lun, size: number, options: ResizeOptions): Promise<void> {
+    checkLunSize(size)
+    return lun.sizing.run(() => this.resizeNow(lun, size, options))
+  }
+
   private async resizeNow(lun: Lun, size: number, options: ResizeOptions): Promise<void> {
     const slices = size / SLICE
     if (size < lun.size) {
@@ -318,6 +324,11 @@ export class Luns {
     if (lun.isProtected === isProtected) return
     const flags = isProtected ? lun.record.flags | LUN_PROTECTED : lun.record.flags & ~LUN_PROTECTED
     await this.update(lun, { flags }, isProtected ? 'protected' : 'no longer protected')
+  }
+
+  /** What happens when there is no space for chunks that its snapshots need: the number of a policy, and its name for the event. */
+  async setOnFull(lun: Lun, onFull: number, name: string): Promise<void> {
+    if (lun.record.onFull !== onFull) await this.update(lun, { onFull }, `on-full=${name}`)
   }
 
   /** @throws LunarError `ERR_WRITE_ONCE` when a write-once device has the LUN, `ERR_SNAPSHOT_STORE` when it is a store */

@@ -82,6 +82,8 @@ export interface PoolStatus {
   readonly relationships: RelationshipTrouble[]
   /** Write-once devices whose file is not there, and why. */
   readonly devices: { readonly name: string; readonly problem: string }[]
+  /** Names of snapshots that were dropped, since there was no space for what they needed. */
+  readonly droppedSnapshots: string[]
   readonly tasks: TaskView[]
   /** Sentences for the operator: what is wrong, and what helps. */
   readonly messages: string[]
@@ -378,6 +380,9 @@ export interface WodDetail extends WodSummary {
   readonly relationship: number | null
 }
 
+/** When there is no space for a chunk that snapshots need: the write fails, those that need it are dropped, or the oldest until there is. */
+export type OnFull = 'fail-writes' | 'drop' | 'drop-oldest'
+
 /** A snapshot of a LUN, or of a writable snapshot. */
 export interface SnapshotSummary {
   readonly number: number
@@ -385,8 +390,8 @@ export interface SnapshotSummary {
   readonly name: string
   /** What it is a snapshot of. */
   readonly source: string
-  /** Hidden: deleted, and kept for what rests on it. */
-  readonly state: 'read-only' | 'writable' | 'hidden'
+  /** Hidden: deleted, and kept for what rests on it. Dropped: there was no space for what it needed, and it cannot be read. */
+  readonly state: 'read-only' | 'writable' | 'hidden' | 'dropped'
   /** The read-only snapshot that it is a writable view of. */
   readonly of: string | null
   readonly size: number
@@ -397,6 +402,9 @@ export interface SnapshotSummary {
   readonly presentedTo: string[]
   /** The instant it is of. */
   readonly created: string
+  readonly onFull: OnFull
+  /** Bytes that are bound for what it may need, whether in use or not; 0: it takes space on demand. */
+  readonly reserved: number
 }
 
 export interface SnapshotDetail extends SnapshotSummary {
@@ -407,6 +415,18 @@ export interface SnapshotDetail extends SnapshotSummary {
   readonly tree: { readonly total: number; readonly shared: number; readonly dead: number }
   /** Snapshots that would keep it, hidden, if it were deleted. */
   readonly restsOn: string[]
+}
+
+/** Spans of the calendar that keep-rules count. */
+export type RotationSpan = 'minutely' | 'hourly' | 'daily' | 'weekly' | 'monthly' | 'yearly'
+
+/** What rotation decided for a snapshot, and why. */
+export interface RotatedSnapshot {
+  readonly name: string
+  readonly volume: string
+  readonly created: string
+  readonly action: 'keep' | 'delete'
+  readonly reasons: readonly string[]
 }
 
 /** A store of preserved chunks, shared by the snapshots of several volumes. */
@@ -574,6 +594,8 @@ export interface Verbs {
   'volume.show': { params: { volume: string }; result: { name: string; size: number; bound: number } }
   'lun.map': { params: { lun: string; lost?: boolean }; result: MapExtent[] }
   'lun.resize': { params: QuietChange & { lun: string; size: number; force?: boolean }; result: LunDetail & { was: number } }
+  /** `on-full`: what happens when there is no space for a chunk that snapshots of the LUN need. */
+  'lun.set': { params: Change & { lun: string; settings: Record<string, string> }; result: { settings: Setting[]; changed: string[] } }
   'lun.rename': { params: Change & { lun: string; name: string }; result: LunDetail }
   'lun.delete': { params: Change & { lun: string }; result: { name: string; freed: number; task: number | null } }
   /** Gives whole 1 MiB slices back; what is smaller at the edges stays as it is. */
@@ -620,11 +642,40 @@ export interface Verbs {
   'snap.setDelay': { params: Change & { relationship: string; kind: ProcessName; delay: Delay }; result: RelationshipView & { delayMs: Delay; was: Delay } }
   /** Snapshots, `db@monday`, of one instant. `of` makes writable views of a read-only one. */
   'snap.create': {
-    params: Change & { snapshots: string[]; readOnly?: boolean; of?: string; store?: string; chunkBytes?: number; forceRedundancy?: boolean }
+    params: Change & {
+      snapshots: string[]
+      readOnly?: boolean
+      of?: string
+      store?: string
+      chunkBytes?: number
+      forceRedundancy?: boolean
+      onFull?: OnFull
+      reserve?: boolean
+    }
     result: { name: string; size: number; writable: boolean; of: string | null; chunkBytes: number; store: string }[]
   }
-  /** What others rest on stays, hidden, until they are gone. */
-  'snap.delete': { params: Change & { snapshots: string[] }; result: { deleted: { name: string; hidden: boolean }[]; task: number | null } }
+  /** What others rest on stays, hidden, until they are gone. `count` counts the bytes of chunks that come back: it looks at all of the map. */
+  'snap.delete': {
+    params: Change & { snapshots: string[]; count?: boolean }
+    result: { deleted: { name: string; hidden: boolean }[]; freed: number | null; task: number | null }
+  }
+  /** Deletes snapshots of volumes that no rule keeps, in one commit. A dry run says in `refused` what the real one would be refused for. */
+  'snap.rotate': {
+    params: Change & {
+      volumes: string[]
+      keep?: Partial<Record<RotationSpan, number>>
+      keepLast?: number
+      olderThanMs?: number
+      /** IANA name; UTC when left out. */
+      zone?: string
+      /** Patterns of names. */
+      only?: string[]
+      except?: string[]
+      forceMany?: boolean
+      forceClock?: boolean
+    }
+    result: { snapshots: RotatedSnapshot[]; deleted: number; kept: number; refused: { code: string; message: string; fix: string } | null; task: number | null }
+  }
   /** A writable snapshot holds its frozen state again. */
   'snap.refresh': { params: QuietChange & { snapshot: string }; result: { name: string; task: number | null } }
   /** LUNs read as a snapshot of theirs from one instant on; `before` is the snapshot of the state before. What differs is copied back by the task. */
@@ -645,6 +696,9 @@ export interface Verbs {
   'store.create': { params: Change & { name: string; raid: RaidType; size?: number }; result: StoreSummary }
   'store.list': { params: object; result: StoreSummary[] }
   'store.show': { params: { store: string }; result: StoreDetail }
+  'store.resize': { params: Change & { store: string; size: number }; result: StoreSummary & { was: number } }
+  /** Bytes of chunks that were moved, and of disks that came back; in a dry run those that could. */
+  'store.compact': { params: Change & { store: string }; result: { name: string; moved: number; freed: number } }
   'store.delete': { params: Change & { store: string }; result: { name: string; task: number | null } }
   /** On a file or packed into one (`path`), on a LUN of its own, or on a log in one; of the size given, or of that of a LUN. */
   'wod.create': {

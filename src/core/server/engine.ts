@@ -13,6 +13,7 @@ import type { Params, RelationshipHold, Reply, Result, ServerStatus, Verb } from
 import { hostFiles, removePoolFile } from '../wod/files.ts'
 import { Wods } from '../wod/wods.ts'
 import { Relationships } from '../snapshot/relationships.ts'
+import { Rotator } from '../snapshot/tree/rotator.ts'
 import { Trees } from '../snapshot/tree/trees.ts'
 import { WodImages } from '../snapshot/wod-images.ts'
 import { changes } from './changes.ts'
@@ -44,6 +45,7 @@ export interface EngineParts {
   readonly wodViews: WodViews
   readonly wodImages: WodImages
   readonly trees: Trees
+  readonly rotator: Rotator
   readonly treeViews: TreeViews
   readonly volumes: PresentableVolumes
   readonly hosts: Hosts
@@ -86,7 +88,7 @@ export class LocalEngine implements Engine {
     const trees = await Trees.load(pool, luns, relationships)
     const wodImages = new WodImages(pool, luns, relationships, wods)
     const processes = new Processes(pool, luns, relationships, wods, wodImages, trees)
-    const views = new Views(pool, luns, relationships, new Troubles(relationships, wods, wodImages), () => pool.metadata.lastWriteMs)
+    const views = new Views(pool, luns, relationships, new Troubles(relationships, wods, wodImages, trees), () => pool.metadata.lastWriteMs)
     const volumes = new PresentableVolumes(luns, trees, wods, relationships)
     const hosts = await Hosts.load(pool, volumes)
     views.presentedTo = (kind, volume) => hosts.namesOf(kind, volume)
@@ -100,6 +102,7 @@ export class LocalEngine implements Engine {
       wodViews: new WodViews(luns, wods, views),
       wodImages,
       trees,
+      rotator: new Rotator(pool, trees),
       treeViews: new TreeViews(trees, views),
       volumes,
       hosts,
@@ -161,6 +164,7 @@ export class LocalEngine implements Engine {
   private openSnapshot(name: string, options: LunOptions): BlockDevice {
     const { trees, pool } = this.parts
     const snapshot = trees.find(name)
+    snapshot.checkKept('open')
     if (options.readOnly !== true) {
       if (pool.options.readOnly) throw new LunarError('ERR_READ_ONLY', `Cannot write to snapshot "${name}"`)
       snapshot.checkWritable()

@@ -1,9 +1,22 @@
 /** The verbs of snapshots and their stores. */
+import { LunarError } from '../base/errors.ts'
 import { PACE_ADAPTIVE } from '../../metadata/records.ts'
-import type { Params, Result } from './api.ts'
+import { parsePolicy } from '../snapshot/tree/policy.ts'
+import type { Params, Result, RotatedSnapshot } from './api.ts'
 import type { EngineParts } from './engine.ts'
 
 export const treeChanges = {
+  'lun.set': async ({ luns, trees, views }: EngineParts, { lun: name, settings, dryRun }: Params<'lun.set'>): Promise<Result<'lun.set'>> => {
+    const lun = luns.find(name)
+    luns.checkOwn(lun, 'change')
+    const { 'on-full': onFull, ...unknown } = settings
+    for (const key of Object.keys(unknown)) throw new LunarError('ERR_USAGE', `Cannot set "${key}"`, { why: 'the setting of a LUN is on-full' })
+    const policy = onFull === undefined ? trees.policyOfLun(lun) : parsePolicy(onFull)
+    const changed = policy === trees.policyOfLun(lun) ? [] : ['on-full']
+    if (!dryRun) await trees.setPolicy(lun, policy)
+    return { settings: views.lunSettings(lun), changed }
+  },
+
   'snap.create': async ({ trees }: EngineParts, params: Params<'snap.create'>): Promise<Result<'snap.create'>> => {
     const { snapshots: names, ...spec } = params
     const made = await trees.create({ names, ...spec })
@@ -12,16 +25,42 @@ export const treeChanges = {
 
   'snap.delete': async (
     { trees, processes, hosts, volumes }: EngineParts,
-    { snapshots: names, dryRun }: Params<'snap.delete'>,
+    { snapshots: names, count, dryRun }: Params<'snap.delete'>,
   ): Promise<Result<'snap.delete'>> => {
     const found = names.map(name => ({ name, snapshot: trees.find(name) }))
     for (const { snapshot } of found) hosts.checkNotPresented(volumes.ofSnapshot(snapshot), 'delete')
-    const hidden = await trees.delete(
-      found.map(({ snapshot }) => snapshot),
-      { dryRun: dryRun === true },
-    )
+    const snapshots = found.map(({ snapshot }) => snapshot)
+    const freed = count === true ? await trees.freed(snapshots) : null
+    const hidden = await trees.delete(snapshots, { dryRun: dryRun === true })
     if (!dryRun) await processes.look()
-    return { deleted: found.map(({ name, snapshot }) => ({ name, hidden: hidden.includes(snapshot) })), task: processes.numberOf('reclaim') }
+    return { deleted: found.map(({ name, snapshot }) => ({ name, hidden: hidden.includes(snapshot) })), freed, task: processes.numberOf('reclaim') }
+  },
+
+  'snap.rotate': async ({ rotator, processes }: EngineParts, params: Params<'snap.rotate'>): Promise<Result<'snap.rotate'>> => {
+    const { volumes, keep, keepLast, olderThanMs, zone, dryRun, ...rest } = params
+    const { rotations, refused } = await rotator.rotate(volumes, {
+      ...rest,
+      rules: { keep: keep ?? {}, last: keepLast ?? 1, lastIsRule: keepLast !== undefined, olderThanMs, zone: zone ?? 'UTC' },
+      dryRun: dryRun === true,
+    })
+    const snapshots = rotations.flatMap(({ volume, verdicts }) =>
+      verdicts.map(({ snapshot: { name, createdMs }, keep: isKept, reasons }): RotatedSnapshot => ({
+        name,
+        volume,
+        created: new Date(createdMs).toISOString(),
+        action: isKept ? 'keep' : 'delete',
+        reasons,
+      })),
+    )
+    const deleted = snapshots.filter(({ action }) => action === 'delete').length
+    if (!dryRun && deleted > 0) await processes.look()
+    return {
+      snapshots,
+      deleted,
+      kept: snapshots.length - deleted,
+      refused: refused ? { code: refused.code, message: `${refused.message}: ${refused.why}`, fix: refused.fix } : null,
+      task: processes.numberOf('reclaim'),
+    }
   },
 
   'snap.refresh': async ({ trees, processes }: EngineParts, { snapshot: name, dryRun }: Params<'snap.refresh'>): Promise<Result<'snap.refresh'>> => {
@@ -92,6 +131,30 @@ export const treeChanges = {
 
   'store.show': ({ trees, treeViews }: EngineParts, { store }: Params<'store.show'>): Promise<Result<'store.show'>> =>
     treeViews.storeDetail(trees.stores.find(store)),
+
+  'store.resize': async (
+    { trees, treeViews, processes }: EngineParts,
+    { store: name, size, dryRun }: Params<'store.resize'>,
+  ): Promise<Result<'store.resize'>> => {
+    const store = trees.stores.find(name)
+    const was = store.size
+    await trees.stores.resize(store, size, { dryRun: dryRun === true })
+    if (!dryRun) await processes.look()
+    return { ...(await treeViews.store(store)), size, was }
+  },
+
+  'store.compact': async (
+    { trees, views, processes }: EngineParts,
+    { store: name, dryRun }: Params<'store.compact'>,
+    signal?: AbortSignal,
+  ): Promise<Result<'store.compact'>> => {
+    const store = trees.stores.find(name)
+    if (dryRun) return { name, ...(await trees.stores.slots(store).compactible()) }
+    const before = await views.used(store)
+    const moved = await trees.compact(store, signal)
+    await processes.look()
+    return { name, moved, freed: Math.max(0, before - (await views.used(store))) }
+  },
 
   'store.delete': async ({ trees, processes }: EngineParts, { store: name, dryRun }: Params<'store.delete'>): Promise<Result<'store.delete'>> => {
     await trees.stores.delete(trees.stores.find(name), { dryRun: dryRun === true })

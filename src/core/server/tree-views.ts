@@ -1,4 +1,5 @@
 /** What commands show of snapshots and of the stores they keep chunks in. */
+import { MIB } from '../base/units.ts'
 import type { Lun } from '../lun/lun.ts'
 import { spaceOf } from '../snapshot/tree/space.ts'
 import type { Snapshot } from '../snapshot/tree/snapshot.ts'
@@ -19,13 +20,15 @@ export class TreeViews {
       number: snapshot.number,
       name: snapshot.name,
       source: this.trees.sourceNameOf(tree),
-      state: snapshot.isHidden ? 'hidden' : snapshot.isWritable ? 'writable' : 'read-only',
+      state: snapshot.isDropped ? 'dropped' : snapshot.isHidden ? 'hidden' : snapshot.isWritable ? 'writable' : 'read-only',
       of: base?.name ?? null,
       size: record.size,
       chunkBytes: tree.chunkBytes,
       store: tree.store.lun.name,
       presentedTo: this.views.presentedTo('snapshot', snapshot.number),
       created: new Date(record.createdMs).toISOString(),
+      onFull: this.trees.policyOf(tree),
+      reserved: record.reserveCount * MIB,
     }
   }
 

@@ -1,11 +1,12 @@
 import { LunarError } from '../base/errors.ts'
 import { formatSize } from '../base/units.ts'
 import type { Relationships } from '../snapshot/relationships.ts'
+import type { Trees } from '../snapshot/tree/trees.ts'
 import type { WodImages } from '../snapshot/wod-images.ts'
 import type { Wods } from '../wod/wods.ts'
 import type { PoolStatus, RelationshipTrouble } from './api.ts'
 
-export type FoundTroubles = Pick<PoolStatus, 'relationships' | 'devices'>
+export type FoundTroubles = Pick<PoolStatus, 'relationships' | 'devices' | 'droppedSnapshots'>
 
 /** What of relationships and write-once devices needs somebody, for the status of a pool. */
 export class Troubles {
@@ -13,6 +14,7 @@ export class Troubles {
     private readonly relationships: Relationships,
     private readonly wods: Wods,
     private readonly wodImages: WodImages,
+    private readonly trees: Trees,
   ) {}
 
   async find(): Promise<FoundTroubles> {
@@ -35,7 +37,14 @@ export class Troubles {
       if (wod.isInvalid)
         found.push({ number, source: this.wodImages.source(image).name, image: wod.name, trouble: 'invalid', lost: 0, reason: wod.record.reason })
     }
-    return { relationships: found.sort((a, b) => a.number - b.number), devices: await this.devices() }
+    return { relationships: found.sort((a, b) => a.number - b.number), devices: await this.devices(), droppedSnapshots: this.dropped() }
+  }
+
+  private dropped(): string[] {
+    return this.trees
+      .list()
+      .filter(({ isDropped }) => isDropped)
+      .map(({ name }) => name)
   }
 
   private async devices(): Promise<FoundTroubles['devices']> {
@@ -53,9 +62,10 @@ export class Troubles {
 }
 
 /** Volumes that refuse their users are trouble of the pool; that a disabled image is behind its source was somebody's choice. */
-export const areDegraded = ({ relationships, devices }: FoundTroubles): boolean => devices.length > 0 || relationships.some(({ trouble }) => trouble !== 'lost')
+export const areDegraded = ({ relationships, devices, droppedSnapshots }: FoundTroubles): boolean =>
+  devices.length > 0 || droppedSnapshots.length > 0 || relationships.some(({ trouble }) => trouble !== 'lost')
 
-export function troubleMessages({ relationships, devices }: FoundTroubles): string[] {
+export function troubleMessages({ relationships, devices, droppedSnapshots }: FoundTroubles): string[] {
   const help = {
     mixed: (number: number) => `start the update again (lunar GetSnapStatus ${number})`,
     invalid: (number: number) => `lunar EnableNewSnap ${number}`,
@@ -66,6 +76,7 @@ export function troubleMessages({ relationships, devices }: FoundTroubles): stri
       const what = trouble === 'lost' ? `has lost ${formatSize(lost)}, written in its source while it was disabled` : `is ${trouble}: ${reason ?? 'unknown'}`
       return `DcsSnap${number} (${source} to ${image}) ${what}: ${help[trouble](number)}`
     }),
+    ...droppedSnapshots.map(name => `Snapshot ${name} was dropped, since there was no space for a chunk it needed: lunar snap delete ${name}`),
     ...devices.map(({ name, problem }) => `Write-once device ${name} cannot be used: ${problem}`),
   ]
 }

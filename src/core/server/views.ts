@@ -14,6 +14,7 @@ import { isAstride } from '../pool/grouping.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
 import type { Relationships } from '../snapshot/relationships.ts'
+import { policyOf } from '../snapshot/tree/policy.ts'
 import type {
   DiskDetail,
   DiskSummary,
@@ -352,7 +353,7 @@ export class Views {
       stores: lun.record.storeCount,
       ldad: 'default',
       disks: [...(await this.usage(lun))].sort(([a], [b]) => a - b).map(([disk, used]) => ({ disk, used })),
-      settings: [{ key: 'reserve', value: lun.isReserved, from: lun.isReserved ? 'lun' : 'default' }],
+      settings: this.lunSettings(lun),
       protected: lun.isProtected,
       relationships: this.roles(lun),
       layers: [
@@ -366,6 +367,13 @@ export class Views {
         'segments (2 MiB)',
       ],
     }
+  }
+
+  lunSettings({ isReserved, record: { onFull } }: Lun): Setting[] {
+    return [
+      { key: 'reserve', value: isReserved, from: isReserved ? 'lun' : 'default' },
+      { key: 'on-full', value: policyOf(onFull), from: onFull === 0 ? 'default' : 'lun' },
+    ]
   }
 
   async lunMap(lun: Lun, lostOnly: boolean): Promise<MapExtent[]> {

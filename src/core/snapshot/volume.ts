@@ -410,13 +410,26 @@ export class Volume implements BlockDevice {
 
   /** @param urgent it was acknowledged already: the reserve of the metadata is there for it */
   private async perform({ before, after, tree }: Plan, offset: number, length: number, put: () => Promise<void>, urgent: boolean): Promise<void> {
-    if (before.length > 0 || tree) await this.prepare([{ marks: before, tree }], urgent)
+    await this.prepareAlone(before, tree, urgent)
     await this.preserveOnce(offset, length)
     if (after) await this.fillEdges(after.relationship, after.migrated, offset, length)
     await put()
     if (!after) return
     await this.lun.flush()
     await this.commit([after], urgent)
+  }
+
+  /** What is due before one write. Where there is no space for a chunk that snapshots need, the policy of the volume says what goes on. */
+  private async prepareAlone(marks: readonly Mark[], planned: Preservation | undefined, urgent: boolean): Promise<void> {
+    for (let tree = planned; marks.length > 0 || tree;) {
+      try {
+        return await this.prepare([{ marks, tree }], urgent)
+      } catch (error) {
+        const relieved = await tree?.tree.relieve(tree, error)
+        if (!relieved) throw error
+        tree = relieved.tree
+      }
+    }
   }
 
   /** Copies what the images on write-once devices lack; durable when it resolves. */

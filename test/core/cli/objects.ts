@@ -90,6 +90,7 @@ export const status = (more: Partial<PoolStatus> = {}): PoolStatus => ({
   luns: [],
   relationships: [],
   devices: [],
+  droppedSnapshots: [],
   tasks: [],
   messages: [],
   ...more,

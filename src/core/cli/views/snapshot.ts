@@ -1,4 +1,4 @@
-import type { ByteRange, RelationshipSummary, SnapshotDetail, SnapshotSummary, StoreDetail, StoreSummary } from '../../server/api.ts'
+import type { ByteRange, RelationshipSummary, RotatedSnapshot, SnapshotDetail, SnapshotSummary, StoreDetail, StoreSummary } from '../../server/api.ts'
 import type { Column } from '../columns.ts'
 import { line, section, type DetailView } from '../details.ts'
 
@@ -34,7 +34,12 @@ export const snapColumns: readonly Column<SnapRow>[] = [
   { key: 'name', kind: 'text', get: row => (isSnapshot(row) ? row.name.slice(row.source.length + 1) : row.name), about: 'its name, if it has one' },
   { key: 'source', kind: 'text', get: row => row.source, about: 'volume that the image is of' },
   { key: 'image', kind: 'text', get: row => row.image, about: 'LUN that is the image, or the snapshot' },
-  { key: 'state', kind: 'state', get: row => row.state, about: 'read-only or writable; of relationships: disabled, enabled, updating, mixed or invalid' },
+  {
+    key: 'state',
+    kind: 'state',
+    get: row => row.state,
+    about: 'read-only, writable or dropped; of relationships: disabled, enabled, updating, mixed or invalid',
+  },
   { key: 'process', kind: 'text', get: row => row.process, about: 'what runs now' },
   { key: 'complete', kind: 'percent', get: row => row.completePercent, about: 'share of the image that is its own' },
   { key: 'different', kind: 'percent', get: row => row.differentPercent, about: 'share that was written on either side' },
@@ -44,6 +49,8 @@ export const snapColumns: readonly Column<SnapRow>[] = [
   { key: 'less-redundant', kind: 'text', get: row => row.lessRedundant, about: 'the image has fewer copies than the source', extra: true },
   { key: 'size', kind: 'size', get: row => (isSnapshot(row) ? row.size : null), about: 'bytes of a snapshot', extra: true },
   { key: 'store', kind: 'text', get: row => (isSnapshot(row) ? row.store : null), about: 'where a snapshot keeps chunks', extra: true },
+  { key: 'reserved', kind: 'size', get: row => (isSnapshot(row) ? row.reserved : null), about: 'bytes bound for what a snapshot may need', extra: true },
+  { key: 'on-full', kind: 'text', get: row => (isSnapshot(row) ? row.onFull : null), about: 'what happens when there is no space for a snapshot', extra: true },
 ]
 
 export const snapshotView = (snapshot: SnapshotDetail): DetailView => ({
@@ -60,6 +67,9 @@ export const snapshotView = (snapshot: SnapshotDetail): DetailView => ({
     line('being given back', snapshot.tree.dead, 'size'),
     line('chunk size', snapshot.chunkBytes, 'size'),
     line('store', snapshot.store),
+    line('space', snapshot.reserved > 0 ? 'reserve' : 'demand'),
+    line('reserved', snapshot.reserved, 'size'),
+    line('when there is no space', snapshot.onFull),
     line('number', snapshot.number, 'count'),
     line('id', snapshot.id),
   ],
@@ -99,10 +109,18 @@ export function treeRows(snapshots: readonly SnapshotSummary[], roots: readonly 
 
 export const treeColumns: readonly Column<TreeRow>[] = [
   { key: 'snapshot', kind: 'text', get: row => `${'  '.repeat(row.depth)}${row.name}`, about: 'name, below what it is made of' },
-  { key: 'state', kind: 'state', get: row => row.state, about: 'read-only, writable, or hidden: deleted, and kept for what rests on it' },
+  { key: 'state', kind: 'state', get: row => row.state, about: 'read-only, writable, dropped, or hidden: deleted, and kept for what rests on it' },
   { key: 'as-of', kind: 'text', get: row => row.created, about: 'the instant it is of' },
   { key: 'of', kind: 'text', get: row => row.of, about: 'the read-only snapshot that it is a writable view of', extra: true },
   { key: 'size', kind: 'size', get: row => row.size, about: 'bytes', extra: true },
+]
+
+/** A line for each decision of a rotation. */
+export const rotationColumns: readonly Column<RotatedSnapshot>[] = [
+  { key: 'action', kind: 'text', get: row => row.action, about: 'keep or delete' },
+  { key: 'snapshot', kind: 'text', get: row => row.name, about: 'name' },
+  { key: 'as-of', kind: 'text', get: row => row.created, about: 'the instant it is of' },
+  { key: 'reason', kind: 'text', get: row => row.reasons.join(', '), about: 'what keeps it, or why nothing does' },
 ]
 
 export const diffColumns: readonly Column<ByteRange>[] = [

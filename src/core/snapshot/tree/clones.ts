@@ -20,6 +20,7 @@ import { CHUNK_DEFAULT } from '../chunks.ts'
 import type { Relationship } from '../relationship.ts'
 import { checkDelay, type Relationships } from '../relationships.ts'
 import { CompleteImage } from '../updates.ts'
+import type { FlagChange } from './snapshot.ts'
 import type { FrozenPlan } from './trees.ts'
 
 /** Longest name of a snapshot. Bytes. */
@@ -42,8 +43,8 @@ export interface CloneHost {
   planFrozen(source: string, name: string, failed: string): FrozenPlan
   /** Makes the hidden snapshot, in one commit with what `together` adds for its number; what that returns is called when it is durable. */
   freeze(frozen: FrozenPlan, together: (batch: Batch, snapshot: number) => () => void): Promise<void>
-  /** Adds to a batch that hidden snapshots go which only this clone still needed. @returns to be called when that is durable */
-  dropHidden(batch: Batch, ended: Relationship): () => void
+  /** Adds to a batch that hidden snapshots go which only this clone still needed. */
+  dropHidden(batch: Batch, ended: Relationship): FlagChange
 }
 
 /**
@@ -184,10 +185,11 @@ export class Clones {
       await this.pool.metadata.commit(batch, 'admin', true)
     } catch (error) {
       undo()
+      dropped.undo()
       throw error
     }
     this.relationships.removeClone(clone)
-    dropped()
+    dropped.done()
   }
 
   /** @throws LunarError `ERR_BUSY` while a LUN is still being copied */

@@ -19,7 +19,7 @@ import type { Pool } from '../../pool/pool.ts'
 import { checkDelay, type Relationships } from '../relationships.ts'
 import type { Volume } from '../volume.ts'
 import { RestoreProcess } from './restore-process.ts'
-import type { Snapshot } from './snapshot.ts'
+import type { FlagChange, Snapshot } from './snapshot.ts'
 import type { SourceVolume } from './snapshot-volume.ts'
 import type { Tree } from './tree.ts'
 
@@ -62,8 +62,8 @@ export interface RestoreHost {
   addSnapshot(number: number, record: SnapshotRecord): Snapshot
   /** Takes a durable record of a tree, and what follows of it. */
   setTree(tree: Tree, record: TreeRecord): void
-  /** Adds to a batch that hidden snapshots go which only the restore of this tree still needed. @returns to be called when that is durable */
-  dropHidden(batch: Batch, ended: Tree): () => void
+  /** Adds to a batch that hidden snapshots go which only the restore of this tree still needed. */
+  dropHidden(batch: Batch, ended: Tree): FlagChange
 }
 
 /** Restores LUNs to their snapshots (features.md C6; hazard 60): one commit, and the LUN reads as the snapshot; what differs is copied back behind it. */
@@ -113,6 +113,7 @@ export class Restores {
 
   private plan(name: string, spec: NewRestores): Plan {
     const snapshot = this.host.find(name)
+    snapshot.checkKept('restore to')
     const { tree } = snapshot
     const lun = tree.record.snapshot === 0 ? this.luns.byId(tree.record.source) : undefined
     if (!lun)
@@ -182,6 +183,8 @@ export class Restores {
         size: lun.size,
         createdMs: now,
         leafEra: 1,
+        reserveFrom: 0,
+        reserveCount: 0,
       }
       // The epoch behind that of the state before says what is back.
       const treeAfter: TreeRecord = { ...tree.record, nextEpoch: at + 2, restored: snapshot.number, restoredAt: at, restoreDelay: delay, flags: 0 }
@@ -256,9 +259,14 @@ export class Restores {
       batch.put(keyOf('tree', tree.number), treeRecord.encode(record))
       this.pool.event(batch, 'lun.copied-back', this.relationships.volume(tree.record.source).name, `from ${tree.restoring.snapshot.name}`)
       const dropped = this.host.dropHidden(batch, tree)
-      await this.pool.metadata.commit(batch, 'admin', true)
+      try {
+        await this.pool.metadata.commit(batch, 'admin', true)
+      } catch (error) {
+        dropped.undo()
+        throw error
+      }
       this.host.setTree(tree, record)
-      dropped()
+      dropped.done()
     })
   }
 }

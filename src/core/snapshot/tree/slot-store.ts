@@ -1,5 +1,5 @@
 import { settle } from '../../base/settle.ts'
-import { invariant, LunarError } from '../../base/errors.ts'
+import { invariant, isCode, LunarError } from '../../base/errors.ts'
 import { MIB } from '../../base/units.ts'
 import { Batch } from '../../../metadata/batch.ts'
 import { hiOf, keyOf } from '../../../metadata/key.ts'
@@ -21,6 +21,12 @@ export interface SlotBytes {
   readonly bytes: Uint8Array
 }
 
+/** Slices that are bound for one snapshot, whether in use or not; nobody else takes slots there. */
+export interface Reserve {
+  readonly from: number
+  readonly count: number
+}
+
 /**
  * Packed slots in a hidden LUN (features.md F3): slices of 1 MiB, each with slots of one size, so that trees with chunks of different sizes
  * share it. A slot is `number * size` bytes into the LUN. What is used is one bit a slot, recorded in the commit of the map entry
@@ -36,7 +42,15 @@ export class SlotStore {
   private end = 0
   /** By slot size: no slice below this has room. */
   private readonly roomFrom = new Map<number, number>()
+  /** With the slice below which each has no room. */
+  private readonly reserves = new Map<Reserve, { roomFrom: number }>()
   private readonly reading = new Set<Promise<void>>()
+  /** Grows when chunks have moved: what was looked up before may lie elsewhere. */
+  moves = 0
+  /** Bytes of chunks that were moved since the pool was opened. */
+  movedBytes = 0
+  /** While the store shrinks no slot is taken from this slice on. */
+  private shrinkTo = Infinity
   private loading: Promise<void> | undefined
 
   constructor(
@@ -88,13 +102,15 @@ export class SlotStore {
    * Takes slots in memory and binds their space. Each is named by a committed map entry later, or dropped.
    * @throws LunarError `ERR_POOL_FULL`, `ERR_HOST_FULL`, `ERR_METADATA_FULL`; then none is taken
    */
-  async take(shift: number, count: number): Promise<number[]> {
+  async take(shift: number, count: number, reserve?: Reserve): Promise<number[]> {
     await this.load()
     const slots: number[] = []
+    if (reserve) return this.takeReserved(shift, count, reserve)
     try {
       for (let slice = this.roomFrom.get(shift) ?? 0; slots.length < count; slice++) {
         this.checkEnd(slice)
         this.reach(slice)
+        if (this.isReserved(slice)) continue
         this.takeFrom(slice, shift, count, slots)
         if (slots.length < count) this.roomFrom.set(shift, slice + 1)
       }
@@ -106,8 +122,155 @@ export class SlotStore {
     return slots
   }
 
+  /**
+   * Takes slots in slices below one, as many as there are; fewer where the pool has no space to bind more.
+   * @throws what the host or a disk says
+   */
+  async takeBelow(shift: number, count: number, limit: number): Promise<number[]> {
+    await this.load()
+    const slots: number[] = []
+    for (const bindsMore of [true, false]) {
+      for (let slice = 0; slice < limit && slots.length < count; slice++) {
+        const isUsable = !this.isReserved(slice) && (bindsMore || this.shifts[slice] === shift)
+        if (isUsable) this.takeFrom(slice, shift, count, slots)
+      }
+      try {
+        await this.bind(slots, shift)
+        return slots
+      } catch (error) {
+        this.drop(slots.splice(0), shift)
+        if (!bindsMore || !isCode(error, 'ERR_POOL_FULL')) throw error
+      }
+    }
+    return slots
+  }
+
+  /** The slices, from the start of the store and without reserved ones, that would hold all slots: the end of the last of them. */
+  async slicesNeeded(): Promise<number> {
+    await this.load()
+    const counts = new Map<number, number>()
+    for (let slice = 0; slice < this.end; slice++)
+      if (this.isSlotted(slice) && !this.isReserved(slice)) counts.set(this.shifts[slice]!, (counts.get(this.shifts[slice]!) ?? 0) + this.counts[slice]!)
+    let needed = 0
+    for (const [shift, count] of counts) needed += Math.ceil(count / (SLICE / 2 ** shift))
+    let end = 0
+    for (; needed > 0; end++) if (!this.isReserved(end)) needed--
+    return end
+  }
+
+  /** Bytes that compaction would move, and of slices that it would empty. */
+  async compactible(): Promise<{ readonly moved: number; readonly freed: number }> {
+    const limit = await this.slicesNeeded()
+    let moved = 0
+    let freed = 0
+    for (let slice = limit; slice < this.end; slice++) {
+      if (!this.isSlotted(slice) || this.isReserved(slice)) continue
+      moved += this.counts[slice]! * 2 ** this.shifts[slice]!
+      freed += SLICE
+    }
+    for (let slice = 0; slice < limit; slice++) if (!this.isSlotted(slice) && !this.isReserved(slice)) freed -= SLICE
+    return { moved, freed: Math.max(0, freed) }
+  }
+
+  /** A slot that compaction would move: in a slice from `limit` on that is nobody's reserve. */
+  isAbove(slot: number, shift: number, limit: number): boolean {
+    const slice = sliceOf(slot, shift)
+    return slice >= limit && !this.isReserved(slice)
+  }
+
+  /** Slices up to the last one that holds a slot or is reserved. */
+  async usedSlices(): Promise<number> {
+    await this.load()
+    let end = 0
+    for (let slice = 0; slice < this.end; slice++) if (this.isSlotted(slice)) end = slice + 1
+    for (const { from, count } of this.reserves.keys()) end = Math.max(end, from + count)
+    return end
+  }
+
+  /**
+   * Runs a shrink to some slices: nothing is taken behind them, and what is bound there without slots is unbound.
+   * @throws LunarError `ERR_WOULD_LOSE_DATA` when slots are in use behind them
+   */
+  async shrinking(slices: number, dryRun: boolean, shrink: () => Promise<void>): Promise<void> {
+    await this.load()
+    this.shrinkTo = slices
+    try {
+      const used = await this.usedSlices()
+      if (used > slices)
+        throw new LunarError('ERR_WOULD_LOSE_DATA', `Cannot shrink store "${this.lun.name}" to ${slices * SLICE} bytes`, {
+          why: `it holds chunks or reserves up to ${used * SLICE} bytes`,
+          fix: `lunar store compact ${this.lun.name}, or delete snapshots`,
+        })
+      if (!dryRun) await this.trimUnused(slices)
+      await shrink()
+    } finally {
+      this.shrinkTo = Infinity
+    }
+  }
+
+  private takeReserved(shift: number, count: number, reserve: Reserve): number[] {
+    const slots: number[] = []
+    const place = this.reserves.get(reserve)
+    invariant(place, 'slots are taken of a reserve that was given up')
+    for (let slice = place.roomFrom; slots.length < count; slice++) {
+      invariant(slice < reserve.from + reserve.count, 'a reserve has run out')
+      this.takeFrom(slice, shift, count, slots)
+      if (slots.length < count) place.roomFrom = slice + 1
+    }
+    return slots
+  }
+
+  private isReserved(slice: number): boolean {
+    for (const { from, count } of this.reserves.keys()) if (slice >= from && slice < from + count) return true
+    return false
+  }
+
+  /**
+   * Binds slices for a number of slots that only the owner of the reserve takes: they cannot run out. Recorded by whoever asks.
+   * @throws LunarError `ERR_POOL_FULL`, `ERR_HOST_FULL`, `ERR_METADATA_FULL`; then nothing is bound
+   */
+  async reserve(shift: number, slots: number): Promise<Reserve> {
+    await this.load()
+    const reserve: Reserve = { from: 0, count: Math.max(1, Math.ceil((slots * 2 ** shift) / SLICE)) }
+    Object.assign(reserve, { from: this.freeRun(reserve.count) })
+    this.keepReserve(reserve)
+    try {
+      await this.lun.bindAll(reserve.from, reserve.from + reserve.count)
+    } catch (error) {
+      await this.endReserve(reserve)
+      throw error
+    }
+    return reserve
+  }
+
+  /** Whole groups without slots or reserves: what is bound together is of one owner. */
+  private freeRun(count: number): number {
+    for (let from = 0, slice = 0; ; slice++) {
+      if (slice - from >= count) {
+        this.reach(slice)
+        return from
+      }
+      this.checkEnd(slice)
+      if ((slice < this.end && this.shifts[slice] !== 0) || this.isReserved(slice)) {
+        slice = (Math.floor(slice / GROUP) + 1) * GROUP - 1
+        from = slice + 1
+      }
+    }
+  }
+
+  /** It exists already. */
+  keepReserve(reserve: Reserve): void {
+    this.reserves.set(reserve, { roomFrom: reserve.from })
+  }
+
+  /** Its slices are like any other; those without slots are unbound. */
+  async endReserve(reserve: Reserve): Promise<void> {
+    if (this.reserves.delete(reserve)) this.hasRoom(reserve.from)
+    await this.trimUnused(reserve.from, reserve.from + reserve.count)
+  }
+
   private checkEnd(slice: number): void {
-    if (slice < this.lun.sliceCount) return
+    if (slice < Math.min(this.lun.sliceCount, this.shrinkTo)) return
     throw new LunarError('ERR_POOL_FULL', `Cannot preserve a chunk in store "${this.lun.name}"`, {
       why: `all of its ${this.lun.size} bytes are in use`,
       fix: 'delete snapshots',
@@ -159,6 +322,7 @@ export class SlotStore {
 
   private hasRoom(slice: number): void {
     for (const [shift, from] of this.roomFrom) if (slice < from) this.roomFrom.set(shift, slice)
+    for (const [{ from, count }, place] of this.reserves) if (slice >= from && slice < from + count) place.roomFrom = Math.min(place.roomFrom, slice)
   }
 
   /** Records slots as used or not, in the commit of the entries that name them. */
@@ -175,17 +339,20 @@ export class SlotStore {
     for (const [at, mask] of masks) batch.merge(this.keyOf(Math.floor(at / BITS)), SLOTS_BITS_AT + (at % BITS), mask, used ? mask : 0, slotsRecord.size)
   }
 
-  /** Gives slots back that a durable commit no longer names (`load` was called before it), when reads under way have ended; slices without any are unbound. */
-  async free(slots: readonly number[], shift: number): Promise<void> {
+  /** Gives slots back that a durable commit no longer names (`load` was called before it), when reads under way have ended; slices without any are unbound, unless they are wanted again at once. */
+  async free(slots: readonly number[], shift: number, keepBound = false): Promise<void> {
     await Promise.all([...this.reading])
     const empty: number[] = []
     for (const slot of slots) {
       const slice = sliceOf(slot, shift)
       this.clearBit(slice, slot % (SLICE / 2 ** shift))
       if (this.counts[slice] === 0) {
-        this.shifts[slice] = EMPTYING
-        empty.push(slice)
-      } else this.hasRoom(slice)
+        const stays = keepBound || this.isReserved(slice)
+        this.shifts[slice] = stays ? 0 : EMPTYING
+        if (!stays) empty.push(slice)
+        else this.hasRoom(slice)
+      }
+      if (this.counts[slice]! > 0) this.hasRoom(slice)
     }
     await this.empty([...empty, ...this.boundAhead(empty)])
   }
@@ -196,7 +363,7 @@ export class SlotStore {
     for (const group of new Set(empty.map(slice => Math.floor(slice / GROUP)))) {
       this.reach(group * GROUP + GROUP - 1)
       const slices = Array.from({ length: GROUP }, (_, i) => group * GROUP + i)
-      if (slices.some(slice => this.isSlotted(slice))) continue
+      if (slices.some(slice => this.isSlotted(slice) || this.isReserved(slice))) continue
       for (const slice of slices.filter(other => this.shifts[other] === 0)) {
         this.shifts[slice] = EMPTYING
         ahead.push(slice)
@@ -220,13 +387,13 @@ export class SlotStore {
     }
   }
 
-  /** Unbinds what a crash left bound without a slot in use. */
-  async trimUnused(): Promise<void> {
+  /** Unbinds what a crash left bound without a slot in use. Slices [from, to). */
+  async trimUnused(from = 0, to = this.lun.sliceCount): Promise<void> {
     await this.load()
     const unused: number[] = []
-    for await (const { slice } of this.lun.map.bound(0, this.lun.sliceCount)) {
+    for await (const { slice } of this.lun.map.bound(from, to)) {
       this.reach(slice)
-      if (this.shifts[slice] !== 0) continue
+      if (this.shifts[slice] !== 0 || this.isReserved(slice)) continue
       this.shifts[slice] = EMPTYING
       unused.push(slice)
     }

@@ -10,7 +10,7 @@ import { ChunkLocks } from '../chunk-locks.ts'
 import { Chunking, runsOf, type ChunkRun } from '../chunks.ts'
 import type { Snapshot } from './snapshot.ts'
 import type { SlotBytes } from './slot-store.ts'
-import { TreeCopies, type Tree } from './tree.ts'
+import { TreeCopies, type Preservation, type Tree } from './tree.ts'
 import { NONE, type MapEntry } from './tree-map.ts'
 
 /** A request is cut at this. Bytes. */
@@ -92,6 +92,15 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
   }
 
   async readThrough(offset: number, into: Uint8Array): Promise<void> {
+    const { store } = this.snapshot.tree
+    for (let moves = -1; moves !== store.moves;) {
+      moves = store.moves
+      await this.readOnce(offset, into)
+      // Where a chunk was when it was looked up another one may be by now.
+    }
+  }
+
+  private async readOnce(offset: number, into: Uint8Array): Promise<void> {
     await this.resolved(offset, into.length, async parts => {
       await settle(
         parts.map(part => {
@@ -125,15 +134,23 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
 
   /** Finds where the parts of a range lie, and uses them there. What lies in the source is locked meanwhile. */
   private async resolved<T>(offset: number, length: number, use: (parts: Part[]) => Promise<T>): Promise<T> {
+    this.snapshot.checkKept('read')
     const run = this.chunks.touched(offset, length)
+    const used = async (parts: Part[]): Promise<T> => {
+      const result = await use(parts)
+      // What it reads may have been given to others meanwhile.
+      this.snapshot.checkKept('read')
+      return result
+    }
     const parts = await this.partsOf(run, offset, length)
     const { tree, record } = this.snapshot
     // What lies where the source is restored from may change there once it is copied.
     const restored = tree.restoring !== undefined && record.epoch > tree.restoring.at
-    if (!restored && !parts.some(({ at }) => at === SOURCE)) return use(parts)
+    if (!restored && !parts.some(({ at }) => at === SOURCE)) return used(parts)
     const release = await this.snapshot.tree.lock(run, 'shared')
     try {
-      return await use(await this.partsOf(run, offset, length))
+      this.snapshot.checkKept('read')
+      return await used(await this.partsOf(run, offset, length))
     } finally {
       release()
     }
@@ -195,6 +212,7 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
   private async change(offset: number, length: number, dataOf: (at: number, length: number) => Uint8Array): Promise<void> {
     checkRange(this.what, this.size, this.blockSize, offset, length)
     this.snapshot.checkWritable()
+    this.snapshot.checkKept('write to')
     const waiting = this.quiesce.enter()
     if (waiting) await waiting
     try {
@@ -227,11 +245,31 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
     }
   }
 
+  /** Nobody writes chunks of a run while it runs. */
+  async whileUnwritten(run: ChunkRun, task: () => Promise<void>): Promise<void> {
+    const release = await this.locks.lock(run, 'exclusive')
+    try {
+      await task()
+    } finally {
+      release()
+    }
+  }
+
   /** What its own snapshots lack of a range is copied for them, durably. */
   private async preserve(offset: number, length: number): Promise<void> {
-    const { tree } = this
-    const plan = await tree?.plan(offset, length)
-    if (!tree || !plan) return
+    for (let plan = await this.tree?.plan(offset, length); plan;) {
+      try {
+        return await this.preserveAll(plan)
+      } catch (error) {
+        const relieved = await plan.tree.relieve(plan, error)
+        if (!relieved) throw error
+        plan = relieved.tree
+      }
+    }
+  }
+
+  private async preserveAll(plan: Preservation): Promise<void> {
+    const { tree } = plan
     const copies = await TreeCopies.begin([plan], () => Promise.resolve(false))
     if (!copies) return
     try {

@@ -1,15 +1,37 @@
 import { LunarError } from '../../base/errors.ts'
-import { SNAPSHOT_DEAD, SNAPSHOT_HIDDEN, SNAPSHOT_UNTIDY, SNAPSHOT_WRITABLE, type SnapshotRecord } from '../../../metadata/records.ts'
+import type { Batch } from '../../../metadata/batch.ts'
+import { keyOf } from '../../../metadata/key.ts'
+import {
+  SNAPSHOT_DEAD,
+  SNAPSHOT_DROPPED,
+  SNAPSHOT_FLAGS_AT,
+  SNAPSHOT_HIDDEN,
+  SNAPSHOT_UNTIDY,
+  SNAPSHOT_WRITABLE,
+  snapshotRecord,
+  type SnapshotRecord,
+} from '../../../metadata/records.ts'
 import type { Metadata } from '../../../metadata/metadata.ts'
 import type { ChunkRun } from '../chunks.ts'
 import type { MapMemory } from './map-memory.ts'
+import type { Reserve } from './slot-store.ts'
 import type { Tree } from './tree.ts'
 import { NONE, TreeMap } from './tree-map.ts'
 
+/** Flags of snapshots that a commit sets: one of the two is called when it has ended. */
+export interface FlagChange {
+  done(): void
+  undo(): void
+}
+
 /** A snapshot of a tree: an epoch of its source, frozen, and over it what was written to the snapshot, if it is writable. */
 export class Snapshot {
+  /** Space that is bound for what it may need. */
+  readonly reserve: Reserve | undefined
   /** Who has it open, each as often as it is open: what makes it busy. */
   readonly users: string[] = []
+  /** Flags of commits under way. */
+  private pending = 0
   /** What was written to it; only entries of its era count. */
   readonly leaf: TreeMap
 
@@ -21,8 +43,12 @@ export class Snapshot {
     memory: MapMemory,
     /** What its source is called now. */
     private readonly sourceName: (tree: Tree) => string,
+    /** The one that was made for it. */
+    reserve?: Reserve,
   ) {
     this.leaf = new TreeMap(metadata, 'leafMap', number, memory)
+    this.reserve = reserve ?? (record.reserveCount > 0 ? { from: record.reserveFrom, count: record.reserveCount } : undefined)
+    if (this.reserve && !reserve && !this.isDead) tree.store.keepReserve(this.reserve)
   }
 
   /** `db@s1`. */
@@ -44,6 +70,14 @@ export class Snapshot {
   get isUntidy(): boolean {
     return (this.record.flags & SNAPSHOT_UNTIDY) !== 0
   }
+  /** There was no space to preserve a chunk for it. */
+  get isDropped(): boolean {
+    return (this.record.flags & SNAPSHOT_DROPPED) !== 0
+  }
+  /** Its state is kept: the source is not changed before what it needs is preserved. */
+  get isKept(): boolean {
+    return !this.isDead && !this.isDropped
+  }
   /** What users see. */
   get isLive(): boolean {
     return !this.isHidden && !this.isDead
@@ -58,6 +92,38 @@ export class Snapshot {
   entryOf(chunk: number): number {
     const written = this.leaf.first(chunk, this.record.leafEra)
     return written === NONE ? this.tree.map.first(chunk, this.record.epoch) : written
+  }
+
+  /** Sets flags of its record in a commit that is made at once; `flagged` after it, `unflagged` when it failed. */
+  flag(flags: number, batch: Batch): void {
+    this.pending |= flags
+    const bytes = new Uint8Array(2)
+    new DataView(bytes.buffer).setUint16(0, this.record.flags | this.pending, true)
+    batch.patch(keyOf('snapshot', this.number), SNAPSHOT_FLAGS_AT, bytes, snapshotRecord.size)
+  }
+
+  flagged(flags: number): void {
+    this.unflagged(flags)
+    this.record = { ...this.record, flags: this.record.flags | flags }
+  }
+
+  unflagged(flags: number): void {
+    this.pending &= ~flags
+  }
+
+  /** Puts its record with some fields changed in a commit that is made at once. Flags of commits under way stay. */
+  put(change: Partial<SnapshotRecord>, batch: Batch): void {
+    const record = { ...this.record, ...change }
+    batch.put(keyOf('snapshot', this.number), snapshotRecord.encode({ ...record, flags: record.flags | this.pending }))
+  }
+
+  /** @throws LunarError `ERR_SNAPSHOT_DROPPED` */
+  checkKept(what: string): void {
+    if (!this.isDropped) return
+    throw new LunarError('ERR_SNAPSHOT_DROPPED', `Cannot ${what} snapshot "${this.name}"`, {
+      why: 'it was dropped: there was no space to preserve a chunk for it when its source was written (lunar pool events)',
+      fix: `lunar snap delete ${this.name}`,
+    })
   }
 
   /** @throws LunarError `ERR_READ_ONLY` */

@@ -85,6 +85,15 @@ export class Stores {
     })
   }
 
+  /** What it may grow to. @throws LunarError `ERR_BAD_SIZE`, `ERR_WOULD_LOSE_DATA` when chunks lie behind the new end */
+  async resize(store: Lun, size: number, options: { readonly dryRun: boolean }): Promise<void> {
+    const { dryRun } = options
+    // Whether something lies behind a new end is known by its slots.
+    const resize = (): Promise<void> => this.luns.resizeStore(store, size, { force: true, dryRun })
+    if (size < store.size) await this.slots(store).shrinking(Math.floor(size / MIB), dryRun, resize)
+    else await resize()
+  }
+
   /** @throws LunarError `ERR_HAS_SNAPSHOTS` while a tree keeps chunks there */
   async delete(store: Lun, options: { readonly dryRun: boolean }): Promise<void> {
     const users = this.treesOf(store).flatMap(({ snapshots }) => snapshots.map(({ name }) => name))

@@ -44,6 +44,11 @@ class Page {
     return from
   }
 
+  get(local: number, epoch: number): number {
+    const at = this.lowerBound(local * TREE_EPOCHS + epoch)
+    return at < this.count && this.keys[at] === local * TREE_EPOCHS + epoch ? this.entries[at]! : NONE
+  }
+
   first(local: number, epoch: number): number {
     const at = this.lowerBound(local * TREE_EPOCHS + epoch)
     return at < this.count && Math.floor(this.keys[at]! / TREE_EPOCHS) === local ? this.entries[at]! : NONE
@@ -165,6 +170,11 @@ export class TreeMap {
   /** Slot + 1 of the first entry of a chunk from this epoch on, 0 when that says zeros, `NONE` when there is none. Its page is loaded. */
   first(chunk: number, epoch: number): number {
     return this.page(chunk).first(chunk % PAGE_CHUNKS, epoch)
+  }
+
+  /** The entry of this very epoch, or `NONE`. Its page is loaded. */
+  get(chunk: number, epoch: number): number {
+    return this.page(chunk).get(chunk % PAGE_CHUNKS, epoch)
   }
 
   /** Whether a chunk has an entry from this epoch on: one bit, as long as the epoch asked for stays the same. Its page is loaded. */

@@ -7,8 +7,8 @@ import type { TreeRecord } from '../../../metadata/records.ts'
 import { ChunkLocks } from '../chunk-locks.ts'
 import { Chunking, runsOf, runsWhere, type ChunkRun } from '../chunks.ts'
 import type { MapMemory } from './map-memory.ts'
-import type { SlotBytes, SlotStore } from './slot-store.ts'
 import type { Restoring } from './restoring.ts'
+import type { Reserve, SlotBytes, SlotStore } from './slot-store.ts'
 import type { Snapshot } from './snapshot.ts'
 import { NONE, TreeMap, type MapEntry } from './tree-map.ts'
 
@@ -26,11 +26,19 @@ export interface PresentPart {
   readonly restoring: Restoring | undefined
 }
 
+/** What is still to be preserved after space was made, or snapshots were dropped. */
+export interface Relieved {
+  readonly tree: Preservation | undefined
+}
+
 /** Chunks of a source that a write has to preserve: they are locked. */
 export interface Preservation {
   readonly tree: Tree
   readonly runs: readonly ChunkRun[]
   readonly chunks: number
+  /** How many of them the newest reserve is for, and it: kept until whoever has planned with it has ended. */
+  readonly reserved: number
+  readonly reserve: Reserve | undefined
   /** The epoch they are preserved under. */
   readonly epoch: number
   /** Slots that were taken for it and have no entry yet. */
@@ -50,8 +58,12 @@ export class Tree {
   chunks: Chunking
   /** The source is being restored to one of the snapshots. */
   restoring: Restoring | undefined
+  /** What to do when chunks cannot be preserved: what to try next, or undefined when the write has to fail. */
+  relieve: (preservation: Preservation, error: unknown) => Promise<Relieved | undefined> = () => Promise.resolve(undefined)
   /** The newest live epoch, 0 when there is none; while the source is being restored not before the one that says a chunk is back. */
   private newest = 0
+  /** The newest snapshot that has space bound for what it may need. */
+  private reserver: Snapshot | undefined
 
   constructor(
     readonly number: number,
@@ -75,14 +87,15 @@ export class Tree {
 
   /** Epochs that something needs, in order. */
   get liveEpochs(): number[] {
-    return [...new Set(this.snapshots.filter(({ isDead }) => !isDead).map(({ record }) => record.epoch))].sort((a, b) => a - b)
+    return [...new Set(this.snapshots.filter(({ isKept }) => isKept).map(({ record }) => record.epoch))].sort((a, b) => a - b)
   }
 
   /** Snapshots came or went: called while the source is quiet, or when fewer chunks are to be preserved than before. */
   settle(): void {
-    const live = this.snapshots.filter(({ isDead }) => !isDead)
+    const live = this.snapshots.filter(({ isKept }) => isKept)
     const newest = Math.max(0, ...live.map(({ record }) => record.epoch))
     this.newest = this.restoring ? Math.max(newest, this.restoring.at + 1) : newest
+    this.reserver = live.filter(({ reserve }) => reserve).sort((a, b) => b.record.epoch - a.record.epoch)[0]
     // It never becomes less: what is under way counts chunks as it did when it began.
     const size = live.find(({ record }) => record.epoch === newest)?.record.size ?? 0
     if (size > this.chunks.size) this.chunks = new Chunking(this.chunkBytes, size)
@@ -101,6 +114,18 @@ export class Tree {
     return true
   }
 
+  /** The same preservation, without what no kept snapshot needs any more; undefined when that is all of it. Its pages are loaded. */
+  stillNeeded({ runs: old }: Preservation): Preservation | undefined {
+    const runs = this.isActive ? old.flatMap(run => runsWhere(run, chunk => !this.map.covers(chunk, this.newest))) : []
+    return this.preservation(runs, this.newest)
+  }
+
+  /** The first write of a chunk has a slot in a reserve. Its page is loaded. */
+  isReserved(chunk: number): boolean {
+    const { reserver } = this
+    return reserver !== undefined && chunk * this.chunkBytes < reserver.record.size && this.map.first(chunk, reserver.record.epoch) === NONE
+  }
+
   /** What a change of the range has to preserve first; undefined when nothing. The chunks are locked. */
   async plan(offset: number, length: number): Promise<Preservation | undefined> {
     if (!this.isActive) return undefined
@@ -115,7 +140,17 @@ export class Tree {
   /** @param epoch what the chunks hold is to be kept under it */
   preservation(runs: readonly ChunkRun[], epoch: number): Preservation | undefined {
     if (runs.length === 0) return undefined
-    return { tree: this, runs, chunks: runs.reduce((sum, { from, to }) => sum + to - from, 0), epoch, slots: [] }
+    let reserved = 0
+    for (const { from, to } of runs) for (let chunk = from; chunk < to; chunk++) if (this.isReserved(chunk)) reserved++
+    return {
+      tree: this,
+      runs,
+      chunks: runs.reduce((sum, { from, to }) => sum + to - from, 0),
+      reserved,
+      reserve: this.reserver?.reserve,
+      epoch,
+      slots: [],
+    }
   }
 
   /**
@@ -157,7 +192,21 @@ export class Tree {
 
   /** Takes slots for all of it, their space bound. @throws LunarError `ERR_POOL_FULL`, `ERR_HOST_FULL`; then none is taken */
   async take(preservation: Preservation): Promise<void> {
-    if (preservation.slots.length === 0) preservation.slots = await this.store.take(this.record.chunkShift, preservation.chunks)
+    if (preservation.slots.length > 0) return
+    const { chunkShift } = this.record
+    const { chunks, reserved, reserve } = preservation
+    const shared = chunks > reserved ? await this.store.take(chunkShift, chunks - reserved) : []
+    if (reserved > 0) preservation.slots = [...shared, ...(await this.takeReserved(reserved, reserve, shared))]
+    else preservation.slots = shared
+  }
+
+  private async takeReserved(count: number, reserve: Reserve | undefined, shared: readonly number[]): Promise<number[]> {
+    try {
+      return await this.store.take(this.record.chunkShift, count, reserve)
+    } catch (error) {
+      this.drop(shared)
+      throw error
+    }
   }
 
   /** Slots that were taken and are not needed. */

@@ -27,12 +27,17 @@ import { checkChunkSize } from '../chunks.ts'
 import type { Relationship } from '../relationship.ts'
 import type { Relationships } from '../relationships.ts'
 import { Clones } from './clones.ts'
+import { Compaction } from './compaction.ts'
 import { diffOf, requireOneTree, type DiffExtent, type Side } from './diff.ts'
 import { MapMemory } from './map-memory.ts'
+import { parsePolicy, policyOf, snapshotPolicies, type SnapshotPolicy } from './policy.ts'
+import { Relief } from './relief.ts'
 import { Restores } from './restores.ts'
 import { Restoring } from './restoring.ts'
-import { Snapshot } from './snapshot.ts'
+import { Snapshot, type FlagChange } from './snapshot.ts'
 import { SnapshotVolume, type SourceVolume } from './snapshot-volume.ts'
+import { freedBy } from './space.ts'
+import type { Reserve, SlotStore } from './slot-store.ts'
 import { Stores } from './stores.ts'
 import { Tree } from './tree.ts'
 import { TreeTidy } from './tree-tidy.ts'
@@ -41,6 +46,8 @@ import { TreeTidy } from './tree-tidy.ts'
 export const TREE_CHUNK_DEFAULT = 4 * KIB
 /** Pages of all maps in memory (engine.md section 3). Bytes. */
 const MAP_BYTES = 32 * MIB
+/** Deletions of one commit that have an event each. */
+const EVENTS_MAX = 200
 /** Chunks that an index of the map has room for. */
 const CHUNKS_MAX = 2 ** 33
 
@@ -57,6 +64,10 @@ export interface NewSnapshots {
   readonly chunkBytes?: number
   /** The store may have less redundancy than the source. */
   readonly forceRedundancy?: boolean
+  /** Space for all that they may need is bound at once: they cannot run out. */
+  readonly reserve?: boolean
+  /** What happens to the snapshots of these LUNs when there is no space for a chunk they need; as it is when left out. */
+  readonly onFull?: SnapshotPolicy
   readonly dryRun?: boolean
 }
 
@@ -97,6 +108,8 @@ interface Ended {
   readonly clone?: Relationship
 }
 
+const sizeOf = ({ base, source }: Plan): number => base?.record.size ?? source.size
+
 /** What the first snapshot of a source decides for all of them. */
 export interface Shape {
   readonly chunkShift: number
@@ -114,6 +127,7 @@ export class Trees {
   private readonly cleaning: TreeTidy
   readonly restores: Restores
   readonly clones: Clones
+  private readonly relief: Relief
 
   private constructor(
     private readonly pool: Pool,
@@ -121,6 +135,18 @@ export class Trees {
     private readonly relationships: Relationships,
   ) {
     this.stores = new Stores(pool, luns, () => this.all)
+    this.relief = new Relief({
+      metadata: pool.metadata,
+      pool,
+      luns,
+      policyOf: tree => this.policyOf(tree),
+      freeSome: store => this.cleaning.freeSome(store),
+      ownOf: snapshot => this.all.filter(({ record }) => record.snapshot === snapshot.number).flatMap(({ snapshots }) => snapshots),
+      restsOn: snapshot => this.restsOn(snapshot),
+      dropped: trees => {
+        for (const tree of trees) this.cleaning.note(tree)
+      },
+    })
     this.cleaning = new TreeTidy(pool.metadata, (tree, batch) => {
       this.forgetTree(tree, batch)
     })
@@ -169,17 +195,36 @@ export class Trees {
         why: `its store is LUN ${record.store}, which the pool does not have`,
       })
     const tree = new Tree(number, record, this.stores.slots(store), this.metadata, this.memory)
-    this.byNumber.set(number, tree)
+    this.addKnown(tree)
     return tree
   }
 
-  private addSnapshot(number: number, record: SnapshotRecord): Snapshot {
+  private addKnown(tree: Tree): void {
+    this.byNumber.set(tree.number, tree)
+    tree.relieve = (preservation, error) => this.relief.run(preservation, error)
+  }
+
+  async setPolicy(lun: Lun, policy: SnapshotPolicy): Promise<void> {
+    await this.luns.setOnFull(lun, snapshotPolicies.indexOf(parsePolicy(policy)), policy)
+  }
+
+  policyOfLun(lun: Lun): SnapshotPolicy {
+    return policyOf(lun.record.onFull)
+  }
+
+  /** Of the LUN that it is of in the end. */
+  policyOf({ record: { source, snapshot } }: Tree): SnapshotPolicy {
+    const parent = this.snapshots.get(snapshot)
+    return parent ? this.policyOf(parent.tree) : policyOf(this.luns.byId(source)?.record.onFull ?? 0)
+  }
+
+  private addSnapshot(number: number, record: SnapshotRecord, reserve?: Reserve): Snapshot {
     const tree = this.byNumber.get(record.tree)
     if (!tree)
       throw new LunarError('ERR_METADATA_DAMAGED', `Cannot use snapshot ${number}`, {
         why: `it is of sharing tree ${record.tree}, which the pool does not have`,
       })
-    const snapshot = new Snapshot(number, record, tree, this.metadata, this.memory, one => this.sourceNameOf(one))
+    const snapshot = new Snapshot(number, record, tree, this.metadata, this.memory, one => this.sourceNameOf(one), reserve)
     tree.snapshots.push(snapshot)
     this.snapshots.set(number, snapshot)
     return snapshot
@@ -269,6 +314,12 @@ export class Trees {
     return names
   }
 
+  /** The snapshots of a LUN or of a writable snapshot, without those of theirs. @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_SNAPSHOT_NOT_FOUND` */
+  directOf(volume: string): Snapshot[] {
+    const tree = Trees.isName(volume) ? this.volume(this.find(volume)).tree : this.treeOf(this.luns.find(volume))
+    return tree?.snapshots.filter(({ isLive }) => isLive) ?? []
+  }
+
   treeOf(lun: Lun): Tree | undefined {
     return this.all.find(({ record }) => record.snapshot === 0 && record.source === lun.number)
   }
@@ -318,7 +369,15 @@ export class Trees {
       const plans = spec.names.map(name => this.plan(name, spec))
       this.checkDistinct(spec.names)
       const shapes = plans.map(plan => this.shape(plan, spec))
-      if (!spec.dryRun) await this.createNow(plans, shapes, spec)
+      if (spec.onFull !== undefined && plans.some(({ lun }) => lun === 0))
+        throw new LunarError('ERR_USAGE', 'Cannot set a policy for snapshots of a snapshot', {
+          why: 'it is that of the LUN they are of in the end',
+          fix: 'lunar lun set LUN on-full=drop',
+        })
+      if (!spec.dryRun) {
+        for (const { lun } of plans) if (spec.onFull !== undefined) await this.setPolicy(this.luns.byId(lun)!, spec.onFull)
+        await this.createNow(plans, shapes, spec)
+      }
       return plans.map(({ sourceName, name, source, base, raid }, i) => ({
         name: `${sourceName}@${name}`,
         size: base?.record.size ?? source.size,
@@ -334,7 +393,22 @@ export class Trees {
     const trees: Tree[] = []
     for (const [i, plan] of plans.entries()) trees.push(plan.tree ?? (await this.newTree(plan, trees, plans, shapes[i]!)))
     const sources = plans.filter(({ base }) => !base).map(({ source }) => source)
-    await whileQuiet([...new Set(sources)], () => this.commitNew(plans, trees, spec))
+    const reserves: { readonly store: SlotStore; readonly reserve: Reserve }[] = []
+    try {
+      for (const [i, { store, record }] of (spec.reserve ? trees : []).entries())
+        reserves.push({ store, reserve: await store.reserve(record.chunkShift, Math.ceil(sizeOf(plans[i]!) / 2 ** record.chunkShift)) })
+      await whileQuiet([...new Set(sources)], () =>
+        this.commitNew(
+          plans,
+          trees,
+          spec,
+          reserves.map(({ reserve }) => reserve),
+        ),
+      )
+    } catch (error) {
+      for (const { store, reserve } of reserves) await store.endReserve(reserve)
+      throw error
+    }
   }
 
   private checkDistinct(names: readonly string[]): void {
@@ -352,6 +426,7 @@ export class Trees {
     if (found.tree?.snapshots.some(({ isLive, record }) => isLive && record.name === name))
       throw new LunarError('ERR_EXISTS', failed, { why: `"${sourceName}" has a snapshot of this name` })
     const base = spec.of === undefined ? undefined : this.find(spec.of)
+    base?.checkKept('make a view of')
     if (base && base.tree !== found.tree) throw new LunarError('ERR_USAGE', failed, { why: `"${base.name}" is no snapshot of "${sourceName}"` })
     if (base?.isWritable) throw new LunarError('ERR_USAGE', failed, { why: `"${base.name}" is written to`, fix: `lunar snap create ${base.name}@${name}` })
     if (base && spec.readOnly)
@@ -380,6 +455,7 @@ export class Trees {
 
   private planOnSnapshot(name: string, failed: string): Omit<Plan, 'sourceName' | 'name' | 'base'> {
     const snapshot = this.find(name)
+    snapshot.checkKept('take a snapshot of')
     if (!snapshot.isWritable)
       throw new LunarError('ERR_USAGE', failed, { why: `"${name}" is frozen, so a snapshot of it is itself`, fix: 'use it, or make a writable one --of it' })
     const volume = this.volume(snapshot)
@@ -405,6 +481,12 @@ export class Trees {
         fix: 'give a larger --chunk-size',
       })
     if (!parent) this.stores.check(store, plan.raid, spec.forceRedundancy === true)
+    const raid = store === undefined ? plan.raid : safestOf(this.stores.find(store).types)
+    if (spec.reserve && sizeOf(plan) > this.pool.largest(raid))
+      throw new LunarError('ERR_POOL_FULL', failed, {
+        why: `${sizeOf(plan)} bytes are to be reserved, and ${raid} has room for ${this.pool.largest(raid)}`,
+        fix: 'lunar disk add, or leave --reserve out',
+      })
     return { chunkShift, store }
   }
 
@@ -436,6 +518,7 @@ export class Trees {
     tree: { readonly number: number; readonly record: TreeRecord },
     spec: Pick<NewSnapshots, 'readOnly'> & { readonly hidden?: boolean },
     now: number,
+    reserve: Reserve | undefined,
   ): SnapshotRecord {
     return {
       snapshotId: this.pool.options.uuids(),
@@ -445,9 +528,11 @@ export class Trees {
       flags: (spec.readOnly === true ? 0 : SNAPSHOT_WRITABLE) | (spec.hidden ? SNAPSHOT_HIDDEN : 0),
       onFull: 0,
       base: plan.base?.number ?? 0,
-      size: plan.base?.record.size ?? plan.source.size,
+      size: sizeOf(plan),
       createdMs: now,
       leafEra: 1,
+      reserveFrom: reserve?.from ?? 0,
+      reserveCount: reserve?.count ?? 0,
     }
   }
 
@@ -456,6 +541,7 @@ export class Trees {
     plans: readonly Plan[],
     trees: readonly Tree[],
     spec: Pick<NewSnapshots, 'readOnly'> & { readonly hidden?: boolean },
+    reserves: readonly Reserve[],
     together?: (batch: Batch, snapshots: readonly number[]) => () => void,
   ): Promise<void> {
     const now = this.pool.options.clock.wallMs()
@@ -463,7 +549,8 @@ export class Trees {
     let number = Math.max(1, this.pool.record.nextSnapshot)
     const made = plans.map((plan, i) => {
       const tree = trees[i]!
-      const record = this.recordOf(plan, tree, spec, now)
+      const reserve = reserves[i]
+      const record = this.recordOf(plan, tree, spec, now, reserve)
       batch.put(keyOf('snapshot', number), snapshotRecord.encode(record))
       if (!spec.hidden)
         this.pool.event(
@@ -472,7 +559,7 @@ export class Trees {
           `${plan.sourceName}@${plan.name}`,
           spec.readOnly === true ? 'read-only' : plan.base ? `of ${plan.base.name}` : 'writable',
         )
-      return { number: number++, record, tree }
+      return { number: number++, record, tree, reserve }
     })
     const changed = new Map<Tree, TreeRecord>()
     for (const [i, { tree }] of made.entries()) {
@@ -488,9 +575,9 @@ export class Trees {
     batch.put(keyOf('pool'), poolRecord.encode(this.pool.record))
     await this.metadata.commit(batch, 'admin')
     for (const [tree, record] of changed) tree.record = record
-    for (const { number: own, record, tree } of made) {
-      this.byNumber.set(tree.number, tree)
-      this.addSnapshot(own, record)
+    for (const { number: own, record, tree, reserve } of made) {
+      this.addKnown(tree)
+      this.addSnapshot(own, record, reserve)
     }
     for (const tree of new Set(trees)) {
       tree.settle()
@@ -504,6 +591,7 @@ export class Trees {
   /** @param source a LUN, or a snapshot: of a read-only one it is one more view, and of a writable one a snapshot */
   private planFrozen(source: string, name: string, failed: string): FrozenPlan {
     const snapshot = Trees.isName(source) ? this.find(source) : undefined
+    snapshot?.checkKept('clone')
     const { tree } = snapshot ?? {}
     const plan: Plan =
       snapshot && tree && !snapshot.isWritable
@@ -526,7 +614,7 @@ export class Trees {
   private async freeze({ plan, shape }: FrozenPlan, together: (batch: Batch, snapshot: number) => () => void): Promise<void> {
     const tree = plan.tree ?? (await this.newTree(plan, [], [plan], shape))
     await whileQuiet(plan.base ? [] : [plan.source], () =>
-      this.commitNew([plan], [tree], { readOnly: true, hidden: true }, (batch, [number]) => together(batch, number!)),
+      this.commitNew([plan], [tree], { readOnly: true, hidden: true }, [], (batch, [number]) => together(batch, number!)),
     )
   }
 
@@ -534,40 +622,55 @@ export class Trees {
 
   /**
    * One commit: names and reads are gone. What rests on one keeps it, hidden, until that is gone; the rest is given back behind it.
+   * @param snapshots or what chooses them while nothing else comes or goes
    * @returns those that stay hidden
    * @throws LunarError `ERR_BUSY`
    */
-  delete(snapshots: readonly Snapshot[], options: { readonly dryRun?: boolean } = {}): Promise<Snapshot[]> {
+  delete(
+    snapshots: readonly Snapshot[] | (() => readonly Snapshot[]),
+    options: { readonly dryRun?: boolean; readonly why?: string } = {},
+  ): Promise<Snapshot[]> {
     return this.relationships.changing.run(async () => {
-      const named = [...new Set(snapshots)]
+      const named = [...new Set(typeof snapshots === 'function' ? snapshots() : snapshots)]
       for (const snapshot of named) snapshot.checkQuiet('delete')
       const { hidden, dead } = this.deletion(named)
-      if (options.dryRun) return hidden
+      if (options.dryRun || named.length === 0) return hidden
       const batch = new Batch()
-      for (const snapshot of named) this.pool.event(batch, 'snapshot.deleted', snapshot.name, hidden.includes(snapshot) ? 'hidden: something rests on it' : '')
-      const flagged = this.flagged({ hidden, dead }, batch)
-      await this.metadata.commit(batch, 'admin', true)
-      flagged()
+      this.tellDeleted(named, hidden, options.why ?? '', batch)
+      await this.commitFlagged(this.flagged({ hidden, dead }, batch), batch)
       return hidden
     })
   }
 
-  /** Adds to a batch that snapshots are hidden or gone. @returns to be called when that is durable */
-  private flagged({ hidden, dead }: { readonly hidden: readonly Snapshot[]; readonly dead: readonly Snapshot[] }, batch: Batch): () => void {
-    const records = [...hidden.map(snapshot => ({ snapshot, flag: SNAPSHOT_HIDDEN })), ...dead.map(snapshot => ({ snapshot, flag: SNAPSHOT_DEAD }))].map(
-      ({ snapshot, flag }) => ({ snapshot, record: { ...snapshot.record, flags: snapshot.record.flags | flag } }),
-    )
-    for (const { snapshot, record } of records) batch.put(keyOf('snapshot', snapshot.number), snapshotRecord.encode(record))
-    return () => {
-      for (const { snapshot, record } of records) {
-        snapshot.record = record
-        snapshot.tree.settle()
-        this.cleaning.note(snapshot.tree)
-      }
+  private async commitFlagged({ done, undo }: FlagChange, batch: Batch): Promise<void> {
+    try {
+      await this.metadata.commit(batch, 'admin', true)
+    } catch (error) {
+      undo()
+      throw error
+    }
+    done()
+  }
+
+  /** Adds to a batch that snapshots are hidden or gone. */
+  private flagged({ hidden, dead }: { readonly hidden: readonly Snapshot[]; readonly dead: readonly Snapshot[] }, batch: Batch): FlagChange {
+    const flags = [...hidden.map(snapshot => ({ snapshot, flag: SNAPSHOT_HIDDEN })), ...dead.map(snapshot => ({ snapshot, flag: SNAPSHOT_DEAD }))]
+    for (const { snapshot, flag } of flags) snapshot.flag(flag, batch)
+    return {
+      undo: () => {
+        for (const { snapshot, flag } of flags) snapshot.unflagged(flag)
+      },
+      done: () => {
+        for (const { snapshot, flag } of flags) {
+          snapshot.flagged(flag)
+          snapshot.tree.settle()
+          this.cleaning.note(snapshot.tree)
+        }
+      },
     }
   }
 
-  private dropHidden(batch: Batch, ended: Ended): () => void {
+  private dropHidden(batch: Batch, ended: Ended): FlagChange {
     return this.flagged(this.deletion([], ended), batch)
   }
 
@@ -575,6 +678,27 @@ export class Trees {
   private isNeeded({ tree, number, record }: Snapshot, ended: Ended): boolean {
     if (this.relationships.clones.some(clone => clone !== ended.clone && clone.record.source === number)) return true
     return tree !== ended.tree && tree.restoring !== undefined && (number === tree.record.restored || record.epoch === tree.record.restoredAt)
+  }
+
+  /** Bytes of chunks that come back when these are deleted together, with hidden ones that only they kept. */
+  async freed(snapshots: readonly Snapshot[]): Promise<number> {
+    const going = new Set(this.deletion([...new Set(snapshots)]).dead)
+    let freed = 0
+    for (const tree of new Set([...going].map(snapshot => snapshot.tree))) freed += await freedBy(tree, going)
+    return freed
+  }
+
+  /** An event each; of very many one for all, since they are one commit. */
+  private tellDeleted(named: readonly Snapshot[], hidden: readonly Snapshot[], why: string, batch: Batch): void {
+    if (named.length > EVENTS_MAX)
+      return this.pool.event(batch, 'snapshot.deleted', `${named[0]!.name} to ${named.at(-1)!.name}`, [`${named.length} snapshots`, why].join(' ').trim())
+    for (const snapshot of named)
+      this.pool.event(
+        batch,
+        'snapshot.deleted',
+        snapshot.name,
+        [why, hidden.includes(snapshot) ? 'hidden: something rests on it' : ''].filter(Boolean).join(', '),
+      )
   }
 
   /** Which of them stay hidden, and which go for good, with hidden ones that nothing rests on any more. */
@@ -603,6 +727,7 @@ export class Trees {
   refresh(snapshot: Snapshot, options: { readonly dryRun?: boolean } = {}): Promise<void> {
     return this.relationships.changing.run(async () => {
       snapshot.checkWritable()
+      snapshot.checkKept('refresh')
       snapshot.checkQuiet('refresh')
       if (snapshot.tree.record.restored === snapshot.number)
         throw new LunarError('ERR_RESTORING', `Cannot refresh snapshot "${snapshot.name}"`, {
@@ -626,12 +751,12 @@ export class Trees {
           fix: 'delete it and create another one',
         })
       if (options.dryRun) return
-      const record = { ...snapshot.record, leafEra: snapshot.record.leafEra + 1, flags: snapshot.record.flags | SNAPSHOT_UNTIDY }
+      const leafEra = snapshot.record.leafEra + 1
       const batch = new Batch()
-      batch.put(keyOf('snapshot', snapshot.number), snapshotRecord.encode(record))
+      snapshot.put({ leafEra, flags: snapshot.record.flags | SNAPSHOT_UNTIDY }, batch)
       this.pool.event(batch, 'snapshot.refreshed', snapshot.name, '')
       await this.metadata.commit(batch, 'admin', true)
-      snapshot.record = record
+      snapshot.record = { ...snapshot.record, leafEra, flags: snapshot.record.flags | SNAPSHOT_UNTIDY }
       this.cleaning.note(snapshot.tree)
     })
   }
@@ -652,6 +777,7 @@ export class Trees {
         return { name, size: volume.size, snapshot: undefined }
       }
       const snapshot = this.find(name)
+      snapshot.checkKept('compare')
       return { name, size: snapshot.record.size, snapshot }
     })
     const tree = requireOneTree(sides[0]!, sides[1]!, [...trees][0])
@@ -665,6 +791,24 @@ export class Trees {
     const { source, snapshot } = tree.record
     const volume = snapshot === 0 ? this.luns.byId(source) && this.relationships.volume(source) : this.volumes.get(snapshot)
     if (volume?.tree === tree) volume.tree = undefined
+  }
+
+  /**
+   * Moves chunks of a store down, and gives back what that leaves empty; hosts go on meanwhile.
+   *
+   * @returns bytes that were moved
+   * @throws LunarError `ERR_INTERRUPTED` by the signal; then what was moved stays so
+   */
+  async compact(store: Lun, signal?: AbortSignal): Promise<number> {
+    const slots = this.stores.slots(store)
+    const compaction = new Compaction(slots, this.stores.treesOf(store), {
+      metadata: this.metadata,
+      volume: snapshot => this.volume(snapshot),
+      whileEntriesStay: task => this.cleaning.whileEntriesStay(task),
+    })
+    const before = slots.movedBytes
+    while (await this.relationships.changing.run(() => compaction.step())) signal?.throwIfAborted()
+    return slots.movedBytes - before
   }
 
   get needsTidying(): boolean {

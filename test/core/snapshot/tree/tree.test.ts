@@ -356,3 +356,41 @@ test('a dry run changes nothing', async () => {
   expect(pool.pool.metadata.generation).toBe(before)
   expect(pool.trees.list()).toEqual([])
 })
+
+describe('what deleting gives back', () => {
+  const freed = (...names: string[]): Promise<number> => pool.trees.freed(names.map(name => pool.trees.find(name)))
+
+  test('is said exactly, for every set of snapshots', async () => {
+    // Chunks needed by one, by neighbours, by all; a view, written on its own; and what is on its way back already.
+    await pool.trees.create({ names: ['db@a'], readOnly: true })
+    await put('db', 0, 50)
+    await pool.trees.create({ names: ['db@b'] })
+    await put('db', 1, 51)
+    await put('db', 0, 52)
+    await pool.trees.create({ names: ['db@c'] })
+    await put('db@b', 5, 60)
+    await pool.trees.create({ names: ['db@view'], of: 'db@a' })
+    await put('db@view', 6, 61)
+    await pool.trees.create({ names: ['db@old'] })
+    await put('db', 2, 53)
+    await remove('db@old')
+    const names = ['db@a', 'db@b', 'db@c', 'db@view']
+    await reopen()
+    for (let set = 0; set < 2 ** names.length; set++) {
+      const some = names.filter((_, i) => (set & (1 << i)) !== 0)
+      // On a copy of the disks, so that each set is deleted from the same state.
+      const copy = await openSimulated(disks.map(disk => disk.clone()))
+      while (await copy.trees.tidy());
+      const store = copy.trees.stores.slots(copy.trees.stores.all[0]!)
+      const before = await store.usedBytes()
+      await copy.trees.delete(some.map(name => copy.trees.find(name)))
+      while (await copy.trees.tidy());
+      expect([some, await freed(...some)]).toEqual([some, before - (await store.usedBytes())])
+    }
+    expect(await freed(...names)).toBe(6 * CHUNK)
+    await remove('db@a')
+    expect(pool.trees.list({ hidden: true }).some(({ isHidden }) => isHidden)).toBe(true)
+    // The view takes the hidden one with it.
+    expect(await freed('db@view')).toBe(2 * CHUNK)
+  })
+})
