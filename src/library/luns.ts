@@ -177,6 +177,6 @@ export class Luns {
   }
 
   private async whole(lun: string, { offset = 0, length }: LunRange): Promise<{ offset: number; length: number }> {
-    return { offset, length: length ?? (await this.show(lun)).size - offset }
+    return { offset, length: length ?? (await this.asker.ask('volume.show', { volume: lun }, {})).size - offset }
   }
 }

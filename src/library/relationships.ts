@@ -32,6 +32,8 @@ export interface EnableOptions extends ChangeOptions {
 export interface StartOptions extends CallOptions {
   /** Resolves when the process has ended. @throws LunarError `ERR_TASK_FAILED`, `ERR_TASK_STOPPED` */
   readonly wait?: boolean
+  /** Of updates: name of a read-only snapshot that is taken of the volume before it is overwritten. */
+  readonly keepBefore?: string
 }
 
 /** `task` is null when there was nothing to do; `outcome` is the ended task when it was waited for. */
@@ -145,8 +147,8 @@ export class Relationship {
 
   /** Starts a process; resolves at once unless `wait`. @throws LunarError `ERR_RELATIONSHIP_STATE`, `ERR_BUSY`, `ERR_POOL_FULL` */
   async start(kind: ProcessName, options: StartOptions = {}): Promise<Started> {
-    const { wait = false, ...rest } = options
-    const started = await this.asker.ask('snap.start', { relationship: this.ref, kind }, rest)
+    const { wait = false, keepBefore, ...rest } = options
+    const started = await this.asker.ask('snap.start', { relationship: this.ref, kind, ...(keepBefore === undefined ? {} : { keepBefore }) }, rest)
     const outcome = wait && started.task !== null ? await this.asker.ask('task.wait', { task: started.task }, rest) : null
     return { ...started, outcome }
   }

@@ -199,7 +199,7 @@ const cases: readonly { line: string; verb: string; params: unknown; mode?: 'vie
     mode: 'owner',
     params: { lun: 'db', offset: MIB, length: 2 * MIB, dryRun: false },
     out: 'Zeroed 2 MiB of LUN "db"\n',
-    options: { answers: { 'lun.show': () => lunDetail('db', 64 * MIB), 'lun.zero': () => ({ zeroed: 2 * MIB }) } },
+    options: { answers: { 'volume.show': () => ({ name: 'db', size: 64 * MIB, bound: 0 }), 'lun.zero': () => ({ zeroed: 2 * MIB }) } },
   },
   {
     line: 'lun trim db --yes',
@@ -207,7 +207,7 @@ const cases: readonly { line: string; verb: string; params: unknown; mode?: 'vie
     mode: 'owner',
     params: { lun: 'db', offset: 0, length: 64 * MIB, dryRun: false },
     out: 'Trimmed 63 MiB of LUN "db"\n',
-    options: { answers: { 'lun.show': () => lunDetail('db', 64 * MIB), 'lun.trim': () => ({ trimmed: 63 * MIB }) } },
+    options: { answers: { 'volume.show': () => ({ name: 'db', size: 64 * MIB, bound: 0 }), 'lun.trim': () => ({ trimmed: 63 * MIB }) } },
   },
   {
     line: 'metadata dump tank',

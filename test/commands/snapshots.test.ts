@@ -182,6 +182,34 @@ describe('snapshots', () => {
     expect(lunar.run('snap', 'create', 'tank/small@x', '--reserve', '--demand').status).toBe(2)
   })
 
+  test('keep what an update overwrites, and are zeroed like LUNs', { timeout: 120_000 }, () => {
+    lunar.makeTank(3)
+    for (const name of ['db', 'image']) lunar.ok('lun', 'create', `tank/${name}`, '--size', '8MiB', '--raid', 'raid1')
+    const [before, after] = [stamped(MIB, 1), stamped(MIB, 2)]
+    lunar.ok('lun', 'write', 'tank/db', lunar.write('before', before))
+    lunar.ok('snap', 'configure', 'tank/db', 'image')
+    lunar.ok('EnableSnap', 'tank/1')
+    lunar.ok('lun', 'write', 'tank/db', lunar.write('after', after))
+    lunar.ok('StartSourceUpdate', 'tank/1', '--keep-before', 'oops', '--dry-run')
+    expect(lunar.json('snap', 'tree', 'tank/db')).toEqual([])
+    lunar.ok('StartSourceUpdate', 'tank/1', '--keep-before', 'oops', '--wait')
+    lunar.refused('ERR_EXISTS', 'StartSourceUpdate', 'tank/1', '--keep-before', 'oops')
+    expect(read('db', '--length', '1MiB').equals(before)).toBe(true)
+    expect(read('db@oops', '--length', '1MiB').equals(after)).toBe(true)
+    lunar.ok('snap', 'restore', 'tank/db@oops', '--wait', '--yes')
+    expect(read('db', '--length', '1MiB').equals(after)).toBe(true)
+    lunar.ok('StartImageUpdate', 'tank/1', '--keep-before', 'old', '--wait')
+    expect(read('image', '--length', '1MiB').equals(after)).toBe(true)
+    expect(read('image@old', '--length', '1MiB').equals(before)).toBe(true)
+
+    lunar.refused('ERR_READ_ONLY', 'lun', 'zero', 'tank/db@oops', '--yes')
+    lunar.ok('snap', 'create', 'tank/db@rw', '--of', 'db@oops')
+    expect(lunar.ok('lun', 'zero', 'tank/db@rw', '--length', '4096', '--yes')).toBe('Zeroed 4 KiB of snapshot "db@rw"\n')
+    expect(read('db@rw', '--length', '8192').equals(Buffer.concat([Buffer.alloc(4096), after.subarray(4096, 8192)]))).toBe(true)
+    expect(lunar.ok('lun', 'trim', 'tank/db@rw', '--yes')).toBe('Trimmed 0 B of snapshot "db@rw"\n')
+    expect(lunar.ok('metadata', 'check', 'tank')).toContain('whole')
+  })
+
   test('what cannot be is refused, and changes nothing', { timeout: 120_000 }, () => {
     lunar.makeTank(3)
     for (const name of ['db', 'web']) lunar.ok('lun', 'create', `tank/${name}`, '--size', '8MiB', '--raid', 'raid1')

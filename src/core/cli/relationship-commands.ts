@@ -1,4 +1,5 @@
 /** What the commands of relationships share: one base for each group of Table 1 (DataCore), so that a command says only which process it is for. */
+import * as Flags from '@oclif/core/flags'
 import { LunarError } from '../base/errors.ts'
 import { formatSize } from '../base/units.ts'
 import type { Delay, Params, PoolService, ProcessName, RelationshipView, Result, TaskView } from '../server/api.ts'
@@ -45,12 +46,28 @@ export abstract class StartCommand extends LunarCommand {
   static override description = 'Returns at once; with --wait it ends when the task does, with its outcome. Ctrl-C stops the waiting, not the task.'
   protected abstract readonly kind: ProcessName
 
+  /** The class whose own arguments and flags are parsed. */
+  protected get parsedClass(): typeof StartCommand {
+    return StartCommand
+  }
+
   override async run(): Promise<Started & { outcome?: TaskView }> {
-    const { args, flags } = await this.parse(StartCommand)
+    const { args, flags } = await this.parse(this.parsedClass)
+    const keepBefore = (flags as { 'keep-before'?: string })['keep-before']
     const { pool, relationship } = oneRelationship(args.relationship, flags.pool)
     const what = processWords[this.kind]
     await using service = await this.open(pool, 'owner')
-    const start = service.call('snap.start', { relationship, kind: this.kind, disconnect: flags.disconnect, dryRun: flags['dry-run'] }, this.signal)
+    const start = service.call(
+      'snap.start',
+      {
+        relationship,
+        kind: this.kind,
+        disconnect: flags.disconnect,
+        dryRun: flags['dry-run'],
+        ...(keepBefore === undefined ? {} : { keepBefore }),
+      },
+      this.signal,
+    )
     const reply = await this.waitFor(`starting ${what}`, start)
     const label = labelOf(reply.data)
     if (!reply.data.changed) this.unchanged(`the ${what} of ${label} is under way already`, flags['fail-if-unchanged'])
@@ -70,6 +87,19 @@ export abstract class StartCommand extends LunarCommand {
   private async viewNow(service: PoolService, relationship: string): Promise<RelationshipView> {
     const { number, name, source, image, state, process } = (await service.call('snap.config', { relationship }, this.signal)).data
     return { number, name, source, image, state, process }
+  }
+}
+
+/** `StartImageUpdate`, `StartSourceUpdate`. */
+export abstract class StartUpdateCommand extends StartCommand {
+  static override args = { relationship: relationshipArg() }
+  static override flags = {
+    ...StartCommand.flags,
+    'keep-before': Flags.string({ description: 'take a read-only snapshot of this name of the volume that is going to be overwritten', helpValue: 'NAME' }),
+  }
+
+  protected override get parsedClass(): typeof StartCommand {
+    return StartUpdateCommand
   }
 }
 

@@ -635,8 +635,11 @@ export interface Verbs {
     result: (RelationshipView & { asOf: string; lost: ByteRange[]; changed: boolean })[]
   }
   'snap.disable': { params: QuietChange & { relationships: string[] }; result: (RelationshipView & { complete: boolean; changed: boolean })[] }
-  /** The task may have ended already; null only with `dryRun`. */
-  'snap.start': { params: QuietChange & { relationship: string; kind: ProcessName }; result: RelationshipView & { task: number | null; changed: boolean } }
+  /** The task may have ended already; null only with `dryRun`. `keepBefore` names a snapshot of what an update is going to overwrite. */
+  'snap.start': {
+    params: QuietChange & { relationship: string; kind: ProcessName; keepBefore?: string }
+    result: RelationshipView & { task: number | null; changed: boolean }
+  }
   /** Bytes done and left. */
   'snap.stop': { params: Change & { relationship: string; kind: ProcessName }; result: RelationshipView & { done: number; left: number; changed: boolean } }
   'snap.setDelay': { params: Change & { relationship: string; kind: ProcessName; delay: Delay }; result: RelationshipView & { delayMs: Delay; was: Delay } }

@@ -11,6 +11,7 @@ import { storeOf, sliceOf } from '../lun/slice-map.ts'
 import { checkDiskSize } from '../pool/format.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
 import type { SetPlace } from '../pool/sets.ts'
+import { Trees } from '../snapshot/tree/trees.ts'
 import type { DiskSummary, Params, Result } from './api.ts'
 import type { EngineParts } from './engine.ts'
 import type { NewDisk } from './engine-types.ts'
@@ -216,6 +217,12 @@ export const changes = {
     { luns, processes, relationships, wodImages, trees }: EngineParts,
     { lun: name, offset, length, dryRun }: Params<'lun.trim'>,
   ): Promise<Result<'lun.trim'>> => {
+    if (Trees.isName(name)) {
+      const snapshot = trees.find(name)
+      checkRange(`snapshot "${name}"`, snapshot.record.size, 512, offset, length)
+      snapshot.checkWritable()
+      return { trimmed: 0 }
+    }
     const lun = luns.find(name)
     checkRange(`LUN "${name}"`, lun.size, lun.blockSize, offset, length)
     luns.checkUnprotected(lun, 'trim')
@@ -234,9 +241,19 @@ export const changes = {
   },
 
   'lun.zero': async (
-    { luns, processes, relationships }: EngineParts,
+    { luns, processes, relationships, trees }: EngineParts,
     { lun: name, offset, length, dryRun }: Params<'lun.zero'>,
   ): Promise<Result<'lun.zero'>> => {
+    if (Trees.isName(name)) {
+      const snapshot = trees.find(name)
+      checkRange(`snapshot "${name}"`, snapshot.record.size, 512, offset, length)
+      snapshot.checkWritable()
+      if (!dryRun) {
+        await trees.volume(snapshot).zero(offset, length)
+        await trees.volume(snapshot).flush()
+      }
+      return { zeroed: length }
+    }
     const lun = luns.find(name)
     checkRange(`LUN "${name}"`, lun.size, lun.blockSize, offset, length)
     luns.checkUnprotected(lun, 'write to')

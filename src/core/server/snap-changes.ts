@@ -2,7 +2,8 @@
 import { LunarError } from '../base/errors.ts'
 import { PACE_ADAPTIVE } from '../../metadata/records.ts'
 import type { Disabled, Enabled, EnableOptions } from '../snapshot/relationships.ts'
-import type { Params, Result } from './api.ts'
+import type { Relationship } from '../snapshot/relationship.ts'
+import type { Params, ProcessName, Result } from './api.ts'
 import type { EngineParts } from './engine.ts'
 import { delayView } from './snap-views.ts'
 
@@ -27,6 +28,21 @@ export const disabledView = ({ snaps }: EngineParts, { relationship, ...rest }: 
   ...snaps.view(relationship),
   ...rest,
 })
+
+/** Takes a snapshot of the volume that an update overwrites, unless the update is refused or under way. */
+async function keepState(
+  { relationships, trees }: EngineParts,
+  relationship: Relationship,
+  kind: ProcessName,
+  name: string,
+  dryRun: boolean,
+  start: (options: { readonly dryRun: boolean }) => Promise<boolean>,
+): Promise<void> {
+  if (kind === 'completeImage')
+    throw new LunarError('ERR_USAGE', `Cannot keep a state before completing the image of ${relationship.label}`, { why: 'it overwrites nothing' })
+  const volume = kind === 'sourceUpdate' ? relationships.source(relationship) : relationships.image(relationship)
+  if (await start({ dryRun: true })) await trees.create({ names: [`${volume.name}@${name}`], readOnly: true, dryRun })
+}
 
 export const snapChanges = {
   'snap.configure': async ({ relationships, snaps, warnings }: EngineParts, params: Params<'snap.configure'>): Promise<Result<'snap.configure'>> => {
@@ -66,14 +82,13 @@ export const snapChanges = {
     return disabled.map(one => disabledView(parts, one))
   },
 
-  'snap.start': async (
-    { relationships, snaps, processes }: EngineParts,
-    { relationship: name, kind, dryRun }: Params<'snap.start'>,
-  ): Promise<Result<'snap.start'>> => {
+  'snap.start': async (parts: EngineParts, { relationship: name, kind, keepBefore, dryRun }: Params<'snap.start'>): Promise<Result<'snap.start'>> => {
+    const { relationships, snaps, processes } = parts
     const relationship = relationships.find(name)
-    const options = { dryRun: dryRun === true }
-    const changed =
-      kind === 'completeImage' ? await relationships.startComplete(relationship, options) : await relationships.startUpdate(relationship, kind, options)
+    const start = (options: { readonly dryRun: boolean }): Promise<boolean> =>
+      kind === 'completeImage' ? relationships.startComplete(relationship, options) : relationships.startUpdate(relationship, kind, options)
+    if (keepBefore !== undefined) await keepState(parts, relationship, kind, keepBefore, dryRun === true, start)
+    const changed = await start({ dryRun: dryRun === true })
     if (dryRun) return { ...snaps.view(relationship), task: processes.numberOf(kind, relationship.number), changed }
     await processes.look()
     return { ...snaps.view(relationship), task: await processes.latestOf(kind, relationship.number), changed }

@@ -190,6 +190,26 @@ describe('a restore', () => {
     expect([await gets('image'), await gets('db')]).toEqual([NOW, S1])
   })
 
+  test('takes back an update that was stopped: the LUN is of one instant again', async () => {
+    await pool.luns.create({ name: 'image', size: SIZE, raid: 'raid0', reserve: false })
+    const { relationship } = await pool.relationships.configure({ source: 'db', image: 'image', chunkBytes: 32 * KIB })
+    await pool.relationships.enable([relationship], { fresh: true, forceLostPart: false, forceMixed: false })
+    await put('db', 0, 90)
+    await pool.trees.create({ names: ['db@before'], readOnly: true })
+    await pool.relationships.startUpdate(relationship, 'sourceUpdate')
+    await expect(restore('db@before')).rejects.toMatchObject({ code: 'ERR_RELATIONSHIP_STATE' })
+    await pool.relationships.stopUpdate(relationship, 'it was stopped')
+    const db = pool.luns.find('db')
+    expect(() => {
+      pool.relationships.checkOpen(db, { mixed: false })
+    }).toThrow(expect.objectContaining({ code: 'ERR_MIXED' }))
+    await restore('db@before')
+    pool.relationships.checkOpen(db, { mixed: false })
+    expect(await get('db', 0)).toBe(90)
+    await reopen()
+    pool.relationships.checkOpen(pool.luns.find('db'), { mixed: false })
+  })
+
   test('of an image restores the image, and its source is not changed', async () => {
     await pool.luns.create({ name: 'image', size: SIZE, raid: 'raid0', reserve: false })
     const { relationship } = await pool.relationships.configure({ source: 'db', image: 'image', chunkBytes: 32 * KIB })
