@@ -188,6 +188,7 @@ test('fio verifies what it wrote, with several requests in flight and from sever
     '--numjobs=3',
     '--verify=crc32c',
     '--do_verify=1',
+    '--verify_state_save=0',
     '--fsync=32',
     '--randseed=7',
     '--group_reporting',

@@ -50,12 +50,12 @@ export class Output {
     this.waiting += length
   }
 
-  /** Sends the first `length` bytes of a buffer from `Buffers`, and gives it back. */
-  long(buffer: Buffer, length: number): void {
+  /** Sends a part of a buffer from `Buffers`, and gives it back. */
+  long(buffer: Buffer, start: number, end: number): void {
     this.cutSegment()
-    this.segments.push(buffer.subarray(0, length))
+    this.segments.push(buffer.subarray(start, end))
     this.longBuffers.push(buffer)
-    this.waiting += length
+    this.waiting += end - start
   }
 
   flush(): void {

@@ -31,6 +31,8 @@ const SMALL = 64 * 1024
 /** So much is carried out at once before other connections have their turn. Bytes; a request counts as one of so many bytes at least. */
 const TURN_BYTES = 2 * 1024 * 1024
 const TURN_REQUEST = TURN_BYTES / YIELD_EVERY
+/** Where the data of a long read begin: long buffers of the host begin 16 bytes behind a page, so this is the start of a cache line. Bytes. */
+const LONG_DATA = 48
 /** CACHE reads so much at most. Bytes. */
 const CACHE_MAX = 64 * 1024 * 1024
 const CACHE_PIECE = 1024 * 1024
@@ -293,16 +295,17 @@ export class Transmission {
 
   private readLater(request: RequestHead): void {
     const { buffers } = this.link
-    const total = this.readHead + request.length
-    const buffer = buffers.take(total)
+    const end = LONG_DATA + request.length
+    const start = LONG_DATA - this.readHead
+    const buffer = buffers.take(end)
     this.started(request.length)
-    this.bytes.read(request.offset, buffer.subarray(this.readHead, total)).then(
+    this.bytes.read(request.offset, buffer.subarray(LONG_DATA, end)).then(
       () => {
         if (this.gone) {
           buffers.give(buffer)
         } else {
-          putReadHeader(this.form, buffer, 0, request)
-          this.link.output.long(buffer, total)
+          putReadHeader(this.form, buffer, start, request)
+          this.link.output.long(buffer, start, end)
         }
         this.completed(request.length)
       },
@@ -462,7 +465,7 @@ export class Transmission {
     }
     const buffer = buffers.take(reply.length)
     reply.copy(buffer)
-    output.long(buffer, reply.length)
+    output.long(buffer, 0, reply.length)
   }
 
   /** Replies of what ends in one turn of the event loop leave together; then there is room for more requests. */
