@@ -253,8 +253,8 @@ export const mutants = [
   },
   {
     name: 'snapshot-of-busy-volume',
-    file: 'src/core/snapshot/tree/trees.ts',
-    text: '        await volume.quiesce.pause()\n',
+    file: 'src/core/block/quiesce.ts',
+    text: '      await volume.quiesce.pause()\n',
     instead: '',
     test: 'test/core/snapshot/tree/tree.test.ts',
   },

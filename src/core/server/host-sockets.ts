@@ -43,7 +43,7 @@ export class HostSockets {
     return this.changing.run(async () => {
       if (this.closed) return
       const mine = this.open.filter(({ role }) => role.pool === pool.name)
-      for (const { path, role } of mine) if (!hosts.includes(role.host)) this.end(path)
+      for (const { path, role } of mine) if (!hosts.includes(role.host)) await this.end(path)
       const errors: unknown[] = []
       for (const host of hosts) {
         if (mine.some(({ role }) => role.host === host)) continue
@@ -55,17 +55,17 @@ export class HostSockets {
 
   /** Takes no more clients; those that are there stay. */
   close(): Promise<void> {
-    return this.changing.run(() => {
+    return this.changing.run(async () => {
       this.closed = true
-      for (const path of [...this.listeners.keys()]) this.end(path)
-      return Promise.resolve()
+      await Promise.all([...this.listeners.keys()].map(path => this.end(path)))
     })
   }
 
-  private end(path: string): void {
-    this.listeners.get(path)?.close()
+  private async end(path: string): Promise<void> {
+    const listener = this.listeners.get(path)
     this.listeners.delete(path)
     this.roles.delete(path)
+    await listener?.close()
   }
 
   private async listen(pool: { readonly name: string; readonly id: string }, host: string): Promise<void> {

@@ -274,8 +274,7 @@ export class Server {
       process.kill(process.pid, 'SIGKILL')
     }, STOP_MS_MAX)
     try {
-      for (const { listener } of this.ports) listener.close()
-      await this.sockets.close()
+      await Promise.all([this.sockets.close(), ...this.ports.map(({ listener }) => listener.close())])
       await this.nbd.close()
       await Promise.all([...this.served.values()].map(served => this.leave(served)))
     } finally {
