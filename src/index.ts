@@ -31,5 +31,5 @@ export type {
   Started,
   StartOptions,
 } from './library/relationships.ts'
-export type { KeepRules, MadeSnapshot, NewSnapshots, NewStore, Snapshots, Stores } from './library/snapshots.ts'
+export type { CloneSpec, KeepRules, MadeSnapshot, NewSnapshots, NewStore, RestoreSpec, Snapshots, Stores } from './library/snapshots.ts'
 export * from './library/table2.ts'

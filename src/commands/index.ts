@@ -48,6 +48,7 @@ import RstoreVerify from './rstore/verify.ts'
 import SetCompleteImageDelay from './SetCompleteImageDelay.ts'
 import SetImageUpdateDelay from './SetImageUpdateDelay.ts'
 import SetSourceUpdateDelay from './SetSourceUpdateDelay.ts'
+import SnapClone from './snap/clone.ts'
 import SnapConfigure from './snap/configure.ts'
 import SnapCreate from './snap/create.ts'
 import SnapDelete from './snap/delete.ts'
@@ -55,6 +56,7 @@ import SnapDiff from './snap/diff.ts'
 import SnapList from './snap/list.ts'
 import SnapMaps from './snap/maps.ts'
 import SnapRefresh from './snap/refresh.ts'
+import SnapRestore from './snap/restore.ts'
 import SnapRotate from './snap/rotate.ts'
 import SnapShow from './snap/show.ts'
 import SnapTree from './snap/tree.ts'
@@ -133,6 +135,7 @@ export const commands = {
   SetCompleteImageDelay,
   SetImageUpdateDelay,
   SetSourceUpdateDelay,
+  'snap:clone': SnapClone,
   'snap:configure': SnapConfigure,
   'snap:create': SnapCreate,
   'snap:delete': SnapDelete,
@@ -140,6 +143,7 @@ export const commands = {
   'snap:list': SnapList,
   'snap:maps': SnapMaps,
   'snap:refresh': SnapRefresh,
+  'snap:restore': SnapRestore,
   'snap:rotate': SnapRotate,
   'snap:show': SnapShow,
   'snap:tree': SnapTree,

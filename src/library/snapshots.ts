@@ -6,6 +6,8 @@ export type NewSnapshots = Omit<Params<'snap.create'>, 'snapshots' | 'dryRun'>
 export type MadeSnapshot = Result<'snap.create'>[number]
 /** What rotation keeps: `keep: { hourly: 24, daily: 7 }`, `keepLast`, `olderThanMs`. */
 export type KeepRules = Omit<Params<'snap.rotate'>, 'volumes' | 'dryRun'>
+export type RestoreSpec = Omit<Params<'snap.restore'>, 'snapshots' | 'dryRun'>
+export type CloneSpec = Omit<Params<'snap.clone'>, 'source' | 'name' | 'dryRun'>
 export type NewStore = Omit<Params<'store.create'>, 'dryRun'>
 
 /** The stores in which snapshots keep chunks; several volumes may share one. */
@@ -89,6 +91,25 @@ export class Snapshots {
   /** A writable one holds its frozen state again. @throws LunarError `ERR_READ_ONLY`, `ERR_BUSY`, `ERR_HAS_SNAPSHOTS` */
   refresh(snapshot: string, options?: ChangeOptions): Promise<Result<'snap.refresh'>> {
     return this.asker.change('snap.refresh', { snapshot }, options)
+  }
+
+  /**
+   * LUNs read as a snapshot of theirs at once, several from one instant on. What they held before is a snapshot, `before`; newer ones stay as they are.
+   * What differs is copied back by `task`, which nobody has to wait for.
+   *
+   * @throws LunarError `ERR_SNAPSHOT_NOT_FOUND`, `ERR_BUSY`, `ERR_PROTECTED`, `ERR_RESTORING`, `ERR_BAD_SIZE` when the LUN has grown since, `ERR_EXISTS`
+   */
+  restore(snapshots: string | readonly string[], spec: RestoreSpec = {}, options?: ChangeOptions): Promise<Result<'snap.restore'>> {
+    return this.asker.change('snap.restore', { ...spec, snapshots: namesOf(snapshots) }, options)
+  }
+
+  /**
+   * A new LUN that holds what a LUN or a snapshot does now: used at once, its full size reserved. `task` copies it; then it depends on nothing.
+   *
+   * @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_SNAPSHOT_NOT_FOUND`, `ERR_EXISTS`, `ERR_BAD_NAME`, `ERR_POOL_FULL`, `ERR_TOO_FEW_DISKS`
+   */
+  clone(source: string, name: string, spec: CloneSpec = {}, options?: ChangeOptions): Promise<Result<'snap.clone'>> {
+    return this.asker.change('snap.clone', { ...spec, source, name }, options)
   }
 
   /** Where two snapshots of a volume, or one and the volume, may differ: whole chunks, in order. @throws LunarError `ERR_USAGE` when they are not of one volume */

@@ -52,6 +52,13 @@ export function checkTrees(records: TreeRecords, luns: ReadonlyMap<number, LunRe
     if (tree.source !== 0 && !isLive(tree.source)) problem('tree.source', object, `it is of LUN ${tree.source}, which does not exist`)
     if (tree.snapshot !== 0 && ((snapshots.get(tree.snapshot)?.flags ?? 0) & SNAPSHOT_WRITABLE) === 0)
       problem('tree.source', object, `it is of snapshot ${tree.snapshot}, which is not there to be written`)
+    if (tree.restored !== 0) {
+      const to = snapshots.get(tree.restored)
+      const before = [...snapshots.values()].find(({ tree: own, epoch, flags }) => own === number && epoch === tree.restoredAt && (flags & SNAPSHOT_DEAD) === 0)
+      if (to?.tree !== number || (to.flags & SNAPSHOT_DEAD) !== 0)
+        problem('tree.restored', object, `it is restored to snapshot ${tree.restored}, which is gone`)
+      if (!before || tree.restoredAt + 1 >= tree.nextEpoch) problem('tree.restored', object, `nothing keeps the state before, of epoch ${tree.restoredAt}`)
+    }
     if (!isStore(tree.store)) problem('tree.store', object, `its store is LUN ${tree.store}, which is none`)
   }
   checkSnapshots(snapshots, trees, problem)

@@ -17,6 +17,7 @@ import {
   poolRecord,
   processRecord,
   raidTypes,
+  RELATIONSHIP_CLONE,
   RELATIONSHIP_ENABLED,
   RELATIONSHIP_GONE,
   RELATIONSHIP_INVALID,
@@ -26,6 +27,7 @@ import {
   SEGMENTS_PER_RECORD,
   segmentStates,
   slotsRecord,
+  SNAPSHOT_DEAD,
   snapshotRecord,
   TREE_EPOCHS,
   treeRecord,
@@ -38,6 +40,7 @@ import {
   wodRecord,
   eraIndex,
   type DiskRecord,
+  type SnapshotRecord,
   type LunRecord,
   type RelationshipRecord,
   type WodRecord,
@@ -197,7 +200,7 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
     for (let i = 0; i < logSegments; i++) own(owners, `${number}:${logSegment + i}`, `parity log of disk ${number}`, problem)
   }
   checkSegments(states, owners, disks, problem)
-  checkRelationships(relationships, mapped, luns, problem)
+  checkRelationships(relationships, mapped, luns, trees.snapshots, problem)
   checkWods(wods, wodMaps, luns, problem)
   checkTrees(trees, luns, boundSlices, problem)
   for (const { what, lun, store, mask } of marks) {
@@ -263,6 +266,7 @@ function checkRelationships(
   relationships: ReadonlyMap<number, RelationshipRecord>,
   mapped: ReadonlySet<number>,
   luns: ReadonlyMap<number, LunRecord>,
+  snapshots: ReadonlyMap<number, SnapshotRecord>,
   problem: Report,
 ): void {
   const images = new Map<number, number>()
@@ -272,7 +276,10 @@ function checkRelationships(
   for (const [number, record] of relationships) {
     if ((record.flags & RELATIONSHIP_GONE) !== 0) continue
     const object = `relationship ${number}`
-    for (const lun of [record.source, record.image]) {
+    const isClone = (record.flags & RELATIONSHIP_CLONE) !== 0
+    if (isClone && ((snapshots.get(record.source)?.flags ?? SNAPSHOT_DEAD) & SNAPSHOT_DEAD) !== 0)
+      problem('relationship.clone', object, `it is copied from snapshot ${record.source}, which is gone`)
+    for (const lun of isClone ? [record.image] : [record.source, record.image]) {
       const found = luns.get(lun)
       if (!found || (found.flags & LUN_DELETED) !== 0) problem('relationship.lun', object, `it names LUN ${lun}, which does not exist`)
       else if (found.size < record.size && (record.flags & (RELATIONSHIP_ENABLED | RELATIONSHIP_INVALID)) === RELATIONSHIP_ENABLED)

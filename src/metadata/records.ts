@@ -148,15 +148,15 @@ export const OPEN_STORES = 64
 /** Key (stale, LUN, store): one byte a member, bit n: the member missed a write to slice n. Missing: none did. */
 export const staleKey = (lun: number, store: number): Key => keyOf('stale', lun, store)
 
-export const processKinds = ['resync', 'reclaim', 'completeImage', 'imageUpdate', 'sourceUpdate'] as const
+export const processKinds = ['resync', 'reclaim', 'completeImage', 'imageUpdate', 'sourceUpdate', 'restore', 'clone'] as const
 export type ProcessKind = (typeof processKinds)[number]
 export const processStates = ['running', 'waiting', 'paused', 'done', 'failed', 'stopped'] as const
 
 /** Key (process, 0, number). */
 export const processRecord = struct('processRecord', 256, {
-  kind: u8(0, '0 resync, 1 reclaim, 2 complete image, 3 image update, 4 source update'),
+  kind: u8(0, '0 resync, 1 reclaim, 2 complete image, 3 image update, 4 source update, 5 restore, 6 clone'),
   state: u8(1, '0 running, 1 waiting, 2 paused, 3 done, 4 failed, 5 stopped'),
-  target: u32(4, 'number of the relationship, 0 for the pool'),
+  target: u32(4, 'number of the relationship, of the sharing tree of a restore, 0 for the pool'),
   startedMs: u64(8, 'milliseconds since 1970'),
   endedMs: u64(16, 'milliseconds since 1970, 0 while it runs'),
   done: u64(24, 'bytes'),
@@ -181,6 +181,8 @@ export const RELATIONSHIP_COMPLETE = 16
 export const RELATIONSHIP_COMPLETING = 32
 /** Unconfigured: only its maps are still to be deleted. */
 export const RELATIONSHIP_GONE = 64
+/** A LUN that is being copied from a snapshot: its source is the number of that. */
+export const RELATIONSHIP_CLONE = 128
 
 /** A pace that follows the load instead of a fixed pause. */
 export const PACE_ADAPTIVE = 0xffff_ffff
@@ -192,9 +194,9 @@ export const fullPolicies = ['fail-writes', 'drop'] as const
 export const relationshipRecord = struct('relationshipRecord', 384, {
   relationshipId: uuid(0, 'relationship'),
   name: text(16, 64, 'name, empty when none was given'),
-  source: u32(80, 'LUN'),
+  source: u32(80, 'LUN; of a clone the snapshot that it is copied from'),
   image: u32(84, 'LUN'),
-  flags: u16(88, 'bit 0: enabled; bit 1: was enabled before; bit 2: invalid; bit 3: mixed; bit 4: complete; bit 5: completing; bit 6: gone'),
+  flags: u16(88, 'bit 0: enabled; bit 1: was enabled before; bit 2: invalid; bit 3: mixed; bit 4: complete; bit 5: completing; bit 6: gone; bit 7: a clone'),
   chunkShift: u8(90, 'chunk size as a power of two'),
   onFull: u8(91, '0 the write that cannot be preserved fails, 1 the image is dropped'),
   update: u8(92, 'update under way: 0 none, 1 image update, 2 source update'),
@@ -328,15 +330,20 @@ export type SnapshotRecord = ReturnType<typeof snapshotRecord.decode>
 /** Where the flags lie: deleting changes nothing else. */
 export const SNAPSHOT_FLAGS_AT = snapshotRecord.fields.flags.offset
 
+/** The source reads as the snapshot it is restored to, and what it lacks of it is copied only when a host writes there. */
+export const TREE_STOPPED = 1
+
 /** Key (tree, number). */
 export const treeRecord = struct('treeRecord', 128, {
   source: u32(0, 'LUN whose snapshots these are, 0: a snapshot'),
   snapshot: u32(4, 'writable snapshot whose snapshots these are, 0: a LUN'),
   store: u32(8, 'LUN that holds the preserved chunks'),
   chunkShift: u8(12, 'chunk size as a power of two'),
+  flags: u8(13, 'bit 0: copying back was stopped'),
   nextEpoch: u32(16, 'epoch of the next snapshot; never reused'),
-  restored: u32(20, 'reserved: epoch that the source is being restored to, 0: none'),
-  restoredAt: u32(24, 'reserved: epoch of the state before that'),
+  restored: u32(20, 'snapshot that the source is being restored to, 0: none'),
+  restoredAt: u32(24, 'epoch of the state before that; the one behind it is no snapshot: a chunk with an entry there or later is back'),
+  restoreDelay: u32(28, 'pause of copying back between steps, milliseconds; 0xffffffff: adaptive'),
   createdMs: u64(32, 'milliseconds since 1970'),
 })
 export type TreeRecord = ReturnType<typeof treeRecord.decode>

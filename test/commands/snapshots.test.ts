@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { MIB } from '../../src/core/base/units.ts'
-import type { LunDetail, SnapshotDetail, SnapshotSummary, StoreDetail } from '../../src/core/server/api.ts'
+import type { LunDetail, Result, SnapshotDetail, SnapshotSummary, StoreDetail, TaskView } from '../../src/core/server/api.ts'
 import { expectSoundFiles, useProgram } from '../support/program.ts'
 import { stamped } from '../support/sim.ts'
 
@@ -126,6 +126,60 @@ describe('snapshots', () => {
     lunar.ok('snap', 'create', 'tank/small@r', '--reserve')
     expect(lunar.json<SnapshotDetail>('snap', 'show', 'tank/small@r')).toMatchObject({ reserved: 4 * MIB, exclusive: 0 })
     expect(lunar.run('snap', 'create', 'tank/small@x', '--reserve', '--demand').status).toBe(2)
+  })
+
+  test('LUNs are restored to them, and cloned from them', { timeout: 120_000 }, async () => {
+    const disks = lunar.makeTank(3)
+    for (const name of ['db', 'web']) lunar.ok('lun', 'create', `tank/${name}`, '--size', '8MiB', '--raid', 'raid1')
+    const before = stamped(MIB, 1)
+    const after = stamped(2 * MIB, 2)
+    lunar.ok('lun', 'write', 'tank/db', lunar.write('before', before))
+    lunar.ok('snap', 'create', 'tank/db@s1', 'web@s1', '--read-only')
+    lunar.ok('lun', 'write', 'tank/db', lunar.write('after', after))
+    expect(lunar.ok('snap', 'restore', 'tank/db@s1', '--dry-run')).toBe('Would restore LUN "db" to "db@s1", and keep its state as "db@before-restore-1"\n')
+    lunar.refused('ERR_CONFIRM_NEEDED', 'snap', 'restore', 'tank/db@s1')
+    lunar.refused('ERR_USAGE', 'snap', 'restore', 'tank/db@s1', '--delay', '1s', '--yes')
+    expect(read('db', '--length', '2MiB').equals(after)).toBe(true)
+    const restored = lunar.json<Result<'snap.restore'>>('snap', 'restore', 'tank/db@s1', 'web@s1', '--keep-before', 'oops', '--delay', '100', '--yes')
+    expect(restored).toMatchObject([
+      { snapshot: 'db@s1', volume: 'db', before: 'db@oops', changed: true },
+      { snapshot: 'web@s1', volume: 'web', before: 'web@oops', changed: true },
+    ])
+    const task = String(restored[0]!.task)
+    expect(read('db', '--length', '2MiB').equals(Buffer.concat([before, Buffer.alloc(MIB)]))).toBe(true)
+    expect(read('db@oops', '--length', '2MiB').equals(after)).toBe(true)
+    expect(lunar.json<LunDetail>('lun', 'show', 'tank/db').state).toBe('ready, being restored to db@s1, 2 snapshots')
+    lunar.refused('ERR_RESTORING', 'snap', 'restore', 'tank/db@oops', '--yes')
+    expect(lunar.ok('task', 'pause', `tank/${task}`)).toBe(`Task ${task} (restore of db) is paused\n`)
+    expect(lunar.ok('task', 'stop', `tank/${task}`)).toBe(`Task ${task} (restore of db) is stopped\n`)
+    expect(read('db', '--length', '1MiB').equals(before)).toBe(true)
+    expect(lunar.ok('snap', 'restore', 'tank/db@s1', '--delay', '0', '--wait', '--yes')).toBe(
+      'LUN "db" reads as "db@s1"; its state before is "db@oops"; it is copied back\n',
+    )
+    expect(lunar.json<LunDetail>('lun', 'show', 'tank/db').state).toBe('ready, 2 snapshots')
+    expect(read('db', '--length', '2MiB').equals(Buffer.concat([before, Buffer.alloc(MIB)]))).toBe(true)
+
+    expect(lunar.ok('snap', 'clone', 'tank/db@oops', 'copy', '--dry-run')).toBe('Would create LUN "copy", a clone of "db@oops": 8 MiB, raid1, reserved\n')
+    expect(lunar.json<Result<'snap.clone'>>('snap', 'clone', 'tank/db@oops', 'copy', '--delay', '100')).toMatchObject({
+      source: 'db@oops',
+      name: 'copy',
+      size: 8 * MIB,
+    })
+    lunar.refused('ERR_EXISTS', 'snap', 'clone', 'tank/db', 'copy')
+    expect(lunar.json<LunDetail>('lun', 'show', 'tank/copy').state).toBe('ready, clone, being copied')
+    expect(lunar.ok('snap', 'delete', 'tank/db@oops', 'web@oops', '--yes')).toContain('Deleted snapshot "db@oops"; it is kept, hidden')
+    expect(read('copy', '--length', '2MiB').equals(after)).toBe(true)
+    const clone = lunar.json<TaskView[]>('task', 'list', '--pool', 'tank').find(({ kind }) => kind === 'clone')!
+    lunar.refused('ERR_TASK_STATE', 'task', 'stop', `tank/${clone.number}`)
+    expect(lunar.ok('snap', 'clone', 'tank/copy', 'second', '--raid', 'raid0', '--wait')).toBe(
+      'Created LUN "second", a clone of "copy": 8 MiB, raid0, reserved; it is copied\n',
+    )
+    expect(lunar.ok('lun', 'delete', 'tank/copy', '--yes')).toContain('Deleted LUN "copy"')
+    expect(lunar.json<TaskView>('task', 'show', `tank/${clone.number}`).state).toBe('stopped')
+    expect(read('second', '--length', '2MiB').equals(after)).toBe(true)
+    expect(lunar.json<SnapshotSummary[]>('snap', 'tree', '--pool', 'tank', '--all').map(({ name }) => name)).toEqual(['db@s1', 'web@s1'])
+    expect(lunar.ok('metadata', 'check', 'tank')).toContain('whole')
+    await expectSoundFiles(disks)
   })
 
   test('what cannot be is refused, and changes nothing', { timeout: 120_000 }, () => {

@@ -53,3 +53,38 @@ test('create, read, write, compare, refresh, show and delete', async () => {
   expect((await snapshots.stores.list()).map(({ name, size }) => [name, size])).toEqual([['kept', 64 * MIB]])
   expect(await pool.metadata.check()).toMatchObject({ ok: true })
 })
+
+test('restore and clone', async () => {
+  await tank.make()
+  await using pool = await openPool('tank')
+  const { snapshots } = pool
+  await pool.luns.create({ name: 'db', size: 4 * MIB, raid: 'raid1' })
+  const put = async (name: string, data: Uint8Array): Promise<void> => {
+    await using device = await pool.luns.open(name)
+    await device.write(0, data)
+    await device.flush()
+  }
+  const read = async (name: string): Promise<Buffer> => {
+    await using device = await pool.luns.open(name, { readOnly: true })
+    return Buffer.from(await device.readBytes(0, 64 * KIB))
+  }
+  const [before, after] = [stamps(64 * KIB, 1), stamps(64 * KIB, 2)]
+  await put('db', before)
+  await snapshots.create('db@s1')
+  await put('db', after)
+  {
+    await using device = await pool.luns.open('db')
+    expect(device.size).toBe(4 * MIB)
+    await refused('ERR_BUSY', () => snapshots.restore('db@s1'))
+  }
+  expect(await snapshots.restore('db@s1', {}, { dryRun: true })).toMatchObject([{ before: 'db@before-restore-1', task: null }])
+  expect((await read('db')).equals(after)).toBe(true)
+  const [restored] = await snapshots.restore('db@s1')
+  expect(restored).toMatchObject({ snapshot: 'db@s1', volume: 'db', before: 'db@before-restore-1', changed: true })
+  expect([(await read('db')).equals(before), (await read('db@before-restore-1')).equals(after)]).toEqual([true, true])
+  const { task } = await snapshots.clone('db@before-restore-1', 'copy', { raid: 'raid0' })
+  expect((await read('copy')).equals(after)).toBe(true)
+  for (const number of [restored!.task!, task!]) expect(await pool.tasks.wait(number)).toMatchObject({ state: 'done' })
+  expect([(await read('db')).equals(before), (await read('copy')).equals(after)]).toEqual([true, true])
+  expect(await pool.metadata.check()).toMatchObject({ ok: true })
+})

@@ -28,8 +28,17 @@ export interface LunImage {
   readonly versions: Uint32Array
 }
 
+export interface SnapshotImage {
+  /** Without its volume's name. */
+  readonly label: string
+  readonly size: number
+  readonly writable: boolean
+  readonly versions: Uint32Array
+}
+
 export interface PoolImage {
   readonly luns: readonly LunImage[]
+  readonly snapshots: readonly SnapshotImage[]
   readonly relations: readonly RelationFound[]
   readonly comment: string
   readonly domains: ReadonlyMap<number, string>
@@ -98,6 +107,7 @@ async function openImage(engine: LocalEngine, name: string): Promise<BlockDevice
 export async function readPool({ engine, parts }: Running, isKnown: (number: number) => boolean): Promise<PoolImage> {
   const luns: LunImage[] = []
   for (const lun of parts.luns.all) {
+    if (lun.isStore) continue
     if (!isKnown(lun.number)) throw new Error(`LUN ${lun.number} "${lun.name}" exists and was never asked for`)
     const device = await openImage(engine, lun.name)
     const refused = typeof device === 'string' ? device : undefined
@@ -113,7 +123,23 @@ export async function readPool({ engine, parts }: Running, isKnown: (number: num
     })
     if (typeof device !== 'string') await device.close()
   }
-  return { luns, relations: parts.relationships.all.map(foundRelation), comment: parts.pool.record.comment, ...disksOf(parts) }
+  return {
+    luns,
+    snapshots: await snapshotsOf(engine, parts),
+    relations: parts.relationships.all.map(foundRelation),
+    comment: parts.pool.record.comment,
+    ...disksOf(parts),
+  }
+}
+
+async function snapshotsOf(engine: LocalEngine, parts: Running['parts']): Promise<SnapshotImage[]> {
+  const found: SnapshotImage[] = []
+  for (const { name, record, isWritable } of parts.trees.list()) {
+    const device = await engine.openLun(name, { readOnly: true })
+    found.push({ label: record.name, size: record.size, writable: isWritable, versions: await reader.versions(device, record.size, false) })
+    await device.close()
+  }
+  return found
 }
 
 function disksOf({ pool }: Running['parts']): { domains: Map<number, string>; offline: Map<number, boolean> } {
@@ -128,12 +154,24 @@ export function sameImage(before: PoolImage, after: PoolImage, when: string): vo
   if (before.comment !== after.comment) throw new Error(`${when} the comment is "${after.comment}", before "${before.comment}"`)
   const relations = ({ relations: all }: PoolImage): string => all.map(({ number, state }) => `DcsSnap${number} ${state}`).join(', ')
   if (relations(before) !== relations(after)) throw new Error(`${when} the relationships are ${relations(after)}, before ${relations(before)}`)
+  sameSnapshots(before, after, when)
   before.luns.forEach((lun, i) => {
     const { versions: other, refused } = after.luns[i]!
     if (refused !== lun.refused) throw new Error(`${when} LUN "${lun.name}" is ${refused ?? 'not refused'}, before ${lun.refused ?? 'not'}`)
     if (Buffer.compare(bytesOf(lun.versions), bytesOf(other)) === 0) return
     const sector = lun.versions.findIndex((version, at) => version !== other[at])
     throw new Error(`${when} sector ${sector} of LUN "${lun.name}" (${lun.raid}) has version ${other[sector]}, before ${lun.versions[sector]}`)
+  })
+}
+
+function sameSnapshots(before: PoolImage, after: PoolImage, when: string): void {
+  const list = ({ snapshots }: PoolImage): string => snapshots.map(({ label, size }) => `${label} ${size}`).join(', ')
+  if (list(before) !== list(after)) throw new Error(`${when} the snapshots are ${list(after)}, before ${list(before)}`)
+  before.snapshots.forEach(({ label, versions }, i) => {
+    const other = after.snapshots[i]!.versions
+    if (Buffer.compare(bytesOf(versions), bytesOf(other)) === 0) return
+    const sector = versions.findIndex((version, at) => version !== other[at])
+    throw new Error(`${when} sector ${sector} of snapshot ${label} has version ${other[sector]}, before ${versions[sector]}`)
   })
 }
 

@@ -129,6 +129,25 @@ function mayBeLost(lun: LunModel, image: PoolImage, { model, whole }: Expectatio
   })
 }
 
+/** Every snapshot that was asked for and answered is there, and holds what its volume held then, and what was written to it since. */
+function holdSnapshots(image: PoolImage, expectation: Expectation, lost: boolean): void {
+  const { model, cut } = expectation
+  const found = new Map(image.snapshots.map(snapshot => [snapshot.label, snapshot]))
+  for (const label of found.keys()) if (!model.snapshots.has(label)) throw new Error(`snapshot ${label} exists and was never asked for`)
+  for (const [label, snapshot] of model.snapshots) {
+    const there = found.get(label)
+    const allowed = snapshot.entry.allowedAt(cut)
+    if (!there) {
+      if (!allowed.includes(undefined)) throw new Error(`snapshot ${label} is gone`)
+      continue
+    }
+    if (!allowed.some(entry => entry?.size === there.size)) throw new Error(`snapshot ${label} of ${there.size} bytes exists, it must be ${describe(allowed)}`)
+    if (there.writable !== snapshot.writable) throw new Error(`snapshot ${label} ${there.writable ? 'is' : 'is not'} writable`)
+    const options = { lost: mayBeLost(snapshot, image, expectation, lost), before: lost }
+    snapshot.check(there.versions, 0, snapshot.allowedAt(cut, there.versions.length), atCut(cut), options)
+  }
+}
+
 /** Relationships are as the model says; one was given up, or its volume left of two instants, only for a reason. */
 function holdRelations(image: PoolImage, { model, cut, whole, troubled, full }: Expectation, lost: boolean): void {
   const gone = lost && !whole
@@ -173,6 +192,7 @@ function hold(image: PoolImage, running: Running, expectation: Expectation, lost
       garbled: lun.raid === 'raid5' && (lost || !whole),
     })
   }
+  holdSnapshots(image, expectation, lost)
   holdRelations(image, expectation, lost)
   const names = new Set(image.luns.map(({ name }) => name))
   if (names.size < image.luns.length) throw new Error('two LUNs have the same name')
@@ -237,7 +257,11 @@ export async function inspectReturn(
     running = await quick(disks, openPool(disks, sources), 'opening with the disk that was lost')
   }
   const { model } = expectation
-  const redundant = ({ luns, ...image }: PoolImage): PoolImage => ({ ...image, luns: luns.filter(({ number }) => isRedundantThrough(model, number)) })
+  const redundant = ({ luns, snapshots, ...image }: PoolImage): PoolImage => ({
+    ...image,
+    luns: luns.filter(({ number }) => isRedundantThrough(model, model.luns.get(number))),
+    snapshots: snapshots.filter(({ label }) => isRedundantThrough(model, model.snapshots.get(label))),
+  })
   sameImage(redundant(before), redundant(await quick(disks, readPool(running, isKnown), 'reading')), 'with the disk that was lost')
   await quick(disks, engineSettled(running), 'settling with the disk that was lost')
   await checkSettled(running, 'with the disk that was lost', true)
@@ -248,8 +272,7 @@ export async function inspectReturn(
 const engineSettled = ({ engine }: Running): Promise<void> => engine.settled()
 
 /** A LUN bears the loss of a disk, also of what it reads through a source. */
-function isRedundantThrough(model: PoolModel, number: number): boolean {
-  const lun = model.luns.get(number)
+function isRedundantThrough(model: PoolModel, lun: LunModel | undefined): boolean {
   return lun !== undefined && [...upstream(model, lun)].every(({ raid }) => isRedundant(raid))
 }
 
@@ -257,7 +280,7 @@ function isRedundantThrough(model: PoolModel, number: number): boolean {
 async function writeSome(running: Running, model: PoolModel, random: Random, counters: { version: number }): Promise<void> {
   for (const lun of running.parts.luns.all) {
     const known = model.luns.get(lun.number)
-    if (!known || !isRedundantThrough(model, lun.number) || !isOpenable(running, lun)) continue
+    if (!known || !isRedundantThrough(model, known) || !isOpenable(running, lun)) continue
     const device = await running.engine.openLun(lun.name, { incomplete: true, mixed: true })
     const sectors = lun.size / SECTOR
     for (let i = 0; i < 3; i++) {

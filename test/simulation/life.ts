@@ -110,7 +110,8 @@ export class Life {
     const members = pool.metadata.memberIds.join()
     const whole = this.isWhole
     const last = this.health.at(-1)
-    if (this.troubledAt === Infinity && [...pool.disks.values()].some(disk => !disk.inService)) this.troubledAt = this.tape.length
+    // What is found away when the pool has been opened was away while it was.
+    if (this.troubledAt === Infinity && [...pool.disks.values()].some(disk => !disk.inService)) this.troubledAt = last ? this.tape.length : 0
     if (last?.members !== members || last.whole !== whole) this.health.push({ position: this.tape.length, members, whole })
   }
 
@@ -230,7 +231,7 @@ export class Life {
     lun.users++
     const begun = this.now()
     try {
-      const device = await this.running.engine.openLun(lun.name, { mixed: true })
+      const device = await this.running.engine.openLun(lun.name, { mixed: true, readOnly: lun.isFrozen })
       const data = new Uint8Array((to - from) * SECTOR)
       await device.read(from * SECTOR, data).finally(() => device.close())
       const view = between(begun, this.now())

@@ -41,12 +41,15 @@ export interface Shape {
   readonly related: boolean
   /** Hosts run out of room more often than disks fail. */
   readonly tight: boolean
+  /** Snapshots are taken of LUNs. */
+  readonly snapped: boolean
 }
 
-export const shapeOf = (random: Random): Shape => {
+export const shapeOf = (random: Random, seed: number): Shape => {
   const shape = { disks: random.between(2, 6), witness: random.chance(0.35), used: random.chance(0.15), late: random.chance(0.5) }
   const related = random.chance(0.7)
-  return { ...shape, related, tight: related && random.chance(0.3) }
+  // Decided beside the rest, so that lives without snapshots are what they were before there were any.
+  return { ...shape, related, tight: related && random.chance(0.3), snapped: related && new Random(seed + 0x5a5a).chance(0.45) }
 }
 
 /** A disk's name says whether it is a witness, and whether it was used before. */

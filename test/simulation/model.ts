@@ -2,6 +2,7 @@
 import { ROW, survivesOf, type Redundancy } from '../../src/core/raid/geometry.ts'
 import { SECTOR } from '../../src/core/base/units.ts'
 import type { RelationModel } from './relation-model.ts'
+import type { SnapshotModel } from './snapshot-model.ts'
 import { LOST, ZERO } from './stamps.ts'
 
 /** A moment of a run: `tick` orders what the clients saw, `position` counts the events of the tape so far, which is a cut. */
@@ -120,6 +121,16 @@ export class History<T> {
     this.entries = this.entries.filter(other => other !== entry)
   }
 
+  /** Whether it ever had a value that fits. */
+  everHad(fits: (value: T) => boolean): boolean {
+    return this.entries.some(({ value }) => fits(value))
+  }
+
+  /** The newest value that is not undefined. */
+  get lastDefined(): T | undefined {
+    return this.entries.findLast(({ value }) => value !== undefined)?.value
+  }
+
   /** The newest value that was asked for. */
   get last(): T {
     return this.entries.at(-1)!.value
@@ -162,6 +173,8 @@ export class LunModel {
   changing = false
   /** A call is under way that changes a relationship of it. */
   relating = false
+  /** Trims under way: whether they do anything depends on what rests on it. */
+  trimming = 0
   private known: { readonly cut: number; readonly changes: number; readonly sectors: number; readonly allowed: Allowed[] } | undefined
 
   constructor(
@@ -179,6 +192,10 @@ export class LunModel {
     this.wild = new History(wild, start)
   }
 
+  /** Nobody may write to it. */
+  get isFrozen(): boolean {
+    return false
+  }
   get exists(): boolean {
     return this.entry.last !== undefined
   }
@@ -301,6 +318,8 @@ export class PoolModel {
   /** By number in the pool. */
   readonly luns = new Map<number, LunModel>()
   readonly relations = new Map<number, RelationModel>()
+  /** By label. */
+  readonly snapshots = new Map<string, SnapshotModel>()
   readonly domains = new Map<number, History<string>>()
   readonly offline = new Map<number, History<boolean>>()
 
@@ -315,7 +334,7 @@ export class PoolModel {
 
   /** Everything that returned well is durable: the pool was closed. Where a disk failed, only a flush of its own said so for a LUN without redundancy. */
   closed(begun: Moment, now: Moment, faulted: boolean): void {
-    for (const lun of this.luns.values()) {
+    for (const lun of [...this.luns.values(), ...this.snapshots.values()]) {
       if (isRedundant(lun.raid) || !faulted) lun.flushed(begun, now)
       else lun.doubted()
     }

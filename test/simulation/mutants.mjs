@@ -175,6 +175,27 @@ export const mutants = [
     test: 'test/core/snapshot/relationships-crash.test.ts',
   },
   {
+    name: 'copied-back-unflushed',
+    file: 'src/core/snapshot/tree/settle-restored.ts',
+    text: '      await volume.lun.flush()\n',
+    instead: '',
+    test: 'test/faults/F24-killed-restores.test.ts',
+  },
+  {
+    name: 'half-restored-chunk-kept',
+    file: 'src/core/snapshot/tree/settle-restored.ts',
+    text: 'chunk => restoring.keptOf(chunk) === NONE)',
+    instead: 'chunk => restoring.keptOf(chunk) !== -2)',
+    test: 'test/faults/F24-killed-restores.test.ts',
+  },
+  {
+    name: 'restored-snapshot-written-first',
+    file: 'src/core/snapshot/tree/snapshot-volume.ts',
+    text: 'if (tree.restoring?.snapshot === this.snapshot) await',
+    instead: 'if (tree.restoring?.snapshot === this.snapshot) void',
+    test: 'test/core/snapshot/tree/tree-model.test.ts',
+  },
+  {
     name: 'frozen-set-ignored',
     file: 'src/core/snapshot/volume.ts',
     text: 'if (relationship.hasFrozen(run)) await',
@@ -232,8 +253,8 @@ export const mutants = [
   },
   {
     name: 'snapshot-of-busy-volume',
-    file: 'src/core/snapshot/tree/trees.ts',
-    text: '        await volume.quiesce.pause()\n',
+    file: 'src/core/block/quiesce.ts',
+    text: '      await volume.quiesce.pause()\n',
     instead: '',
     test: 'test/core/snapshot/tree/tree.test.ts',
   },

@@ -3,6 +3,7 @@ import type { Relationship } from '../../src/core/snapshot/relationship.ts'
 import type { ProcessName } from '../../src/core/snapshot/relationships.ts'
 import { updateKinds } from '../../src/metadata/records.ts'
 import { History, type Allowed, type Change, type LunModel, type Moment, type PoolModel } from './model.ts'
+import { SnapshotModel } from './snapshot-model.ts'
 
 /** `partial` and `complete`: disabled, and what of the image is its own; `disabled` is one of them, and the call has not said which. */
 export type RelationState = 'gone' | 'idle' | 'enabled' | 'disabled' | 'partial' | 'complete'
@@ -56,6 +57,10 @@ export class RelationModel {
   get exists(): boolean {
     return this.state.last !== 'gone' || this.state.allowedAt(Infinity).some(state => state !== 'gone')
   }
+  /** It was there at some time on record: a crash may show it. */
+  get existed(): boolean {
+    return this.state.everHad(state => state !== 'gone')
+  }
   get busy(): boolean {
     return this.source.relating || this.image.relating
   }
@@ -93,8 +98,9 @@ export function foundRelation(relationship: Relationship): RelationFound {
 export function upstream(model: PoolModel, lun: LunModel): Set<LunModel> {
   const found = new Set([lun])
   for (const one of found) {
+    if (one instanceof SnapshotModel) found.add(one.parent)
     for (const relation of model.relations.values()) {
-      if (!relation.exists) continue
+      if (!relation.existed) continue
       if (relation.image === one) found.add(relation.source)
       if (relation.source === one && relation.updates.some(({ kind }) => kind === 'sourceUpdate')) found.add(relation.image)
     }

@@ -13,6 +13,7 @@ const chunkSizes = [4 * KIB, 16 * KIB, 32 * KIB, 64 * KIB, 256 * KIB, MIB]
 const refusals: readonly ErrorCode[] = [
   'ERR_RELATIONSHIP_STATE',
   'ERR_IN_RELATIONSHIP',
+  'ERR_HAS_SNAPSHOTS',
   'ERR_IMAGE_INCOMPLETE',
   'ERR_IMAGE_INVALID',
   'ERR_INCOMPLETE',
@@ -40,7 +41,7 @@ export const relationOperations: readonly (readonly [number, (life: Life) => boo
 const START: Moment = { tick: 0, position: 0 }
 
 /** One change at a time of the relationships of a LUN: which contents become whose depends on their order. */
-function relating(life: Life, what: string, luns: readonly LunModel[], run: () => Promise<void>): void {
+export function relating(life: Life, what: string, luns: readonly LunModel[], run: () => Promise<void>): void {
   for (const lun of luns) lun.relating = true
   life.start(what, async () => {
     try {

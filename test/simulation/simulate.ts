@@ -13,6 +13,7 @@ import { Counters, Life } from './life.ts'
 import { diskNames, disksFrom, makePool, newSources, openPool, shapeOf, type Sources } from './machine.ts'
 import { atCut, History, LunModel, PoolModel, type Moment } from './model.ts'
 import { leftIn, RelationModel } from './relation-model.ts'
+import { SnapshotModel } from './snapshot-model.ts'
 import { textOf } from './text.ts'
 import { createLun, work } from './work.ts'
 
@@ -48,7 +49,7 @@ const START: Moment = { tick: 0, position: 0 }
 /** @throws Error that names the seed and what to do to see it again */
 export async function simulate(seed: number, bounds: Bounds, report: Report): Promise<void> {
   const random = new Random(seed)
-  const shape = shapeOf(random)
+  const shape = shapeOf(random, seed)
   const names = diskNames(shape)
   const { clock, uuids } = newSources(seed + 1)
   const sources: Sources = { clock, uuids }
@@ -263,6 +264,20 @@ function modelAfter(life: Life, cut: number, image: PoolImage): PoolModel {
         durable: START,
       })
     model.luns.set(number, lun)
+  }
+  const parentOf = (old: LunModel): LunModel => {
+    if (!(old instanceof SnapshotModel)) return [...model.luns.values()].find(({ uid }) => uid === old.uid)!
+    const known = model.snapshots.get(old.label)
+    if (known) return known
+    // Deleted, and hidden for what rests on it.
+    const hidden = new SnapshotModel(old.uid, old.label, parentOf(old.parent), old.size, old.writable, false, START, old.base, old.frozen)
+    model.snapshots.set(old.label, hidden)
+    return hidden
+  }
+  for (const { label, versions, size } of image.snapshots) {
+    const old = life.model.snapshots.get(label)!
+    const base = { versions, before: old.allowedAt(cut, size / SECTOR) }
+    model.snapshots.set(label, new SnapshotModel(old.uid, label, parentOf(old.parent), size, old.writable, true, START, base, old.frozen))
   }
   for (const found of image.relations) {
     const old = life.model.relations.get(found.number)!

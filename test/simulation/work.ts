@@ -6,6 +6,7 @@ import { isOpenable } from './image.ts'
 import { pass } from './machine.ts'
 import { History, LunModel, type LunEntry } from './model.ts'
 import { relationOperations } from './relation-work.ts'
+import { pickSnapshot, snapshotOperations } from './snapshot-work.ts'
 import { stampedData, ZERO } from './stamps.ts'
 
 const SLICE_SECTORS = MIB / SECTOR
@@ -42,11 +43,47 @@ const operations: readonly (readonly [number, Operation])[] = [
   [1, passTime],
 ]
 const withRelations = [...operations, ...relationOperations]
+const withSnapshots: typeof operations = [
+  ...withRelations,
+  ...snapshotOperations,
+  [
+    8,
+    life =>
+      writeTo(
+        life,
+        pickSnapshot(life, ({ writable }) => writable),
+      ),
+  ],
+  [
+    1,
+    life =>
+      zeroIn(
+        life,
+        pickSnapshot(life, ({ writable }) => writable),
+      ),
+  ],
+  [
+    6,
+    life =>
+      readFrom(
+        life,
+        pickSnapshot(life, () => true),
+      ),
+  ],
+  [
+    2,
+    life =>
+      flushOf(
+        life,
+        pickSnapshot(life, ({ writable }) => writable),
+      ),
+  ],
+]
 const totalOf = (list: typeof operations): number => list.reduce((sum, [weight]) => sum + weight, 0)
-const totals = new Map([operations, withRelations].map(list => [list, totalOf(list)]))
+const totals = new Map([operations, withRelations, withSnapshots].map(list => [list, totalOf(list)]))
 
 function draw({ random, shape }: Life): Operation {
-  const list = shape.related ? withRelations : operations
+  const list = shape.snapped ? withSnapshots : shape.related ? withRelations : operations
   let at = random.fraction() * totals.get(list)!
   for (const [weight, operation] of list) if ((at -= weight) < 0) return operation
   return write
@@ -106,7 +143,19 @@ function isFree(life: Life, lun: LunModel, { from, to }: { from: number; to: num
 }
 
 function write(life: Life): boolean {
-  const lun = pickLun(life, false)
+  return writeTo(life, pickLun(life, false))
+}
+function zero(life: Life): boolean {
+  return zeroIn(life, pickLun(life, false))
+}
+function read(life: Life): boolean {
+  return readFrom(life, pickLun(life, false))
+}
+function flush(life: Life): boolean {
+  return flushOf(life, pickLun(life, false))
+}
+
+function writeTo(life: Life, lun: LunModel | undefined): boolean {
   if (!lun) return false
   const range = pickRange(life, lun)
   if (!isFree(life, lun, range)) return false
@@ -122,8 +171,7 @@ function write(life: Life): boolean {
   return true
 }
 
-function zero(life: Life): boolean {
-  const lun = pickLun(life, false)
+function zeroIn(life: Life, lun: LunModel | undefined): boolean {
   if (!lun) return false
   const range = pickRange(life, lun)
   if (!isFree(life, lun, range)) return false
@@ -139,33 +187,36 @@ function zero(life: Life): boolean {
 /** Whole slices of what is trimmed read as zeros afterwards, the rest stays. */
 function trim(life: Life): boolean {
   const lun = pickLun(life, false)
-  if (!lun) return false
+  if (!lun || (life.shape.snapped && lun.relating)) return false
   const first = life.random.below(lun.sectors / SLICE_SECTORS)
   const last = Math.min(lun.sectors / SLICE_SECTORS, first + life.random.between(1, 4))
   const inner = { from: first * SLICE_SECTORS, to: last * SLICE_SECTORS }
   if (!isFree(life, lun, inner)) return false
   const outer = { from: Math.max(0, inner.from - life.random.below(SLICE_SECTORS)), to: Math.min(lun.sectors, inner.to + life.random.below(SLICE_SECTORS)) }
   const call = async (): Promise<void> => {
-    await life.running.engine.call('lun.trim', { lun: lun.name, offset: outer.from * SECTOR, length: (outer.to - outer.from) * SECTOR })
+    lun.trimming++
+    try {
+      await life.running.engine.call('lun.trim', { lun: lun.name, offset: outer.from * SECTOR, length: (outer.to - outer.from) * SECTOR })
+    } finally {
+      lun.trimming--
+    }
   }
   // A reserved LUN keeps what it has, and one in a relationship: what is decided when it is asked.
-  const { luns, relationships } = life.running.parts
+  const { luns, relationships, trees } = life.running.parts
   const found = luns.find(lun.name)
-  const kept = found.isReserved || relationships.of(found).length > 0
+  const kept = found.isReserved || relationships.of(found).length > 0 || trees.treeOf(found) !== undefined
   life.start(`trim ${lun.name} ${outer.from}-${outer.to}`, kept ? call : () => life.change(lun, 'trim', { ...inner, version: ZERO }, call))
   return true
 }
 
-function read(life: Life): boolean {
-  const lun = pickLun(life, false)
+function readFrom(life: Life, lun: LunModel | undefined): boolean {
   if (!lun) return false
   const { from, to } = pickRange(life, lun)
   life.start(`read ${lun.name} ${from}-${to}`, () => life.read(lun, from, to))
   return true
 }
 
-function flush(life: Life): boolean {
-  const lun = pickLun(life, false)
+function flushOf(life: Life, lun: LunModel | undefined): boolean {
   if (!lun) return false
   life.start(`flush ${lun.name}`, () => life.flush(lun))
   return true
@@ -174,7 +225,10 @@ function flush(life: Life): boolean {
 // ---- the directory
 
 const isRelated = ({ model }: Life, lun: LunModel): boolean =>
-  [...model.relations.values()].some(({ source, image, exists }) => exists && (source === lun || image === lun))
+  [...model.relations.values()].some(({ source, image, exists }) => exists && (source === lun || image === lun)) ||
+  [...model.snapshots.values()].some(({ parent }) => parent === lun)
+/** What a LUN with relationships or snapshots is refused. */
+const inTheWay = ['ERR_IN_RELATIONSHIP', 'ERR_HAS_SNAPSHOTS'] as const
 
 /** A change of what the directory says about a LUN. */
 async function directory(life: Life, lun: LunModel, entry: LunEntry, run: () => Promise<unknown>): Promise<boolean> {
@@ -186,7 +240,7 @@ async function directory(life: Life, lun: LunModel, entry: LunEntry, run: () => 
     return true
   } catch (error) {
     lun.entry.refuse(change)
-    if (!isRelated(life, lun) || !isCode(error, 'ERR_IN_RELATIONSHIP')) life.refused(error)
+    if (!inTheWay.some(code => isCode(error, code)) || !isRelated(life, lun)) life.refused(error)
     return false
   } finally {
     lun.changing = false

@@ -66,6 +66,7 @@ export const errorTable = {
   ERR_ALREADY_WRITTEN: entry(5, 'A write-once device takes one write a block, and a block of this range holds other bytes. A copier has nothing left to do: every block of the range is written.', 'lunar wod reallocate makes blocks writable again'),
   ERR_UNWRITTEN: entry(5, 'A block of the range was never written, so the write-once device holds nothing there.', 'read the volume that the device belongs to instead'),
   ERR_WRITE_ONCE: entry(5, 'The LUN holds the blocks of a write-once device; nobody else may read, write or change it.', 'lunar wod show'),
+  ERR_RESTORING: entry(5, 'A LUN is being restored to a snapshot, and copies it back in the background.', 'lunar task list shows it: wait for its end'),
   ERR_HAS_SNAPSHOTS: entry(5, 'Snapshots read what the object holds.', 'lunar snap delete the snapshots named here first'),
   ERR_SNAPSHOT_STORE: entry(5, 'The LUN is a store: it holds preserved chunks of snapshots, and nobody else may read, write or change it.', 'lunar store show'),
   ERR_CLOCK: entry(5, 'Rotation goes by the age of snapshots, and the clock seems to have jumped: it is before the newest snapshot or the last write of the pool, or further after them than the longest keep rule. Nothing was deleted.', 'set the clock; --force=clock if it is right'),

@@ -74,7 +74,7 @@ export abstract class StartCommand extends LunarCommand {
 }
 
 /** @throws LunarError `ERR_TASK_STATE` for a task that neither ended nor will by itself */
-function requireDone(task: TaskView): void {
+export function requireDone(task: TaskView): void {
   if (task.state === 'done') return
   throw new LunarError('ERR_TASK_STATE', `Cannot wait for task ${task.number} (${task.kind} of ${task.target})`, {
     why: `it is ${task.state}`,

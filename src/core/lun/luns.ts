@@ -40,6 +40,8 @@ export interface NewLun {
   readonly writeOnce?: (batch: Batch, lun: number) => void
   /** It holds preserved chunks of snapshots. */
   readonly store?: boolean
+  /** What it holds is of no use yet. */
+  readonly incomplete?: boolean
   readonly dryRun?: boolean
 }
 
@@ -148,7 +150,11 @@ export class Luns {
       modifiedMs: now,
       ...recordedRanges(ranges),
       stripe: 1,
-      flags: (spec.reserve ? LUN_RESERVED | LUN_RESERVING : 0) | (spec.writeOnce ? LUN_WRITE_ONCE : 0) | (spec.store ? LUN_STORE : 0),
+      flags:
+        (spec.reserve ? LUN_RESERVED | LUN_RESERVING : 0) |
+        (spec.writeOnce ? LUN_WRITE_ONCE : 0) |
+        (spec.store ? LUN_STORE : 0) |
+        (spec.incomplete ? LUN_INCOMPLETE : 0),
       ldad: 0,
       nextStore: 0,
       nextGeneration: 0,
@@ -300,12 +306,13 @@ export class Luns {
   }
 
   /**
-   * Adds to a batch that what the LUN holds is of no use any more.
+   * Adds to a batch that what the LUN holds is of no use any more, or that it is.
    * @returns what takes it back when the batch was refused
    */
-  markIncomplete(lun: Lun, batch: Batch): () => void {
+  markIncomplete(lun: Lun, batch: Batch, incomplete = true): () => void {
     const before = lun.record
-    const after = { ...before, flags: before.flags | LUN_INCOMPLETE, modifiedMs: this.pool.options.clock.wallMs() }
+    const flags = incomplete ? before.flags | LUN_INCOMPLETE : before.flags & ~LUN_INCOMPLETE
+    const after = { ...before, flags, modifiedMs: this.pool.options.clock.wallMs() }
     lun.record = after
     batch.put(keyOf('lun', lun.number), lunRecord.encode(after))
     return () => {

@@ -597,6 +597,16 @@ export interface Verbs {
   }
   /** A writable snapshot holds its frozen state again. */
   'snap.refresh': { params: Change & { snapshot: string }; result: { name: string; task: number | null } }
+  /** LUNs read as a snapshot of theirs from one instant on; `before` is the snapshot of the state before. What differs is copied back by the task. */
+  'snap.restore': {
+    params: Change & { snapshots: string[]; keepBefore?: string; delay?: Delay }
+    result: { snapshot: string; volume: string; before: string; changed: boolean; task: number | null }[]
+  }
+  /** A new LUN that reads as a LUN or a snapshot does now; the task copies it, and then it depends on nothing. */
+  'snap.clone': {
+    params: Change & { source: string; name: string; raid?: RaidType; delay?: Delay }
+    result: { source: string; name: string; size: number; raid: RaidTypes; task: number | null }
+  }
   /** Where two snapshots of a volume, or one and the volume, may differ: whole chunks, in order. */
   'snap.diff': { params: { from: string; to: string }; result: { from: string; to: string; chunkBytes: number; bytes: number; extents: ByteRange[] } }
   /** Of all volumes, or of one and its snapshots. */

@@ -6,6 +6,7 @@ import { Batch } from '../../metadata/batch.ts'
 import { keyOf } from '../../metadata/key.ts'
 import { poolRecord, type PoolRecord } from '../../metadata/records.ts'
 import { SLICE } from '../raid/geometry.ts'
+import { checkUnused } from '../lun/luns.ts'
 import { storeOf, sliceOf } from '../lun/slice-map.ts'
 import { checkDiskSize } from '../pool/format.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
@@ -199,6 +200,12 @@ export const changes = {
     luns.checkUnprotected(lun, 'delete')
     const freed = await views.used(lun)
     if (dryRun) return { name, freed, task: null }
+    const clone = relationships.cloneOf(lun)
+    if (clone) {
+      checkUnused(lun, `delete LUN "${name}"`)
+      await processes.stopClone(clone.number)
+      await trees.clones.abandon(lun)
+    }
     await luns.delete(lun)
     await processes.look()
     return { name, freed, task: processes.numberOf('reclaim') }

@@ -38,6 +38,7 @@ const updateOf = (target: Target): ProcessName | undefined => (target instanceof
 export class Processes {
   private readonly running = new Map<number, RunningProcess>()
   private closing = false
+  private endedOrphans = false
   private looking: Promise<void> | undefined
   /** The look after the one under way. */
   private again: Promise<void> | undefined
@@ -81,6 +82,41 @@ export class Processes {
 
   private async startDue(): Promise<void> {
     await this.pool.events.flush()
+    await this.startAll()
+    // Once: what ends from now on says so itself.
+    if (!this.endedOrphans) await this.endOrphans()
+    this.endedOrphans = true
+  }
+
+  /** Processes whose work was over when a crash came, before their record said so: nobody starts them again. */
+  private async endOrphans(): Promise<void> {
+    const orphans: { number: number; record: ProcessRecord }[] = []
+    for await (const { lo, value } of this.pool.metadata.range(hiOf('process'))) {
+      const record = decodeRecord(processRecord, value)
+      if (processStates[record.state] === 'running' && !this.running.has(lo)) orphans.push({ number: lo, record })
+    }
+    for (const { number, record } of orphans) await this.endAs(number, record, (await this.wasStopped(record)) ? 'stopped' : 'done')
+  }
+
+  /** Whether a process that nothing is due for any more was ended before its end. */
+  private async wasStopped({ kind, target, targetName }: ProcessRecord): Promise<boolean> {
+    const relationship = this.relationships.all.find(({ number }) => number === target)
+    switch (processKinds[kind]) {
+      case 'restore':
+        return this.trees.all.some(tree => tree.number === target && tree.restoring !== undefined)
+      case 'clone':
+        return !this.luns.all.some(({ name, isIncomplete }) => name === targetName && !isIncomplete)
+      case 'completeImage':
+        return relationship !== undefined && !(await this.relationships.isWhole(relationship))
+      case 'imageUpdate':
+      case 'sourceUpdate':
+        return relationship?.isMixed === true
+      default:
+        return false
+    }
+  }
+
+  private async startAll(): Promise<void> {
     if (Resync.isDue(this.pool)) await this.ensure('resync', 0, this.resyncTarget(), () => new Resync(this.pool))
     if (Reclaim.isDue(this.pool, this.luns) || this.relationships.needsTidying || this.wods.needsTidying || this.trees.needsTidying)
       await this.ensure('reclaim', 0, this.pool.record.name, () => new Tidy(new Reclaim(this.pool, this.luns), [this.relationships, this.wods, this.trees]))
@@ -88,6 +124,9 @@ export class Processes {
       for (const kind of ['completeImage', 'imageUpdate', 'sourceUpdate'] as const)
         await this.ensure(kind, relationship.number, relationship.label, () => this.relationships.process(relationship, kind))
     }
+    for (const tree of this.trees.all) await this.ensure('restore', tree.number, this.trees.sourceNameOf(tree), () => this.trees.restores.process(tree))
+    for (const clone of this.relationships.clones)
+      await this.ensure('clone', clone.number, this.relationships.image(clone).name, () => this.trees.clones.process(clone))
     for (const image of this.wodImages.all) await this.ensure('completeImage', image.number, image.label, () => this.wodImages.process(image))
   }
 
@@ -156,6 +195,9 @@ export class Processes {
   /** A process of a relationship that failed is over until somebody starts it again. */
   private async afterEnd(process: RunningProcess): Promise<void> {
     const { state, reason } = process.progress()
+    if (process.kind === 'restore') return this.afterRestore(process)
+    // A clone goes on when something changes: nothing else makes it a LUN of its own.
+    if (process.kind === 'clone') return this.tellIdle()
     const target = this.targets.find(({ number }) => number === process.targetNumber)
     if (state === 'failed' && target && !this.closing) {
       try {
@@ -164,6 +206,17 @@ export class Processes {
       } catch (error) {
         this.pool.warnings.push(String(error))
       }
+    }
+    this.tellIdle()
+  }
+
+  /** A restore that failed goes on when it is asked for again; the LUN reads right meanwhile. */
+  private async afterRestore(process: RunningProcess): Promise<void> {
+    const tree = this.trees.all.find(({ number }) => number === process.targetNumber)
+    try {
+      if (tree && process.progress().state === 'failed' && !this.closing) await this.trees.restores.stop(tree)
+    } catch (error) {
+      this.pool.warnings.push(String(error))
     }
     this.tellIdle()
   }
@@ -221,6 +274,15 @@ export class Processes {
    */
   async stop(number: number, dryRun = false): Promise<TaskView> {
     const { kind, target } = await this.expectState(number, 'stop', ['running', 'waiting', 'paused'])
+    if (kind === 'restore') {
+      if (!dryRun) await this.stopRestore(number)
+      return this.find(number)
+    }
+    if (kind === 'clone')
+      throw new LunarError('ERR_TASK_STATE', `Cannot stop task ${number} (${kind} of ${target})`, {
+        why: 'the LUN needs it to become one of its own',
+        fix: `lunar task pause ${number}, or lunar lun delete ${target}`,
+      })
     const of = this.targets.find(({ label }) => label === target)
     if (kind === 'resync' || kind === 'reclaim' || !of) {
       throw new LunarError('ERR_TASK_STATE', `Cannot stop task ${number} (${kind} of ${target})`, {
@@ -230,6 +292,29 @@ export class Processes {
     }
     if (!dryRun) await this.stopOf(of, kind as ProcessName)
     return this.find(number)
+  }
+
+  /** Ends the copying of a clone that is to be deleted. */
+  async stopClone(clone: number): Promise<void> {
+    const running = this.runningOf('clone', clone)
+    await running?.interrupt('stopped')
+    const paused = running ? undefined : await this.interrupted('clone', clone)
+    if (paused) await this.endAs(paused.number, paused.record, 'stopped')
+  }
+
+  private async stopRestore(number: number): Promise<void> {
+    await this.running.get(number)?.interrupt('stopped')
+    const record = await this.recordOf(number)
+    const tree = this.trees.all.find(one => one.number === record.target)
+    if (tree) await this.trees.restores.stop(tree)
+    if (processStates[record.state] !== 'stopped') await this.endAs(number, record, 'stopped')
+  }
+
+  /** A process that nobody runs now is over. */
+  private async endAs(number: number, record: ProcessRecord, state: 'stopped' | 'done'): Promise<void> {
+    const batch = new Batch()
+    batch.put(keyOf('process', 0, number), processRecord.encode({ ...record, state: processStates.indexOf(state), endedMs: this.pool.options.clock.wallMs() }))
+    await this.pool.metadata.commit(batch, 'data', true)
   }
 
   /** What `stopOf` would say now. */
@@ -256,19 +341,14 @@ export class Processes {
       left = await this.stopUpdate(target, 'it was stopped')
     }
     if (paused) {
-      const batch = new Batch()
-      batch.put(
-        keyOf('process', 0, paused.number),
-        processRecord.encode({ ...paused.record, state: processStates.indexOf('stopped'), endedMs: this.pool.options.clock.wallMs() }),
-      )
-      await this.pool.metadata.commit(batch, 'data', true)
+      await this.endAs(paused.number, paused.record, 'stopped')
       left = kind === 'completeImage' ? paused.record.total - paused.record.done : left
     }
     return { done: progress?.done ?? paused?.record.done ?? 0, left, changed }
   }
 
   /** The pace of a relationship's process was changed: it counts at once. */
-  paceChanged(target: Target, kind: ProcessName): void {
+  paceChanged(target: { readonly number: number }, kind: ProcessKind): void {
     this.runningOf(kind, target.number)?.wake()
   }
 

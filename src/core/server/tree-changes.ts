@@ -1,6 +1,7 @@
 /** The verbs of snapshots and their stores. */
 import { LunarError } from '../base/errors.ts'
 import { parsePolicy } from '../snapshot/tree/policy.ts'
+import { PACE_ADAPTIVE } from '../../metadata/records.ts'
 import type { Params, Result, RotatedSnapshot } from './api.ts'
 import type { EngineParts } from './engine.ts'
 
@@ -62,6 +63,44 @@ export const treeChanges = {
     await trees.refresh(trees.find(name), { dryRun: dryRun === true })
     if (!dryRun) await processes.look()
     return { name, task: processes.numberOf('reclaim') }
+  },
+
+  'snap.restore': async ({ trees, processes }: EngineParts, params: Params<'snap.restore'>): Promise<Result<'snap.restore'>> => {
+    const { snapshots: names, delay, dryRun, ...spec } = params
+    const restored = await trees.restores.restore({
+      names,
+      ...spec,
+      dryRun: dryRun === true,
+      ...(delay === undefined ? {} : { delay: delay === 'adaptive' ? PACE_ADAPTIVE : delay }),
+    })
+    if (!dryRun) {
+      if (delay !== undefined) for (const { snapshot } of restored) processes.paceChanged(snapshot.tree, 'restore')
+      await processes.look()
+    }
+    const taskOf = (tree: number): Promise<number | null> => (dryRun ? Promise.resolve(null) : processes.latestOf('restore', tree))
+    return Promise.all(
+      restored.map(async ({ snapshot, volume, before, changed }) => ({
+        snapshot: snapshot.name,
+        volume,
+        before,
+        changed,
+        task: await taskOf(snapshot.tree.number),
+      })),
+    )
+  },
+
+  'snap.clone': async ({ trees, processes, wods }: EngineParts, params: Params<'snap.clone'>): Promise<Result<'snap.clone'>> => {
+    const { source, name, delay, dryRun, ...spec } = params
+    wods.checkNewName(name)
+    const { lun, clone } = await trees.clones.clone({
+      source,
+      name,
+      ...spec,
+      dryRun: dryRun === true,
+      ...(delay === undefined ? {} : { delay: delay === 'adaptive' ? PACE_ADAPTIVE : delay }),
+    })
+    if (clone) await processes.look()
+    return { source, name: lun.name, size: lun.size, raid: lun.raid, task: clone ? await processes.latestOf('clone', clone.number) : null }
   },
 
   'snap.diff': async ({ trees }: EngineParts, { from, to }: Params<'snap.diff'>): Promise<Result<'snap.diff'>> => {

@@ -58,6 +58,8 @@ export const verbKinds: Readonly<Record<Verb, VerbKind>> = {
   'snap.delete': 'change',
   'snap.rotate': 'change',
   'snap.refresh': 'change',
+  'snap.restore': 'change',
+  'snap.clone': 'change',
   'snap.diff': 'live',
   'snap.snapshots': 'metadata',
   'snap.snapshot': 'metadata',

@@ -310,6 +310,9 @@ export class Views {
     const sources = roles.filter(({ role }) => role === 'source')
     if (sources.length > 0) words.push(`source of ${sources.length === 1 ? `DcsSnap${sources[0]!.number}` : `${sources.length} relationships`}`)
     if (this.relationships.mixedBy(lun)) words.push('mixed')
+    const restored = this.relationships.restoredTo(lun)
+    if (restored !== undefined) words.push(`being restored to ${restored}`)
+    if (this.relationships.cloneOf(lun)) words.push('clone, being copied')
     return words
   }
 
@@ -347,7 +350,9 @@ export class Views {
       protected: lun.isProtected,
       relationships: this.roles(lun),
       layers: [
-        ...(this.relationships.of(lun).length > 0 || this.relationships.snapshotsOf(lun).length > 0 ? ['snapshot (copy on first write)'] : []),
+        ...(this.relationships.of(lun).length > 0 || this.relationships.snapshotsOf(lun).length > 0 || this.relationships.cloneOf(lun)
+          ? ['snapshot (copy on first write)']
+          : []),
         'write-back hold (64 MiB)',
         'thin map (1 MiB slices)',
         `${lun.types.length > 1 ? 'by range: ' : ''}${lun.types.map(raid => layerOf[raid]).join(', ')}`,

@@ -4,6 +4,7 @@ import type { Batch } from '../../metadata/batch.ts'
 import { keyOf } from '../../metadata/key.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
 import {
+  RELATIONSHIP_CLONE,
   RELATIONSHIP_COMPLETE,
   RELATIONSHIP_COMPLETING,
   RELATIONSHIP_ENABLED,
@@ -69,6 +70,10 @@ export class Relationship {
   }
   get isCompleting(): boolean {
     return this.flag(RELATIONSHIP_COMPLETING)
+  }
+  /** A LUN that is copied from a snapshot (features.md C4): its source never changes. */
+  get isClone(): boolean {
+    return this.flag(RELATIONSHIP_CLONE)
   }
   /** Takes part in the I/O of both volumes. */
   get isActive(): boolean {

@@ -1,4 +1,4 @@
-import { LunarError } from '../base/errors.ts'
+import { invariant, LunarError } from '../base/errors.ts'
 import { Mutex } from '../base/mutex.ts'
 import { checkName } from '../base/names.ts'
 import { MIB } from '../base/units.ts'
@@ -14,6 +14,7 @@ import {
   PACE_ADAPTIVE,
   poolRecord,
   REASON_MAX,
+  RELATIONSHIP_CLONE,
   RELATIONSHIP_COMPLETE,
   RELATIONSHIP_COMPLETING,
   RELATIONSHIP_ENABLED,
@@ -33,6 +34,7 @@ import type { Pool } from '../pool/pool.ts'
 import type { ChunkMap } from './chunk-map.ts'
 import { checkChunkSize, CHUNK_DEFAULT, runsWhere, type ChunkRun } from './chunks.ts'
 import { Relationship, type UpdateKind } from './relationship.ts'
+import type { ThroughVolume } from './tree/snapshot-volume.ts'
 import { CompleteImage, Update, updateRun } from './updates.ts'
 import { Volume } from './volume.ts'
 
@@ -85,6 +87,14 @@ export interface Together {
   change(now: number, commit: (fill: (batch: Batch) => void) => Promise<void>): Promise<void>
 }
 
+/** What clones are copied from; the directory of snapshots knows it. */
+export interface CloneSources {
+  /** The frozen snapshot. */
+  through(clone: Relationship): ThroughVolume
+  /** Number of the LUN at the root of it. */
+  lun(clone: Relationship): number
+}
+
 /** What enabling a relationship is going to do; `lost` may grow until its volumes are quiet. */
 interface EnablePlan {
   readonly relationship: Relationship
@@ -108,6 +118,8 @@ const delayFields = { completeImage: 'completeDelay', imageUpdate: 'imageDelay',
 export class Relationships {
   readonly budget = new ByteBudget(HOLD_BYTES)
   private readonly byNumber = new Map<number, Relationship>()
+  /** LUNs that are being copied from snapshots: what users do not see as relationships. */
+  private readonly cloned = new Map<number, Relationship>()
   private readonly gone = new Set<number>()
   private readonly volumes = new Map<number, Volume>()
   /** Relationships whose old maps may still have records. */
@@ -116,6 +128,9 @@ export class Relationships {
   cannotBeImage: (lun: Lun) => string | undefined = () => undefined
   /** Names of the snapshots of a LUN, which read what it holds. */
   snapshotsOf: (lun: Lun) => readonly string[] = () => []
+  /** The snapshot that a LUN is being restored to. */
+  restoredTo: (lun: Lun) => string | undefined = () => undefined
+  cloneSources: CloneSources | undefined
   /** State changes come one after the other. */
   readonly changing = new Mutex()
 
@@ -130,6 +145,7 @@ export class Relationships {
       const number = hi - hiOf('relationship')
       const record = decodeRecord(relationshipRecord, value)
       if ((record.flags & RELATIONSHIP_GONE) !== 0) relationships.gone.add(number)
+      else if ((record.flags & RELATIONSHIP_CLONE) !== 0) relationships.cloned.set(number, new Relationship(number, record, pool.metadata))
       else relationships.byNumber.set(number, new Relationship(number, record, pool.metadata))
     }
     if (!relationships.readOnly) for (const number of [...relationships.gone, ...relationships.byNumber.keys()]) await relationships.noteOldMaps(number)
@@ -172,6 +188,39 @@ export class Relationships {
       source.asSource = [...source.asSource, relationship]
       this.volume(relationship.record.image).asImage = relationship
     }
+    for (const clone of this.clones) this.volume(clone.record.image).asImage = clone
+  }
+
+  /** In order of number. */
+  get clones(): Relationship[] {
+    return [...this.cloned.values()]
+  }
+
+  /** The clone that a LUN still is. */
+  cloneOf(lun: Lun): Relationship | undefined {
+    return this.clones.find(({ record }) => record.image === lun.number)
+  }
+
+  /** Takes a durable record of a clone into the directory. */
+  addClone(number: number, record: RelationshipRecord): Relationship {
+    const clone = new Relationship(number, record, this.metadata)
+    this.cloned.set(number, clone)
+    this.wire()
+    return clone
+  }
+
+  /** A clone whose durable record says it is gone is a LUN like any other. */
+  removeClone(clone: Relationship): void {
+    this.cloned.delete(clone.number)
+    this.gone.add(clone.number)
+    this.untidy.add(clone.number)
+    this.wire()
+  }
+
+  through(relationship: Relationship): ThroughVolume {
+    if (!relationship.isClone) return this.volume(relationship.record.source)
+    invariant(this.cloneSources, 'the snapshots are loaded before a clone is used')
+    return this.cloneSources.through(relationship)
   }
 
   /** By `3`, `DcsSnap3` in any letter case, or name. @throws LunarError `ERR_RELATIONSHIP_NOT_FOUND`, `ERR_USAGE` when it could be two */
@@ -202,7 +251,7 @@ export class Relationships {
   of(lun: Lun): Relationship[] {
     const volume = this.volumes.get(lun.number)
     if (!volume) return []
-    return [...volume.asSource, ...(volume.asImage ? [volume.asImage] : [])].sort((a, b) => a.number - b.number)
+    return [...volume.asSource, ...(volume.asImage && !volume.asImage.isClone ? [volume.asImage] : [])].sort((a, b) => a.number - b.number)
   }
 
   // ---- what the rest of the pool asks
@@ -288,6 +337,7 @@ export class Relationships {
   }
 
   private describe(relationship: Relationship): string {
+    if (relationship.isClone) return `LUN "${this.image(relationship).name}" is still being copied from a snapshot`
     return `${relationship.label} has LUN "${this.image(relationship).name}" as the image of LUN "${this.source(relationship).name}"`
   }
 
@@ -367,10 +417,15 @@ export class Relationships {
     if (other) cannot(this.describe(other))
     const used = this.cannotBeImage(image)
     if (used !== undefined) cannot(used)
-    for (let above = this.volume(source.number).asImage; above; above = this.volume(above.record.source).asImage)
-      if (above.record.source === image.number) cannot(`the source is made of it: ${this.describe(above)}`)
+    for (let above = this.volume(source.number).asImage; above; above = this.volume(this.sourceLun(above)).asImage)
+      if (this.sourceLun(above) === image.number) cannot(`the source is made of it: ${this.describe(above)}`)
     for (const lun of [source, image]) this.luns.checkOwn(lun, 'use in a relationship')
     for (const lun of [source, image]) if (lun.isIncomplete) throw new LunarError('ERR_INCOMPLETE', `Cannot use LUN "${lun.name}" in a relationship`)
+  }
+
+  /** Number of the LUN that an image is made of, whatever lies in between. */
+  private sourceLun(relationship: Relationship): number {
+    return relationship.isClone && this.cloneSources ? this.cloneSources.lun(relationship) : relationship.record.source
   }
 
   /** Holds off unconfiguring. @returns what ends that; calling it twice is harmless */
@@ -671,6 +726,10 @@ export class Relationships {
   /** One update at a time on a volume; state changes wait for its end. */
   private checkNoUpdate(relationship: Relationship, what: string): void {
     const { source, image } = relationship.record
+    for (const lun of [this.source(relationship), this.image(relationship)]) {
+      const snapshot = this.restoredTo(lun)
+      if (snapshot !== undefined) relationship.refuse(what, `LUN "${lun.name}" is being restored to ${snapshot}`, 'wait for the end: lunar task list')
+    }
     const other = this.all.find(({ record, update }) => update && [record.source, record.image].some(lun => lun === source || lun === image))
     if (other)
       relationship.refuse(

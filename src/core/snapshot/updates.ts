@@ -1,15 +1,18 @@
 import { LunarError } from '../base/errors.ts'
+import { isZero } from '../base/zeros.ts'
 import { Batch } from '../../metadata/batch.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
 import { runsWhere, type ChunkRun } from './chunks.ts'
 import { CopyBuffers } from './copy-buffers.ts'
 import { Copying, RUN_BYTES_IDLE, RUN_BYTES_USED } from './copying.ts'
 import type { Relationship } from './relationship.ts'
+import type { ThroughVolume } from './tree/snapshot-volume.ts'
 import type { Volume } from './volume.ts'
 
 export interface CopyHost {
   readonly metadata: Metadata
   volume(lun: number): Volume
+  through(image: Relationship): ThroughVolume
 }
 
 /**
@@ -35,8 +38,7 @@ export async function updateRun(host: CopyHost, relationship: Relationship, run:
       const length = chunks.lengthOf(part)
       moved += length
       // The image owns every chunk that differs; the source may be an image itself.
-      const from = toSource ? image.lun : source
-      const hole = (await from.extents(at, length)).every(({ kind }) => kind === 'hole')
+      const hole = (await (toSource ? image.lun.extents(at, length) : source.extentsThrough(at, length))).every(({ kind }) => kind === 'hole')
       if (hole) await target.changeLocked(at, length, () => target.lun.zero(at, length), relationship)
       else
         await buffers.lend(length, async bytes => {
@@ -65,15 +67,17 @@ export async function completeRun(host: CopyHost, relationship: Relationship, ru
     for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
     const due = runsWhere(run, chunk => !migrated.has(chunk))
     if (due.length === 0) return 0
-    const source = host.volume(relationship.record.source)
+    const source = host.through(relationship)
     const image = host.volume(relationship.record.image)
     let moved = 0
     for (const part of due) {
       const from = chunks.offsetOf(part.from)
       const length = chunks.lengthOf(part)
-      const hole = (await source.extents(from, length)).every(({ kind }) => kind === 'hole')
-      if (hole) await image.put(relationship, [part], undefined)
-      else
+      const hole = (await source.extentsThrough(from, length)).every(({ kind }) => kind === 'hole')
+      // A clone's LUN is new: only a write that a crash cut off has left something there.
+      const clean = hole && relationship.isClone && (await buffers.lend(length, bytes => image.lun.read(from, bytes).then(() => isZero(bytes))))
+      if (hole && !clean) await image.put(relationship, [part], undefined)
+      else if (!hole)
         await buffers.lend(length, async bytes => {
           await source.readThrough(from, bytes)
           await image.put(relationship, [part], { from, bytes })
@@ -109,6 +113,7 @@ abstract class OfRelationship extends Copying {
   }
   protected get lastUsedMs(): number {
     const { source, image } = this.relationship.record
+    if (this.relationship.isClone) return this.host.volume(image).lastUsedMs
     return Math.max(this.host.volume(source).lastUsedMs, this.host.volume(image).lastUsedMs)
   }
 }

@@ -15,6 +15,8 @@ import { SLICE } from '../raid/geometry.ts'
 import { runsOf, runsWhere, type ChunkRun } from './chunks.ts'
 import { commitGroups, copyRuns, joinMarks, type Mark, type Due } from './marks.ts'
 import { Relationship } from './relationship.ts'
+import type { ThroughVolume } from './tree/snapshot-volume.ts'
+import { settleRestored } from './tree/settle-restored.ts'
 import { TreeCopies, type Preservation, type Tree } from './tree/tree.ts'
 import { FirstWrite, Rounds } from './rounds.ts'
 import type { WodImage } from './wod-image.ts'
@@ -37,6 +39,8 @@ export interface VolumeHost {
   /** Bytes of writes that are acknowledged ahead, and of what they preserve, of all volumes. */
   readonly budget: ByteBudget
   volume(lun: number): Volume
+  /** What an image reads where it does not own a chunk. */
+  through(image: Relationship): ThroughVolume
   /** The image cannot be kept: durable when it resolves. */
   invalidate(relationship: Relationship, error: unknown): Promise<void>
   /** Does what an update still has to do of a run, whose chunks are not locked. */
@@ -148,12 +152,22 @@ export class Volume implements BlockDevice {
     const concerned = (relationship: Relationship): boolean => relationship.update === (relationship === image ? 'imageUpdate' : 'sourceUpdate')
     if (this.host.readOnly) return this.readAhead(offset, into, concerned)
     await this.settle(offset, into.length, concerned)
-    return this.readThrough(offset, into)
+    return this.readPresent(offset, into)
+  }
+
+  /** What is being restored and not copied back yet is read where it is copied from. */
+  private async readPresent(offset: number, into: Uint8Array): Promise<void> {
+    if (!this.tree?.restoring) return this.readThrough(offset, into)
+    await this.tree.present(offset, into.length, parts =>
+      settle(
+        parts.map(part => (part.restoring?.device ?? this).readThrough(part.offset, into.subarray(part.offset - offset, part.offset - offset + part.length))),
+      ),
+    )
   }
 
   /** Where nothing may be written, what an update has still to copy is read from where it would be copied from. */
   private async readAhead(offset: number, into: Uint8Array, concerned: (relationship: Relationship) => boolean): Promise<void> {
-    await this.readThrough(offset, into)
+    await this.readPresent(offset, into)
     for (const relationship of this.relationships) {
       if (relationship.record.frozenEra === 0 || !concerned(relationship)) continue
       const { chunks, record } = relationship
@@ -178,7 +192,7 @@ export class Volume implements BlockDevice {
   }
 
   /**
-   * Reads what the volume holds without doing what an update has still to do: what an image that lacks a chunk wants of its
+   * Reads what the volume holds without doing what an update or a restore has still to do: what an image that lacks a chunk wants of its
    * source, and what a chunk held before it is written.
    */
   async readThrough(offset: number, into: Uint8Array): Promise<void> {
@@ -209,7 +223,7 @@ export class Volume implements BlockDevice {
     for await (const part of this.parts(image, offset, into.length)) {
       const bytes = into.subarray(part.offset - offset, part.offset - offset + part.length)
       if (part.owned) await this.lun.read(part.offset, bytes)
-      else await this.host.volume(image.record.source).readThrough(part.offset, bytes)
+      else await this.host.through(image).readThrough(part.offset, bytes)
     }
   }
 
@@ -249,6 +263,7 @@ export class Volume implements BlockDevice {
    */
   private async writeSmall(offset: number, data: Uint8Array): Promise<void> {
     await this.settle(offset, data.length, relationship => relationship.update !== undefined)
+    if (this.tree?.restoring) await this.settleRestored(this.tree.chunks.touched(offset, data.length))
     const covers = this.layers.filter(layer => layer.isActive || ('isRecording' in layer && layer.isRecording))
     const round = this.rounds.covering(covers, offset, data.length)
     if (round) {
@@ -347,6 +362,7 @@ export class Volume implements BlockDevice {
 
   private async change(offset: number, length: number, put: () => Promise<void>): Promise<void> {
     await this.settle(offset, length, relationship => relationship.update !== undefined)
+    if (this.tree?.restoring) await this.settleRestored(this.tree.chunks.touched(offset, length))
     const release = await this.lockFor(offset, length)
     try {
       await this.changeLocked(offset, length, put)
@@ -359,13 +375,20 @@ export class Volume implements BlockDevice {
    * Changes bytes of the volume with all its chunks locked: preserves first, marks, writes.
    *
    * @param except a relationship that needs nothing of this: an update that makes its volumes equal
+   * @param kept what the snapshots of the volume need, when that is not what they need of a write
    */
-  async changeLocked(offset: number, length: number, put: () => Promise<void>, except?: Relationship): Promise<void> {
-    return this.perform(await this.plan(offset, length, except), offset, length, put, false)
+  async changeLocked(
+    offset: number,
+    length: number,
+    put: () => Promise<void>,
+    except?: Relationship,
+    kept?: { readonly tree: Preservation | undefined },
+  ): Promise<void> {
+    return this.perform(await this.plan(offset, length, except, kept), offset, length, put, false)
   }
 
   /** What is due before and after a change of a range whose chunks are locked. */
-  private async plan(offset: number, length: number, except?: Relationship): Promise<Plan> {
+  private async plan(offset: number, length: number, except?: Relationship, kept?: { readonly tree: Preservation | undefined }): Promise<Plan> {
     if (this.through) this.checkReadable(this.through)
     const before: Mark[] = []
     let preserved = 0
@@ -375,7 +398,7 @@ export class Volume implements BlockDevice {
       before.push(mark)
       for (const run of mark.migrated) preserved += relationship.chunks.lengthOf(run)
     }
-    const tree = await this.tree?.plan(offset, length)
+    const tree = kept ? kept.tree : await this.tree?.plan(offset, length)
     if (tree) preserved += tree.chunks * tree.tree.chunkBytes
     // Also while it is disabled: such an image owns every chunk, and what changes differs.
     const image = this.asImage?.isActive || this.asImage?.isRecording ? this.asImage : undefined
@@ -415,7 +438,7 @@ export class Volume implements BlockDevice {
       this.wodImages.map(async image => {
         if (!image.isActive) return
         try {
-          await image.preserve(offset, length, { read: (from, into) => this.readLocked(from, into), extents: (from, size) => this.extents(from, size) })
+          await image.preserve(offset, length, { read: (from, into) => this.readLocked(from, into), extents: (from, size) => this.extentsThrough(from, size) })
         } catch (error) {
           await this.wodImageFailed(image, error)
         }
@@ -449,6 +472,8 @@ export class Volume implements BlockDevice {
       if (value) before.delta.push(...runsWhere({ from, to }, chunk => !image.delta.has(chunk)))
       else mark.migrated.push({ from, to })
     }
+    // Nobody asks what of a clone differs.
+    if (image.isClone) return { before: { ...before, delta: [] }, mark }
     mark.delta.push(...mark.migrated)
     return { before, mark }
   }
@@ -539,7 +564,7 @@ export class Volume implements BlockDevice {
 
   /** Fills what a write leaves of chunks that become the image's own. */
   private async fillEdges(image: Relationship, runs: readonly ChunkRun[], offset: number, length: number): Promise<void> {
-    const source = this.host.volume(image.record.source)
+    const source = this.host.through(image)
     const copy = async (from: number, to: number): Promise<void> => {
       if (to <= from) return
       const bytes = new Uint8Array(to - from)
@@ -609,6 +634,16 @@ export class Volume implements BlockDevice {
     }
   }
 
+  /** Keeps what locked chunks hold for the snapshots, durably: nothing is to be written there. */
+  keep(due: Preservation): Promise<void> {
+    return this.prepare([{ marks: [], tree: due }], false)
+  }
+
+  /** Copies back what a restore still has to do of a run of chunks of its tree. @returns bytes copied */
+  settleRestored(run: ChunkRun, all = false): Promise<number> {
+    return settleRestored(this, this.host.metadata, run, { all })
+  }
+
   /** @throws LunarError `ERR_IMAGE_INVALID` */
   private checkReadable(image: Relationship): void {
     if (!image.isInvalid) return
@@ -632,13 +667,23 @@ export class Volume implements BlockDevice {
   }
 
   async extents(offset: number, length: number): Promise<Extent[]> {
+    const extents: Extent[] = []
+    if (!this.tree?.restoring) return this.extentsThrough(offset, length)
+    await this.tree.present(offset, length, async parts => {
+      for (const part of parts) extents.push(...(await (part.restoring?.device ?? this).extentsThrough(part.offset, part.length)))
+    })
+    return extents
+  }
+
+  /** The same of what `readThrough` reads. */
+  async extentsThrough(offset: number, length: number): Promise<Extent[]> {
     checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, length)
     const image = this.through
     if (!image || length === 0) return this.lun.extents(offset, length)
     const extents: Extent[] = []
     for await (const part of this.parts(image, offset, length)) {
-      const below: BlockDevice = part.owned ? this.lun : this.host.volume(image.record.source)
-      extents.push(...(await below.extents(part.offset, part.length)))
+      const below = part.owned ? this.lun.extents(part.offset, part.length) : this.host.through(image).extentsThrough(part.offset, part.length)
+      extents.push(...(await below))
     }
     return extents
   }

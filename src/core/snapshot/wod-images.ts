@@ -300,6 +300,8 @@ export class WodImages {
     if (wod.record.size < source.size) this.refuse(image, 'enable', `the source has grown to ${source.size} bytes, the device has ${wod.record.size}`)
     const updating = this.volume(image).asSource.find(({ update }) => update !== undefined)
     if (updating) this.refuse(image, 'enable', `an update of ${updating.label} is under way`)
+    const snapshot = this.relationships.restoredTo(this.volume(image).lun)
+    if (snapshot !== undefined) this.refuse(image, 'enable', `its source is being restored to ${snapshot}`)
     return true
   }
 
@@ -391,7 +393,7 @@ export class WodImages {
 
   private copySource(image: WodImage): CopySource {
     const volume = this.volume(image)
-    return { read: (offset, into) => volume.readThrough(offset, into), extents: (offset, length) => volume.extents(offset, length) }
+    return { read: (offset, into) => volume.readThrough(offset, into), extents: (offset, length) => volume.extentsThrough(offset, length) }
   }
 
   private checkQuiet(image: WodImage, what: string): void {

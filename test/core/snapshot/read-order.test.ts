@@ -139,6 +139,7 @@ class World {
       readOnly: false,
       budget: new ByteBudget(1 << 20),
       volume: (number: number) => this.volumes[number - 1]!,
+      through: (image: Relationship) => this.volumes[image.record.source - 1]!,
       invalidate: () => Promise.reject(new Error('nothing fails here')),
       settle: () => Promise.reject(new Error('nothing is updated here')),
     }

@@ -170,8 +170,11 @@ export function readRecords(records: Records, poolId: string, problems: string[]
   for (const { object, block } of each(kinds.relationship)) {
     relationships.add(object)
     if ((block.u16(88) & 64) !== 0) continue
-    for (const lun of [block.u32(80), block.u32(84)]) if (!luns.has(lun)) problems.push(`relationship: ${object} names LUN ${lun}, which does not exist`)
-    if (block.u32(80) === block.u32(84)) problems.push(`relationship: ${object} has one LUN as source and image`)
+    // The source of a clone is a snapshot.
+    const isClone = (block.u16(88) & 128) !== 0
+    for (const lun of isClone ? [block.u32(84)] : [block.u32(80), block.u32(84)])
+      if (!luns.has(lun)) problems.push(`relationship: ${object} names LUN ${lun}, which does not exist`)
+    if (!isClone && block.u32(80) === block.u32(84)) problems.push(`relationship: ${object} has one LUN as source and image`)
     if (object >= (pool?.u32(100) ?? 0)) problems.push(`pool: relationship ${object} exists, the next would be ${pool?.u32(100)}`)
   }
   for (const { object, block } of each(kinds.chunks)) {

@@ -34,6 +34,10 @@ export async function diffOf(tree: Tree, a: Side, b: Side): Promise<DiffExtent[]
     if (epoch < to) chunks.push(chunk)
   }
   const written = new Set<number>()
+  // What is still to be copied back to the source changed with the restore, and the map does not say so yet.
+  const { restoring } = tree
+  if (restoring && from <= restoring.at && restoring.at < to)
+    for await (const chunk of restoring.candidates(0)) if (await restoring.findPending(chunk)) written.add(chunk)
   for (const { snapshot } of [a, b]) {
     if (!snapshot || a.snapshot === b.snapshot) continue
     for await (const { chunk, epoch } of snapshot.leaf.walk()) if (epoch === snapshot.record.leafEra) written.add(chunk)

@@ -16,15 +16,22 @@ import { NONE, type MapEntry } from './tree-map.ts'
 /** A request is cut at this. Bytes. */
 const PIECE = 4 * 1024 * 1024
 
+/** What others read through to. */
+export interface ThroughVolume {
+  /** What it holds itself; the chunks read are locked in its tree by the caller. */
+  readThrough(offset: number, into: Uint8Array): Promise<void>
+  /** Where that lies. */
+  extentsThrough(offset: number, length: number): Promise<Extent[]>
+}
+
 /** What snapshots are made of: a LUN with its relationships, or a writable snapshot. */
-export interface SourceVolume {
+export interface SourceVolume extends ThroughVolume {
   readonly size: number
   readonly quiesce: Quiesce
   /** The tree of its snapshots. */
   tree: Tree | undefined
-  /** What it holds; the chunks read are locked in its tree by the caller. */
-  readThrough(offset: number, into: Uint8Array): Promise<void>
-  extents(offset: number, length: number): Promise<Extent[]>
+  /** What is still to be copied back of a range to a source that is being restored; of all of it, also what only the snapshot has not changed. */
+  settleRestored(run: ChunkRun, all?: boolean): Promise<number>
   flush(): Promise<void>
 }
 
@@ -107,13 +114,17 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
     })
   }
 
-  async extents(offset: number, length: number): Promise<Extent[]> {
+  extents(offset: number, length: number): Promise<Extent[]> {
+    return this.extentsThrough(offset, length)
+  }
+
+  async extentsThrough(offset: number, length: number): Promise<Extent[]> {
     checkRange(this.what, this.size, this.blockSize, offset, length)
     const extents: Extent[] = []
     await inPieces(offset, length, PIECE, (from, size) =>
       this.resolved(from, size, async parts => {
         for (const part of parts) {
-          if (part.at === SOURCE) extents.push(...(await this.source.extents(part.offset, part.length)))
+          if (part.at === SOURCE) extents.push(...(await this.source.extentsThrough(part.offset, part.length)))
           else extents.push({ offset: part.offset, length: part.length, kind: part.at === ZEROS ? 'hole' : 'data' })
         }
       }),
@@ -132,7 +143,10 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
       return result
     }
     const parts = await this.partsOf(run, offset, length)
-    if (!parts.some(({ at }) => at === SOURCE)) return used(parts)
+    const { tree, record } = this.snapshot
+    // What lies where the source is restored from may change there once it is copied.
+    const restored = tree.restoring !== undefined && record.epoch > tree.restoring.at
+    if (!restored && !parts.some(({ at }) => at === SOURCE)) return used(parts)
     const release = await this.snapshot.tree.lock(run, 'shared')
     try {
       this.snapshot.checkKept('read')
@@ -143,9 +157,8 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
   }
 
   private async load(run: ChunkRun): Promise<void> {
-    const { leaf, tree } = this.snapshot
     for (;;) {
-      const loading = leaf.load(run) ?? tree.map.load(run)
+      const loading = this.snapshot.load(run) ?? this.snapshot.tree.restoring?.load(run)
       if (!loading) return
       await loading
     }
@@ -169,9 +182,8 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
 
   /** Byte of the store that a chunk begins at, `ZEROS` or `SOURCE`. Pages are loaded. */
   private placeOf(chunk: number): number {
-    const { leaf, tree, record } = this.snapshot
-    let entry = leaf.first(chunk, this.era)
-    if (entry === NONE) entry = tree.map.first(chunk, record.epoch)
+    let entry = this.snapshot.entryOf(chunk)
+    if (entry === NONE) entry = this.snapshot.tree.presentEntry(chunk, this.snapshot.record.epoch)
     if (entry === NONE) return SOURCE
     return entry === 0 ? ZEROS : (entry - 1) * this.chunks.bytes
   }
@@ -211,6 +223,9 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
   }
 
   private async changePiece(offset: number, data: Uint8Array): Promise<void> {
+    // What the source is being restored to is copied there before it changes here.
+    const { tree } = this.snapshot
+    if (tree.restoring?.snapshot === this.snapshot) await this.source.settleRestored(tree.chunks.touched(offset, data.length), true)
     const release = await this.lock(offset, data.length)
     try {
       await this.preserve(offset, data.length)
@@ -328,6 +343,11 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
     const from = Math.max(offset, start)
     whole.set(data.subarray(from - offset, Math.min(data.length, start + bytes - offset)), from - start)
     return { chunk, bytes: whole, zero: isZero(whole) }
+  }
+
+  /** It is never restored itself. */
+  settleRestored(): Promise<number> {
+    return Promise.resolve(0)
   }
 
   flush(): Promise<void> {

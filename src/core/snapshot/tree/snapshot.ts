@@ -12,10 +12,11 @@ import {
   type SnapshotRecord,
 } from '../../../metadata/records.ts'
 import type { Metadata } from '../../../metadata/metadata.ts'
+import type { ChunkRun } from '../chunks.ts'
 import type { MapMemory } from './map-memory.ts'
 import type { Reserve } from './slot-store.ts'
 import type { Tree } from './tree.ts'
-import { TreeMap } from './tree-map.ts'
+import { NONE, TreeMap } from './tree-map.ts'
 
 /** A snapshot of a tree: an epoch of its source, frozen, and over it what was written to the snapshot, if it is writable. */
 export class Snapshot {
@@ -106,6 +107,17 @@ export class Snapshot {
       why: 'it was dropped: there was no space to preserve a chunk for it when its source was written (lunar pool events)',
       fix: `lunar snap delete ${this.name}`,
     })
+  }
+
+  /** Undefined when what it has of a run can be looked up at once. */
+  load(run: ChunkRun): Promise<void> | undefined {
+    return this.leaf.load(run) ?? this.tree.map.load(run)
+  }
+
+  /** Slot + 1 of what it has of a chunk: written to it, else preserved; 0 for zeros, `NONE` when it reads its source. Its pages are loaded. */
+  entryOf(chunk: number): number {
+    const written = this.leaf.first(chunk, this.record.leafEra)
+    return written === NONE ? this.tree.map.first(chunk, this.record.epoch) : written
   }
 
   /** @throws LunarError `ERR_READ_ONLY` */

@@ -5,9 +5,10 @@ import { Batch } from '../../../metadata/batch.ts'
 import type { Metadata } from '../../../metadata/metadata.ts'
 import type { TreeRecord } from '../../../metadata/records.ts'
 import { ChunkLocks } from '../chunk-locks.ts'
-import { Chunking, runsWhere, type ChunkRun } from '../chunks.ts'
+import { Chunking, runsOf, runsWhere, type ChunkRun } from '../chunks.ts'
 import type { MapMemory } from './map-memory.ts'
 import type { Reserve, SlotBytes, SlotStore } from './slot-store.ts'
+import type { Restoring } from './restoring.ts'
 import type { Snapshot } from './snapshot.ts'
 import { NONE, TreeMap, type MapEntry } from './tree-map.ts'
 
@@ -20,6 +21,14 @@ interface OldBytes {
 /** What is still to be preserved after space was made, or snapshots were dropped. */
 export interface Relieved {
   readonly tree: Preservation | undefined
+}
+
+/** A part of a range of a source. */
+export interface PresentPart {
+  readonly offset: number
+  readonly length: number
+  /** It reads as the snapshot that the source is restored to. */
+  readonly restoring: Restoring | undefined
 }
 
 /** Chunks of a source that a write has to preserve: they are locked. */
@@ -49,7 +58,9 @@ export class Tree {
   chunks: Chunking
   /** What to do when chunks cannot be preserved: what to try next, or undefined when the write has to fail. */
   relieve: (preservation: Preservation, error: unknown) => Promise<Relieved | undefined> = () => Promise.resolve(undefined)
-  /** The newest live epoch, 0 when there is none. */
+  /** The source is being restored to one of the snapshots. */
+  restoring: Restoring | undefined
+  /** The newest live epoch, 0 when there is none; while the source is being restored not before the one that says a chunk is back. */
   private newest = 0
   /** The newest snapshot that has space bound for what it may need. */
   private reserver: Snapshot | undefined
@@ -82,10 +93,11 @@ export class Tree {
   /** Snapshots came or went: called while the source is quiet, or when fewer chunks are to be preserved than before. */
   settle(): void {
     const live = this.snapshots.filter(({ isKept }) => isKept)
-    this.newest = Math.max(0, ...live.map(({ record }) => record.epoch))
+    const newest = Math.max(0, ...live.map(({ record }) => record.epoch))
+    this.newest = this.restoring ? Math.max(newest, this.restoring.at + 1) : newest
+    this.reserver = live.filter(({ reserve }) => reserve).sort((x, y) => y.record.epoch - x.record.epoch)[0]
     // It never becomes less: what is under way counts chunks as it did when it began.
-    this.reserver = live.filter(({ reserve }) => reserve).sort((a, b) => b.record.epoch - a.record.epoch)[0]
-    const size = live.find(({ record }) => record.epoch === this.newest)?.record.size ?? 0
+    const size = live.find(({ record }) => record.epoch === newest)?.record.size ?? 0
     if (size > this.chunks.size) this.chunks = new Chunking(this.chunkBytes, size)
   }
 
@@ -106,21 +118,7 @@ export class Tree {
   stillNeeded({ runs: old }: Preservation): Preservation | undefined {
     const runs = this.isActive ? old.flatMap(run => runsWhere(run, chunk => !this.map.covers(chunk, this.newest))) : []
     if (runs.length === 0) return undefined
-    return this.preservation(runs)
-  }
-
-  private preservation(runs: readonly ChunkRun[]): Preservation {
-    let reserved = 0
-    for (const { from, to } of runs) for (let chunk = from; chunk < to; chunk++) if (this.isReserved(chunk)) reserved++
-    return {
-      tree: this,
-      runs,
-      chunks: runs.reduce((sum, { from, to }) => sum + to - from, 0),
-      reserved,
-      reserve: this.reserver?.reserve,
-      epoch: this.newest,
-      slots: [],
-    }
+    return this.preservation(runs, this.newest)
   }
 
   /** The first write of a chunk has a slot in a reserve. Its page is loaded. */
@@ -134,9 +132,55 @@ export class Tree {
     if (!this.isActive) return undefined
     const run = this.chunks.touched(offset, length)
     for (let loading = this.map.load(run); loading; loading = this.map.load(run)) await loading
-    const runs = runsWhere(run, chunk => !this.map.covers(chunk, this.newest))
+    return this.preservation(
+      runsWhere(run, chunk => !this.map.covers(chunk, this.newest)),
+      this.newest,
+    )
+  }
+
+  /** @param epoch what the chunks hold is to be kept under it */
+  preservation(runs: readonly ChunkRun[], epoch: number): Preservation | undefined {
     if (runs.length === 0) return undefined
-    return this.preservation(runs)
+    let reserved = 0
+    for (const { from, to } of runs) for (let chunk = from; chunk < to; chunk++) if (this.isReserved(chunk)) reserved++
+    return { tree: this, runs, chunks: runs.reduce((sum, { from, to }) => sum + to - from, 0), reserved, reserve: this.reserver?.reserve, epoch, slots: [] }
+  }
+
+  /**
+   * Where a range of the source is being restored and not back yet it reads as the snapshot. The range is used in parts; what the snapshot has is
+   * locked meanwhile, so that nobody copies it back and then changes it there.
+   */
+  async present<T>(offset: number, length: number, use: (parts: PresentPart[]) => Promise<T>): Promise<T> {
+    const run = this.chunks.touched(offset, length)
+    if (!(await this.hasPending(run))) return use([{ offset, length, restoring: undefined }])
+    const release = await this.locks.lock(run, 'shared')
+    try {
+      const { restoring } = this
+      for (let loading = restoring?.load(run); loading; loading = restoring?.load(run)) await loading
+      const parts: PresentPart[] = []
+      for (const { from, to, value } of [...runsOf(run, chunk => restoring?.isPending(chunk) === true)]) {
+        const at = Math.max(offset, this.chunks.offsetOf(from))
+        parts.push({ offset: at, length: Math.min(offset + length, this.chunks.endOf(to - 1)) - at, restoring: value ? restoring : undefined })
+      }
+      const end = Math.max(offset, this.chunks.size)
+      if (end < offset + length) parts.push({ offset: end, length: offset + length - end, restoring: undefined })
+      return await use(parts)
+    } finally {
+      release()
+    }
+  }
+
+  /** Whether something of a run is still to be copied back. */
+  async hasPending({ from, to }: ChunkRun): Promise<boolean> {
+    const { restoring } = this
+    for (let loading = restoring?.load({ from, to }); loading; loading = restoring?.load({ from, to })) await loading
+    for (let chunk = from; chunk < to; chunk++) if (restoring?.isPending(chunk)) return true
+    return false
+  }
+
+  /** What an entry says of a chunk of a snapshot that has none of its own, whatever is being restored. Pages are loaded, and the chunk is locked. */
+  presentEntry(chunk: number, epoch: number): number {
+    return this.restoring && epoch > this.restoring.at ? this.restoring.entryOf(chunk) : NONE
   }
 
   /** Takes slots for all of it, their space bound. @throws LunarError `ERR_POOL_FULL`, `ERR_HOST_FULL`; then none is taken */

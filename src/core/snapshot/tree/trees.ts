@@ -24,12 +24,16 @@ import { safestOf } from '../../lun/ranges.ts'
 import type { Pool } from '../../pool/pool.ts'
 import type { Redundancy } from '../../raid/geometry.ts'
 import { checkChunkSize } from '../chunks.ts'
+import type { Relationship } from '../relationship.ts'
 import type { Relationships } from '../relationships.ts'
+import { Clones } from './clones.ts'
 import { Compaction } from './compaction.ts'
 import { diffOf, requireOneTree, type DiffExtent, type Side } from './diff.ts'
 import { MapMemory } from './map-memory.ts'
 import { parsePolicy, policyOf, snapshotPolicies, type SnapshotPolicy } from './policy.ts'
 import { Relief } from './relief.ts'
+import { Restores } from './restores.ts'
+import { Restoring } from './restoring.ts'
 import { Snapshot } from './snapshot.ts'
 import { SnapshotVolume, type SourceVolume } from './snapshot-volume.ts'
 import { freedBy } from './space.ts'
@@ -67,6 +71,12 @@ export interface NewSnapshots {
   readonly dryRun?: boolean
 }
 
+/** A frozen snapshot that users do not see, for what is made of it. */
+export interface FrozenPlan {
+  readonly plan: Plan
+  readonly shape: Shape
+}
+
 /** What a creation makes, or would make. */
 export interface NewSnapshot {
   readonly name: string
@@ -78,7 +88,7 @@ export interface NewSnapshot {
 }
 
 /** A snapshot that is about to be. */
-interface Plan {
+export interface Plan {
   readonly source: SourceVolume
   readonly sourceName: string
   readonly name: string
@@ -93,9 +103,14 @@ interface Plan {
 }
 
 const sizeOf = ({ base, source }: Plan): number => base?.record.size ?? source.size
+/** What needs its snapshots no longer: the restore of a tree, a clone. */
+interface Ended {
+  readonly tree?: Tree
+  readonly clone?: Relationship
+}
 
 /** What the first snapshot of a source decides for all of them. */
-interface Shape {
+export interface Shape {
   readonly chunkShift: number
   /** The usual one when left out. */
   readonly store: string | undefined
@@ -110,6 +125,8 @@ export class Trees {
   private readonly memory = new MapMemory(MAP_BYTES)
   private readonly cleaning: TreeTidy
   private readonly relief: Relief
+  readonly restores: Restores
+  readonly clones: Clones
 
   private constructor(
     private readonly pool: Pool,
@@ -132,7 +149,26 @@ export class Trees {
     this.cleaning = new TreeTidy(pool.metadata, (tree, batch) => {
       this.forgetTree(tree, batch)
     })
+    this.restores = new Restores(pool, luns, relationships, {
+      find: name => this.find(name),
+      volume: snapshot => this.volume(snapshot),
+      addSnapshot: (number, record) => this.addSnapshot(number, record),
+      setTree: (tree, record) => {
+        this.setTree(tree, record)
+      },
+      dropHidden: (batch, ended) => this.dropHidden(batch, { tree: ended }),
+    })
+    this.clones = new Clones(pool, luns, relationships, {
+      planFrozen: (source, name, failed) => this.planFrozen(source, name, failed),
+      freeze: (frozen, together) => this.freeze(frozen, together),
+      dropHidden: (batch, ended) => this.dropHidden(batch, { clone: ended }),
+    })
+    relationships.cloneSources = {
+      through: clone => this.volume(this.byId(clone.record.source)),
+      lun: clone => this.rootOf(this.byId(clone.record.source)),
+    }
     relationships.snapshotsOf = lun => this.namesOf(lun)
+    relationships.restoredTo = lun => this.treeOf(lun)?.restoring?.snapshot.name
   }
 
   static async load(pool: Pool, luns: Luns, relationships: Relationships): Promise<Trees> {
@@ -142,7 +178,7 @@ export class Trees {
     for await (const { hi, value } of pool.metadata.range(hiOf('snapshot'), 0, 0, hiOf('snapshot', 0xffff_ffff)))
       trees.addSnapshot(hi - hiOf('snapshot'), decodeRecord(snapshotRecord, value))
     for (const tree of trees.all) {
-      tree.settle()
+      trees.setTree(tree, tree.record)
       // Of what is deleted the source may be gone.
       if (tree.isActive) trees.sourceOf(tree).tree = tree
       trees.cleaning.note(tree)
@@ -193,6 +229,17 @@ export class Trees {
     return snapshot
   }
 
+  /** What a tree is, and what follows: called while its source is quiet, or when its restore has ended. */
+  private setTree(tree: Tree, record: TreeRecord): void {
+    tree.record = record
+    tree.restoring = undefined
+    if (record.restored !== 0) {
+      const snapshot = this.byId(record.restored)
+      tree.restoring = new Restoring(snapshot, record.restoredAt, tree.map, this.volume(snapshot))
+    }
+    tree.settle()
+  }
+
   private get metadata(): Metadata {
     return this.pool.metadata
   }
@@ -230,6 +277,11 @@ export class Trees {
       this.volumes.set(snapshot.number, volume)
     }
     return volume
+  }
+
+  /** Number of the LUN that a snapshot is of, at any depth. */
+  private rootOf({ tree: { record } }: Snapshot): number {
+    return record.snapshot === 0 ? record.source : this.rootOf(this.byId(record.snapshot))
   }
 
   /** Whether a name is one of a snapshot: it says of what. */
@@ -271,7 +323,7 @@ export class Trees {
     return this.all.find(({ record }) => record.snapshot === 0 && record.source === lun.number)
   }
 
-  /** @throws LunarError `ERR_HAS_SNAPSHOTS` naming them */
+  /** @throws LunarError `ERR_HAS_SNAPSHOTS` naming them, `ERR_RESTORING` */
   checkNone(lun: Lun, what: string): void {
     const names = this.namesOf(lun)
     if (names.length > 0)
@@ -280,11 +332,28 @@ export class Trees {
         fix: `lunar snap delete ${names.join(' ')}`,
         blockers: names,
       })
+    const clones = this.relationships.clones.filter(clone => this.rootOf(this.byId(clone.record.source)) === lun.number)
+    if (clones.length > 0) {
+      const names = clones.map(clone => this.relationships.image(clone).name)
+      throw new LunarError('ERR_HAS_SNAPSHOTS', `Cannot ${what} LUN "${lun.name}"`, {
+        why: `${names.join(', ')} ${names.length === 1 ? 'is' : 'are'} still being copied from it`,
+        fix: 'wait for the end: lunar task list',
+        blockers: names,
+      })
+    }
+    // Snapshots that are deleted are needed until it has ended.
+    if (this.treeOf(lun)?.restoring)
+      throw new LunarError('ERR_RESTORING', `Cannot ${what} LUN "${lun.name}"`, {
+        why: 'it is being restored to a snapshot that is deleted',
+        fix: 'wait for the end: lunar task list',
+      })
   }
 
   /** @throws LunarError `ERR_HAS_SNAPSHOTS`: a snapshot keeps the size of its instant */
   checkResize(lun: Lun, size: number): void {
-    if (size < lun.size && this.namesOf(lun).length > 0) this.checkNone(lun, 'shrink')
+    if (size >= lun.size) return
+    this.checkNone(lun, 'shrink')
+    this.clones.checkNone(lun, 'shrink')
   }
 
   // ---- creating
@@ -393,7 +462,7 @@ export class Trees {
   }
 
   /** Chunk size and store belong to the tree, fixed by its first snapshot (hazard 16). */
-  private shape(plan: Plan, spec: NewSnapshots): Shape {
+  private shape(plan: Plan, spec: Omit<NewSnapshots, 'names'>): Shape {
     const failed = `Cannot create snapshot "${plan.sourceName}@${plan.name}"`
     if (spec.chunkBytes !== undefined) checkChunkSize(spec.chunkBytes)
     const parent = plan.tree ?? (plan.snapshot === 0 ? undefined : this.byId(plan.snapshot).tree)
@@ -433,9 +502,11 @@ export class Trees {
       snapshot: plan.snapshot,
       store: store.number,
       chunkShift: shape.chunkShift,
+      flags: 0,
       nextEpoch: 1,
       restored: 0,
       restoredAt: 0,
+      restoreDelay: 0,
       createdMs: this.pool.options.clock.wallMs(),
     }
     return new Tree(number, record, this.stores.slots(store), this.metadata, this.memory)
@@ -444,7 +515,7 @@ export class Trees {
   private recordOf(
     plan: Plan,
     tree: { readonly number: number; readonly record: TreeRecord },
-    spec: NewSnapshots,
+    spec: Pick<NewSnapshots, 'readOnly'> & { readonly hidden?: boolean },
     now: number,
     reserve: Reserve | undefined,
   ): SnapshotRecord {
@@ -453,7 +524,7 @@ export class Trees {
       name: plan.name,
       tree: tree.number,
       epoch: plan.base?.record.epoch ?? tree.record.nextEpoch,
-      flags: spec.readOnly === true ? 0 : SNAPSHOT_WRITABLE,
+      flags: (spec.readOnly === true ? 0 : SNAPSHOT_WRITABLE) | (spec.hidden ? SNAPSHOT_HIDDEN : 0),
       onFull: 0,
       base: plan.base?.number ?? 0,
       size: sizeOf(plan),
@@ -464,7 +535,14 @@ export class Trees {
     }
   }
 
-  private async commitNew(plans: readonly Plan[], trees: readonly Tree[], spec: NewSnapshots, reserves: readonly Reserve[]): Promise<void> {
+  /** @param together adds to the commit what comes with snapshots of these numbers; what it returns is called when that is durable */
+  private async commitNew(
+    plans: readonly Plan[],
+    trees: readonly Tree[],
+    spec: Pick<NewSnapshots, 'readOnly'> & { readonly hidden?: boolean },
+    reserves: readonly Reserve[],
+    together?: (batch: Batch, snapshots: readonly number[]) => () => void,
+  ): Promise<void> {
     const now = this.pool.options.clock.wallMs()
     const batch = new Batch()
     let number = Math.max(1, this.pool.record.nextSnapshot)
@@ -473,12 +551,13 @@ export class Trees {
       const reserve = reserves[i]
       const record = this.recordOf(plan, tree, spec, now, reserve)
       batch.put(keyOf('snapshot', number), snapshotRecord.encode(record))
-      this.pool.event(
-        batch,
-        'snapshot.created',
-        `${plan.sourceName}@${plan.name}`,
-        spec.readOnly === true ? 'read-only' : plan.base ? `of ${plan.base.name}` : 'writable',
-      )
+      if (!spec.hidden)
+        this.pool.event(
+          batch,
+          'snapshot.created',
+          `${plan.sourceName}@${plan.name}`,
+          spec.readOnly === true ? 'read-only' : plan.base ? `of ${plan.base.name}` : 'writable',
+        )
       return { number: number++, record, tree, reserve }
     })
     const changed = new Map<Tree, TreeRecord>()
@@ -488,6 +567,10 @@ export class Trees {
     }
     for (const [tree, record] of changed) batch.put(keyOf('tree', tree.number), treeRecord.encode(record))
     this.pool.record = { ...this.pool.record, nextSnapshot: number }
+    const done = together?.(
+      batch,
+      made.map(one => one.number),
+    )
     batch.put(keyOf('pool'), poolRecord.encode(this.pool.record))
     await this.metadata.commit(batch, 'admin')
     for (const [tree, record] of changed) tree.record = record
@@ -499,6 +582,39 @@ export class Trees {
       tree.settle()
       this.sourceOf(tree).tree = tree
     }
+    done?.()
+  }
+
+  // ---- for clones
+
+  /** @param source a LUN, or a snapshot: of a read-only one it is one more view, and of a writable one a snapshot */
+  private planFrozen(source: string, name: string, failed: string): FrozenPlan {
+    const snapshot = Trees.isName(source) ? this.find(source) : undefined
+    snapshot?.checkKept('clone')
+    const { tree } = snapshot ?? {}
+    const plan: Plan =
+      snapshot && tree && !snapshot.isWritable
+        ? {
+            source: this.sourceOf(tree),
+            sourceName: this.sourceNameOf(tree),
+            name,
+            base: snapshot,
+            tree,
+            raid: safestOf(tree.store.lun.types),
+            lun: tree.record.source,
+            snapshot: tree.record.snapshot,
+          }
+        : { ...(snapshot ? this.planOnSnapshot(source, failed) : this.planOnLun(source, failed)), sourceName: source, name, base: undefined }
+    if (plan.tree && plan.tree.record.nextEpoch >= TREE_EPOCHS)
+      throw new LunarError('ERR_OUT_OF_RANGE', failed, { why: `"${source}" has had as many snapshots as can be told apart` })
+    return { plan, shape: this.shape(plan, {}) }
+  }
+
+  private async freeze({ plan, shape }: FrozenPlan, together: (batch: Batch, snapshot: number) => () => void): Promise<void> {
+    const tree = plan.tree ?? (await this.newTree(plan, [], [plan], shape))
+    await whileQuiet(plan.base ? [] : [plan.source], () =>
+      this.commitNew([plan], [tree], { readOnly: true, hidden: true }, [], (batch, [number]) => together(batch, number!)),
+    )
   }
 
   // ---- deleting
@@ -520,21 +636,47 @@ export class Trees {
       if (options.dryRun || named.length === 0) return hidden
       const batch = new Batch()
       this.tellDeleted(named, hidden, options.why ?? '', batch)
-      const flagged = [...hidden.map(snapshot => ({ snapshot, flag: SNAPSHOT_HIDDEN })), ...dead.map(snapshot => ({ snapshot, flag: SNAPSHOT_DEAD }))]
-      for (const { snapshot, flag } of flagged) snapshot.flag(flag, batch)
+      const { done, failed } = this.flagged({ hidden, dead }, batch)
       try {
         await this.metadata.commit(batch, 'admin', true)
       } catch (error) {
-        for (const { snapshot, flag } of flagged) snapshot.unflagged(flag)
+        failed()
         throw error
       }
-      for (const { snapshot, flag } of flagged) {
-        snapshot.flagged(flag)
-        snapshot.tree.settle()
-        this.cleaning.note(snapshot.tree)
-      }
+      done()
       return hidden
     })
+  }
+
+  /** Adds to a batch that snapshots are hidden or gone. @returns what is to be called when that is durable, or could not be */
+  private flagged(
+    { hidden, dead }: { readonly hidden: readonly Snapshot[]; readonly dead: readonly Snapshot[] },
+    batch: Batch,
+  ): { done: () => void; failed: () => void } {
+    const flagged = [...hidden.map(snapshot => ({ snapshot, flag: SNAPSHOT_HIDDEN })), ...dead.map(snapshot => ({ snapshot, flag: SNAPSHOT_DEAD }))]
+    for (const { snapshot, flag } of flagged) snapshot.flag(flag, batch)
+    return {
+      done: () => {
+        for (const { snapshot, flag } of flagged) {
+          snapshot.flagged(flag)
+          snapshot.tree.settle()
+          this.cleaning.note(snapshot.tree)
+        }
+      },
+      failed: () => {
+        for (const { snapshot, flag } of flagged) snapshot.unflagged(flag)
+      },
+    }
+  }
+
+  private dropHidden(batch: Batch, ended: Ended): () => void {
+    return this.flagged(this.deletion([], ended), batch).done
+  }
+
+  /** The restore of a LUN needs the snapshot it goes to, and the state before; a clone what it is copied from. */
+  private isNeeded({ tree, number, record }: Snapshot, ended: Ended): boolean {
+    if (this.relationships.clones.some(clone => clone !== ended.clone && clone.record.source === number)) return true
+    return tree !== ended.tree && tree.restoring !== undefined && (number === tree.record.restored || record.epoch === tree.record.restoredAt)
   }
 
   /** Bytes of chunks that come back when these are deleted together, with hidden ones that only they kept. */
@@ -559,12 +701,13 @@ export class Trees {
   }
 
   /** Which of them stay hidden, and which go for good, with hidden ones that nothing rests on any more. */
-  private deletion(named: readonly Snapshot[]): { hidden: Snapshot[]; dead: Snapshot[] } {
+  private deletion(named: readonly Snapshot[], ended: Ended = {}): { hidden: Snapshot[]; dead: Snapshot[] } {
     const dead = new Set<Snapshot>()
     const going = new Set([...named, ...this.list({ hidden: true }).filter(({ isHidden }) => isHidden)])
     for (let before = -1; before < dead.size;) {
       before = dead.size
-      for (const snapshot of going) if (!dead.has(snapshot) && !this.restsOn(snapshot).some(one => !dead.has(one))) dead.add(snapshot)
+      for (const snapshot of going)
+        if (!dead.has(snapshot) && !this.isNeeded(snapshot, ended) && !this.restsOn(snapshot).some(one => !dead.has(one))) dead.add(snapshot)
     }
     return { hidden: named.filter(snapshot => !dead.has(snapshot)), dead: [...dead] }
   }
@@ -585,11 +728,20 @@ export class Trees {
       snapshot.checkWritable()
       snapshot.checkKept('refresh')
       snapshot.checkQuiet('refresh')
-      const names = this.namesIn(this.all.find(({ record }) => record.snapshot === snapshot.number))
-      if (names.length > 0)
+      if (snapshot.tree.record.restored === snapshot.number)
+        throw new LunarError('ERR_RESTORING', `Cannot refresh snapshot "${snapshot.name}"`, {
+          why: `LUN "${this.sourceNameOf(snapshot.tree)}" is being restored to it`,
+          fix: 'wait for the end: lunar task list',
+        })
+      const own = this.all.find(({ record }) => record.snapshot === snapshot.number)
+      const names = this.namesIn(own)
+      if (own?.isActive)
         throw new LunarError('ERR_HAS_SNAPSHOTS', `Cannot refresh snapshot "${snapshot.name}"`, {
-          why: `${names.join(', ')} ${names.length === 1 ? 'is a snapshot' : 'are snapshots'} of it`,
-          fix: `lunar snap delete ${names.join(' ')}`,
+          why:
+            names.length === 0
+              ? 'what was made of it is still being copied'
+              : `${names.join(', ')} ${names.length === 1 ? 'is a snapshot' : 'are snapshots'} of it`,
+          fix: names.length === 0 ? 'wait for the end: lunar task list' : `lunar snap delete ${names.join(' ')}`,
           blockers: names,
         })
       if (snapshot.record.leafEra + 1 >= TREE_EPOCHS)

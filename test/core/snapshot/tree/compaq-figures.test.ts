@@ -1,10 +1,11 @@
 /**
- * Figures 9 to 12 of the Compaq document: the operations of each figure, the bytes of every volume, and the number of copies, which is at
- * most the figure's (hazard 57). A chunk stands for its segment.
+ * Figures 9 to 15 of the Compaq document, and the truth table of its paragraphs 0103 to 0105: the operations of each figure, the bytes of every
+ * volume, and the number of copies, which is at most the figure's (hazard 57). A chunk stands for its segment.
  */
-import { beforeEach, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
 import { KIB, MIB } from '../../../../src/core/base/units.ts'
 import type { BlockDevice } from '../../../../src/core/block/device.ts'
+import type { CompleteImage } from '../../../../src/core/snapshot/updates.ts'
 import type { SimulatedDisk } from '../../../../src/core/block/simulated.ts'
 import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
 
@@ -134,4 +135,135 @@ test('what is first written beside each other is copied in one write', async () 
   await pool.relationships.drain()
   expect(lengths.filter(length => length >= CHUNK)).toEqual([2 * CHUNK])
   expect([await byte('LD@S0', 0, 0), await byte('LD@S0', 1)]).toEqual([10, 11])
+})
+
+// ---- snapclones
+
+/** The chunk that the figures speak of comes second in the background copy (BGCOPY). */
+const SEGMENT = 1
+const clone = (source: string, name: string): Promise<unknown> => pool.trees.clones.clone({ source, name, delay: 1 })
+const background = async (name: string): Promise<CompleteImage> => pool.trees.clones.process(pool.relationships.cloneOf(pool.luns.find(name))!)
+/** Copies chunks to a clone in the background up to the segment. */
+async function copySegment(name: string): Promise<void> {
+  const process = await background(name)
+  for (let chunk = 0; chunk <= SEGMENT; chunk++) await process.step()
+}
+/** Copies the rest: the clone leaves the tree, and what only it needed is given back. */
+async function leave(name: string): Promise<void> {
+  const process = await background(name)
+  while (!(await process.step()).finished);
+  while (await pool.trees.tidy());
+  expect(pool.relationships.cloneOf(pool.luns.find(name))).toBeUndefined()
+}
+
+describe('snapclones', () => {
+  beforeEach(async () => {
+    for (const name of ['LD@S0', 'LD@S1']) await create(name)
+  })
+
+  test('Figs. 13a to 13c: a snapclone copies nothing at first, and its segment once in the background', async () => {
+    expect(await copiesOf(() => clone('LD', 'C0'))).toBe(0)
+    expect(await bytes('LD', 'C0', 'LD@S1', 'LD@S0')).toEqual([11, 11, 11, 11])
+    const process = await background('C0')
+    for (let chunk = 0; chunk <= SEGMENT; chunk++) expect(await copiesOf(() => process.step())).toBe(1)
+    expect(await bytes('LD', 'C0', 'LD@S1', 'LD@S0')).toEqual([11, 11, 11, 11])
+  })
+
+  test('Figs. 13d to 13g: a write after the background copy costs one copy, and the predecessors have it when the clone has left', async () => {
+    await clone('LD', 'C0')
+    await copySegment('C0')
+    expect(await copiesOf(() => put('LD', SEGMENT, 50))).toBeLessThanOrEqual(2)
+    expect(await bytes('LD', 'C0', 'LD@S1', 'LD@S0')).toEqual([50, 11, 11, 11])
+    expect(await copiesOf(() => put('LD', SEGMENT, 51))).toBe(0)
+    await leave('C0')
+    expect(await bytes('LD', 'C0', 'LD@S1', 'LD@S0')).toEqual([51, 11, 11, 11])
+    expect(await byte('LD@S1', SEGMENT, 512)).toBe(11)
+  })
+
+  test('Figs. 13h and 13i: a write before the background copy breaks the sharing by itself', async () => {
+    await clone('LD', 'C0')
+    expect(await copiesOf(() => put('LD', SEGMENT, 50))).toBeLessThanOrEqual(2)
+    expect(await bytes('LD', 'C0', 'LD@S1', 'LD@S0')).toEqual([50, 11, 11, 11])
+    await leave('C0')
+    expect(await bytes('LD', 'C0', 'LD@S1', 'LD@S0')).toEqual([50, 11, 11, 11])
+  })
+
+  test('Fig. 14a: a clone leaves when nothing is shared with it any more', async () => {
+    await clone('LD', 'C0')
+    await put('LD', SEGMENT, 50)
+    await put('C0', SEGMENT, 60)
+    await leave('C0')
+    expect(await bytes('LD', 'C0', 'LD@S1', 'LD@S0')).toEqual([50, 60, 11, 11])
+  })
+
+  test('Fig. 14b: a clone leaves while the newest volume and its predecessor still share', async () => {
+    await clone('LD', 'C0')
+    await leave('C0')
+    expect(await copiesOf(() => put('LD', SEGMENT, 50))).toBe(1)
+    expect(await bytes('LD', 'C0', 'LD@S1', 'LD@S0')).toEqual([50, 11, 11, 11])
+  })
+
+  test("Figs. 15a to 15d: what was preserved while the clone was there is its predecessor's, with nothing to copy down when it leaves", async () => {
+    await clone('LD', 'C0')
+    await copySegment('C0')
+    expect(await copiesOf(() => put('LD', SEGMENT, 50))).toBeLessThanOrEqual(2)
+    const process = await background('C0')
+    // Nothing but the chunks that the clone still lacks.
+    expect(
+      await copiesOf(async () => {
+        while (!(await process.step()).finished);
+        while (await pool.trees.tidy());
+      }),
+    ).toBe(SIZE / CHUNK - 2)
+    expect(await bytes('LD', 'C0', 'LD@S1', 'LD@S0')).toEqual([50, 11, 11, 11])
+  })
+})
+
+describe('[0103] to [0105]: no predecessor loses data when a snapclone leaves', () => {
+  /** What the clone C0 was taken after, and of what. */
+  const predecessors: Readonly<Record<string, { readonly before: () => Promise<unknown>; readonly volumes: readonly string[]; readonly of: string }>> = {
+    'no predecessor': { before: () => Promise.resolve(), volumes: [], of: 'LD' },
+    'a snapshot': { before: () => create('LD@S1'), volumes: ['LD@S1'], of: 'LD' },
+    'a snapclone': { before: () => clone('LD', 'C1'), volumes: ['C1'], of: 'LD' },
+    'a snapshot and a snapclone': { before: async () => (await create('LD@S1'), await clone('LD', 'C1')), volumes: ['LD@S1', 'C1'], of: 'LD' },
+    'a clone of a clone': { before: () => clone('LD', 'C1'), volumes: ['C1'], of: 'C1' },
+    'a clone of a snapshot': { before: () => create('LD@S1', true), volumes: ['LD@S1'], of: 'LD@S1' },
+    'a clone of a writable snapshot': { before: () => create('LD@S1'), volumes: ['LD@S1'], of: 'LD@S1' },
+  }
+  const moments = ['before the background copy', 'after the background copy', 'after it has left', 'never'] as const
+  const written = ['LD', 'C0', 'its predecessor'] as const
+
+  for (const [name, { before, volumes, of }] of Object.entries(predecessors))
+    for (const moment of moments)
+      for (const target of moment === 'never' ? written.slice(0, 1) : written)
+        test(`${name}; ${target} written ${moment}`, async () => {
+          await before()
+          await clone(of, 'C0')
+          const all = ['LD', 'C0', ...volumes]
+          const wanted = new Map(all.map(one => [one, 11]))
+          const writes = async (now: string): Promise<void> => {
+            const volumeName = target === 'its predecessor' ? volumes[0] : target
+            if (moment !== now || volumeName === undefined || (volumeName.includes('@') && !pool.trees.find(volumeName).isWritable)) return
+            await put(volumeName, SEGMENT, 50)
+            wanted.set(volumeName, 50)
+          }
+          const check = async (): Promise<void> => expect(await bytes(...all)).toEqual(all.map(one => wanted.get(one)))
+          await writes('before the background copy')
+          await check()
+          await copySegment('C0')
+          await writes('after the background copy')
+          await check()
+          await leave('C0')
+          await check()
+          await writes('after it has left')
+          await check()
+          if (volumes.includes('C1')) await leave('C1')
+          await check()
+          // Whoever is left is written everywhere: nobody has bytes of another one.
+          await put('LD', SEGMENT, 70)
+          wanted.set('LD', 70)
+          await put('C0', SEGMENT, 71)
+          wanted.set('C0', 71)
+          await check()
+        })
 })

@@ -6,6 +6,8 @@ import { CrashExplorer, describeCrash } from '../../../../src/core/block/crash-s
 import type { BlockDevice } from '../../../../src/core/block/device.ts'
 import { Tape } from '../../../../src/core/block/tape.ts'
 import { checkRecords } from '../../../../src/metadata/check.ts'
+import type { CompleteImage } from '../../../../src/core/snapshot/updates.ts'
+import type { RestoreProcess } from '../../../../src/core/snapshot/tree/restore-process.ts'
 import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
 
 const SECTOR = 512
@@ -54,7 +56,11 @@ interface Step {
 }
 
 const deviceOf = ({ trees, relationships, luns }: OpenPool, name: string): BlockDevice | undefined => {
-  if (!name.includes('@')) return relationships.volume(luns.find(name).number)
+  if (!name.includes('@')) {
+    const lun = luns.all.find(one => one.name === name)
+    // A clone that a crash cut off says so.
+    return lun && !lun.isIncomplete ? relationships.volume(lun.number) : undefined
+  }
   const snapshot = trees.list().find(one => one.name === name)
   return snapshot && trees.volume(snapshot)
 }
@@ -62,6 +68,7 @@ const deviceOf = ({ trees, relationships, luns }: OpenPool, name: string): Block
 class Life {
   readonly volumes = new Map<string, Expected>()
   readonly steps: Step[] = []
+  private readonly copiers = new Map<string, RestoreProcess | CompleteImage>()
   private stamp = 1
 
   constructor(
@@ -109,7 +116,74 @@ class Life {
       for (const name of names) volumes.delete(name)
     } else if (dice < 47) {
       await this.step('tidy', this.copies(), () => trees.tidy())
+    } else if (dice < 53) {
+      await this.restore(snapshots)
+    } else if (dice < 56) {
+      await this.clone(`k${counter}`)
+    } else if (dice < 66) {
+      await this.copyBack()
     } else await this.burst(writable)
+  }
+
+  private restoring(lun: string): boolean {
+    return this.pool.trees.treeOf(this.pool.luns.find(lun))?.restoring !== undefined
+  }
+
+  private async restore(snapshots: readonly string[]): Promise<void> {
+    const { random, volumes, pool } = this
+    const lunOf = (name: string): string => name.split('@')[0]!
+    const some = snapshots.filter(name => name.split('@').length === 2 && !this.restoring(lunOf(name)))
+    if (some.length === 0) return
+    const names = [random.pick(some)]
+    const other = some.find(name => lunOf(name) !== lunOf(names[0]!))
+    if (other !== undefined && random.chance(0.3)) names.push(other)
+    const luns = names.map(lunOf)
+    const during = this.copies()
+    for (const [i, name] of names.entries()) {
+      const { before } = (await pool.trees.restores.restore({ names: [name], dryRun: true }))[0]!
+      during.get(luns[i]!)!.write(0, [...volumes.get(name)!.now])
+      during.set(before, new Expected(volumes.get(luns[i]!)!.now.slice(), volumes.get(luns[i]!)!.now.slice()))
+    }
+    await this.step(`restore ${names.join()}`, during, async () => {
+      for (const { snapshot, volume, before } of await pool.trees.restores.restore({ names })) {
+        volumes.set(before, during.get(before)!.copy())
+        volumes.get(snapshot.name)!.flushed()
+        volumes.set(volume, volumes.get(snapshot.name)!.copy())
+      }
+    })
+  }
+
+  private async clone(name: string): Promise<void> {
+    const { random, volumes, pool } = this
+    if ([...volumes.keys()].filter(one => one.startsWith('k') && !one.includes('@')).length === 2) return
+    const source = random.pick([...volumes.keys()])
+    const during = this.copies()
+    during.set(name, new Expected(volumes.get(source)!.now.slice(), volumes.get(source)!.now.slice()))
+    await this.step(`clone ${source} ${name}`, during, () => pool.trees.clones.clone({ source, name }))
+    // A read-only one was flushed when it was made.
+    volumes.get(source)!.flushed()
+    volumes.set(name, during.get(name)!.copy())
+  }
+
+  /** Some steps of copying back to a LUN, or of filling a clone. */
+  private async copyBack(): Promise<void> {
+    const { random, pool } = this
+    const { trees, luns, relationships } = pool
+    const some = [...this.volumes.keys()].filter(name => !name.includes('@') && (this.restoring(name) || relationships.cloneOf(luns.find(name))))
+    if (some.length === 0) return
+    const lun = random.pick(some)
+    const clone = relationships.cloneOf(luns.find(lun))
+    const begin = (): Promise<RestoreProcess | CompleteImage | undefined> =>
+      clone ? trees.clones.process(clone) : trees.restores.process(trees.treeOf(luns.find(lun))!)
+    const copier = this.copiers.get(lun) ?? (await begin())!
+    this.copiers.set(lun, copier)
+    await this.step(`copy to ${lun}`, this.copies(), async () => {
+      let finished = false
+      for (let i = random.between(1, 5); i > 0 && !finished; i--) ({ finished } = await copier.step())
+      // Nothing is under way when the next operation begins: what it may leave is known.
+      if (!finished) await copier.end()
+      if (finished) this.copiers.delete(lun)
+    })
   }
 
   private async burst(writable: readonly string[]): Promise<void> {
@@ -167,6 +241,14 @@ async function check(pool: OpenPool, steps: readonly Step[]): Promise<void> {
 async function inspect(disks: Parameters<typeof openSimulated>[0], steps: readonly Step[]): Promise<void> {
   const pool = await openSimulated(disks)
   await check(pool, steps)
+  for (const tree of pool.trees.all) {
+    const process = await pool.trees.restores.process(tree)
+    while (process && !(await process.step()).finished);
+  }
+  for (const clone of pool.relationships.clones) {
+    const process = await pool.trees.clones.process(clone)
+    while (!(await process.step()).finished);
+  }
   while (await pool.trees.tidy());
   await check(pool, steps)
   await pool.trees.delete(pool.trees.list())

@@ -5,6 +5,8 @@ import { KIB, MIB } from '../../../../src/core/base/units.ts'
 import type { BlockDevice } from '../../../../src/core/block/device.ts'
 import type { SimulatedDisk } from '../../../../src/core/block/simulated.ts'
 import { checkRecords } from '../../../../src/metadata/check.ts'
+import type { CompleteImage } from '../../../../src/core/snapshot/updates.ts'
+import type { RestoreProcess } from '../../../../src/core/snapshot/tree/restore-process.ts'
 import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
 
 const SECTOR = 512
@@ -16,6 +18,10 @@ class Life {
   /** What snapshots held when they were made. */
   readonly frozen = new Map<string, Buffer>()
   readonly log: string[] = []
+  /** What copies back to LUNs that are being restored, by name. */
+  readonly copiers = new Map<string, RestoreProcess>()
+  /** What fills clones, by name. */
+  readonly fillers = new Map<string, CompleteImage>()
   private stamp = 1
 
   constructor(
@@ -23,6 +29,50 @@ class Life {
     public pool: OpenPool,
     readonly disks: readonly SimulatedDisk[],
   ) {}
+
+  restoring(lun: string): string | undefined {
+    const { trees, luns } = this.pool
+    return trees.treeOf(luns.find(lun))?.restoring?.snapshot.name
+  }
+
+  /** Some steps of copying back to a LUN. @returns whether it was under way */
+  async copyBack(lun: string, steps: number): Promise<boolean> {
+    const { trees, luns } = this.pool
+    const copier = this.copiers.get(lun) ?? (this.restoring(lun) === undefined ? undefined : await trees.restores.process(trees.treeOf(luns.find(lun))!))
+    if (!copier) return false
+    this.copiers.set(lun, copier)
+    for (let i = 0; i < steps; i++) {
+      if (!(await copier.step()).finished) continue
+      this.copiers.delete(lun)
+      return true
+    }
+    return true
+  }
+
+  /** Some steps of filling a clone. @returns whether it was under way */
+  async fill(lun: string, steps: number): Promise<boolean> {
+    const { trees, relationships, luns } = this.pool
+    const clone = relationships.cloneOf(luns.find(lun))
+    const filler = this.fillers.get(lun) ?? (clone && (await trees.clones.process(clone)))
+    if (!filler) return false
+    this.fillers.set(lun, filler)
+    for (let i = 0; i < steps; i++) {
+      if (!(await filler.step()).finished) continue
+      this.fillers.delete(lun)
+      return true
+    }
+    return true
+  }
+
+  async stopCopying(): Promise<void> {
+    for (const body of [...this.copiers.values(), ...this.fillers.values()]) await body.end()
+    this.copiers.clear()
+    this.fillers.clear()
+  }
+
+  get luns(): string[] {
+    return this.names.filter(name => !name.includes('@'))
+  }
 
   volume(name: string): BlockDevice {
     const { trees, relationships, luns } = this.pool
@@ -136,7 +186,9 @@ async function operate(life: Life, counter: number): Promise<void> {
     log.push('tidy')
     for (let i = random.between(1, 4); i > 0; i--) await trees.tidy()
   } else if (dice < 43) {
-    const some = snapshots.filter(name => life.isWritable(name) && !snapshots.some(other => other.startsWith(`${name}@`)))
+    const some = snapshots.filter(
+      name => life.isWritable(name) && trees.restsOn(trees.find(name)).length === 0 && !life.luns.some(lun => life.restoring(lun) === name),
+    )
     if (some.length === 0) return
     const name = random.pick(some)
     log.push(`refresh ${name}`)
@@ -148,15 +200,62 @@ async function operate(life: Life, counter: number): Promise<void> {
   } else if (dice < 50) {
     log.push('reopen')
     await life.expectAll()
+    await life.stopCopying()
     await pool.relationships.drain()
     await pool.pool.close()
     life.pool = await openSimulated(life.disks)
+  } else if (dice < 53) {
+    const clones = life.luns.filter(name => name.startsWith('k'))
+    const idle = clones.filter(name => !snapshots.some(other => other.startsWith(`${name}@`)))
+    if (clones.length < 3) {
+      const source = random.pick(life.names)
+      log.push(`clone ${source} k${counter}`)
+      const held = Buffer.from(contents.get(source)!)
+      await trees.clones.clone({ source, name: `k${counter}`, raid: 'raid0' })
+      contents.set(`k${counter}`, held)
+    } else if (idle.length > 0) {
+      const name = random.pick(idle)
+      const lun = pool.luns.find(name)
+      try {
+        trees.checkNone(lun, 'delete')
+      } catch {
+        return
+      }
+      log.push(`delete ${name}`)
+      await life.fillers.get(name)?.end()
+      life.fillers.delete(name)
+      await trees.clones.abandon(lun)
+      await pool.luns.delete(lun)
+      contents.delete(name)
+    }
+  } else if (dice < 58) {
+    const some = snapshots.filter(name => {
+      const source = name.slice(0, name.lastIndexOf('@'))
+      return !source.includes('@') && life.restoring(source) === undefined
+    })
+    if (some.length === 0) return
+    const names = [random.pick(some)]
+    const other = some.find(name => name.split('@')[0] !== names[0]!.split('@')[0])
+    if (other !== undefined && random.chance(0.3)) names.push(other)
+    log.push(`restore ${names.join()}`)
+    for (const { snapshot, volume, before } of await trees.restores.restore({ names })) {
+      contents.set(before, contents.get(volume)!)
+      life.frozen.set(before, Buffer.from(contents.get(volume)!))
+      contents.set(volume, Buffer.from(contents.get(snapshot.name)!))
+    }
   } else {
+    const restored = life.luns.filter(name => life.restoring(name) !== undefined || life.copiers.has(name))
+    const copying = restored.filter(() => random.chance(0.3))
+    const filling = life.luns.filter(name => (life.fillers.has(name) || pool.relationships.cloneOf(pool.luns.find(name))) && random.chance(0.3))
     // Hosts write and read at the same time.
     const writers = random.shuffle(life.names.filter(name => life.isWritable(name))).slice(0, 4)
-    log.push(`write ${writers.join()}`)
+    log.push(`write ${writers.join()}${copying.length > 0 ? `, copy back ${copying.join()}` : ''}${filling.length > 0 ? `, fill ${filling.join()}` : ''}`)
     const readers = life.names.filter(name => !writers.includes(name))
-    await Promise.all([...writers.map(name => life.write(name)), ...readers.slice(0, 4).map(name => life.expect(name, 0, SIZE))])
+    await Promise.all([
+      ...copying.map(name => life.copyBack(name, random.between(1, 6))),
+      ...writers.map(name => life.write(name)),
+      ...readers.slice(0, 4).map(name => life.expect(name, 0, SIZE)),
+    ])
     if (random.chance(0.2)) await life.volume(random.pick(life.names)).flush()
   }
 }
@@ -183,6 +282,9 @@ async function live(seed: number, operations: number): Promise<void> {
     }
     await life.expectAll()
     for (const name of life.names) await life.expectHoles(name)
+    for (const name of life.luns) while (await life.copyBack(name, 10));
+    for (const name of life.luns) while (await life.fill(name, 10));
+    await life.expectAll()
     await life.pool.relationships.drain()
     while (await life.pool.trees.tidy());
     await life.expectAll()

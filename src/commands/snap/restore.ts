@@ -1,0 +1,62 @@
+import * as Flags from '@oclif/core/flags'
+import { LunarCommand } from '../../core/cli/base-command.ts'
+import { dryRunFlag, failIfUnchangedFlag, manyArg, poolFlag, progressFlag, waitFlag, yesFlag } from '../../core/cli/flags.ts'
+import { parseReferences } from '../../core/cli/references.ts'
+import { parseDelay, requireDone } from '../../core/cli/relationship-commands.ts'
+import { watchTask } from '../../core/cli/watch-task.ts'
+import type { Result } from '../../core/server/api.ts'
+
+export default class SnapRestore extends LunarCommand {
+  static override summary = 'Make LUNs read as a snapshot of theirs, at once and at one instant'
+  static override description =
+    'Nothing is lost: what the LUN held before is kept as a snapshot, and newer snapshots stay as they are. What differs is copied back in the background, while the LUN is used. Given again for the same snapshot it goes on with what was stopped. On a terminal it asks.'
+  static override examples = [
+    'lunar snap restore tank/web@old --dry-run',
+    'lunar snap restore web@old --pool tank --keep-before oops --wait --yes',
+    'lunar snap restore db@before web@before --pool tank --delay adaptive --yes',
+  ]
+  static override args = { snapshots: manyArg('LUN@NAME, or pool/LUN@NAME; several LUNs are restored at one instant') }
+  static override flags = {
+    'keep-before': Flags.string({ description: 'name of the snapshot of the state before; before-restore-1 and so on when left out', helpValue: 'NAME' }),
+    delay: Flags.string({ description: 'milliseconds between steps of copying back, or adaptive; none when left out', helpValue: 'MS' }),
+    ...waitFlag(),
+    ...progressFlag(),
+    ...failIfUnchangedFlag(),
+    ...yesFlag(),
+    ...poolFlag(),
+    ...dryRunFlag(),
+  }
+
+  override async run(): Promise<Result<'snap.restore'>> {
+    const { args, flags } = await this.parse(SnapRestore)
+    const { pool, names: snapshots } = parseReferences(args.snapshots as unknown as string[], flags.pool, 'snapshot')
+    const { 'keep-before': keepBefore, delay } = flags
+    const params = {
+      snapshots,
+      ...(keepBefore === undefined ? {} : { keepBefore }),
+      ...(delay === undefined ? {} : { delay: parseDelay(delay, this.name) }),
+    }
+    await using service = await this.open(pool, 'owner')
+    if (!flags['dry-run']) {
+      const { data } = await service.call('snap.restore', { ...params, dryRun: true }, this.signal) // refused before anybody is asked
+      const changed = data.filter(one => one.changed)
+      if (changed.length > 0)
+        await this.consent(flags.yes, changed.map(({ volume, snapshot }) => `Restore LUN "${volume}" of pool "${service.pool}" to "${snapshot}"`).join(', '))
+    }
+    const reply = await service.call('snap.restore', { ...params, dryRun: flags['dry-run'] }, this.signal)
+    for (const { volume, snapshot, changed } of reply.data)
+      if (!changed) this.unchanged(`LUN "${volume}" is being restored to "${snapshot}" already`, flags['fail-if-unchanged'])
+    if (flags.wait && !flags['dry-run'])
+      for (const { task, volume } of reply.data)
+        if (task !== null) requireDone((await watchTask(service, task, this.progress(flags.progress, `copying back to ${volume}`), this.signal)).data)
+    return this.say(reply, restored =>
+      restored
+        .map(({ snapshot, volume, before, task }) => {
+          if (flags['dry-run']) return `Would restore LUN "${volume}" to "${snapshot}", and keep its state as "${before}"`
+          const behind = flags.wait ? 'it is copied back' : task === null ? '' : `it is copied back by task ${task}`
+          return `LUN "${volume}" reads as "${snapshot}"; its state before is "${before}"${behind === '' ? '' : `; ${behind}`}`
+        })
+        .join('\n'),
+    )
+  }
+}
