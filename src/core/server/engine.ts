@@ -102,7 +102,7 @@ export class LocalEngine implements Engine {
       wodViews: new WodViews(luns, wods, views),
       wodImages,
       trees,
-      rotator: new Rotator(pool, trees),
+      rotator: new Rotator(pool, trees, snapshot => hosts.namesOf('snapshot', snapshot.number)),
       treeViews: new TreeViews(trees, views),
       volumes,
       hosts,

@@ -34,6 +34,8 @@ export class Rotator {
   constructor(
     private readonly pool: Pool,
     private readonly trees: Trees,
+    /** Names of the hosts that reach a snapshot. */
+    private readonly hostsOf: (snapshot: Snapshot) => readonly string[],
   ) {
     const { clock } = pool.options
     this.opened = { wallMs: clock.wallMs(), monotonicMs: clock.monotonicMs() }
@@ -96,12 +98,15 @@ export class Rotator {
               : undefined
       const rests = this.trees.restsOn(one).map(other => other.name)
       const users = [...new Set(one.users)]
+      const hosts = this.hostsOf(one)
       const held =
         users.length > 0
           ? `${users.join(', ')} ${users.length === 1 ? 'has' : 'have'} it open`
           : rests.length > 0
             ? `${rests.join(', ')} rests on it`
-            : undefined
+            : hosts.length > 0
+              ? `it is presented to ${hosts.join(', ')}`
+              : undefined
       return { one, name: one.name, number: one.number, createdMs: one.record.createdMs, ...(apart ? { apart } : {}), ...(held ? { held } : {}) }
     })
   }

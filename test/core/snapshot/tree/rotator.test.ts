@@ -21,9 +21,11 @@ const pass = (ms: number): void => {
 let disks: SimulatedDisk[]
 let open: OpenPool
 let rotator: Rotator
+/** Hosts that reach a snapshot, by its name. */
+let presented = new Map<string, string[]>()
 const openPool = async (): Promise<void> => {
   open = await openSimulated(disks, false, clock)
-  rotator = new Rotator(open.pool, open.trees)
+  rotator = new Rotator(open.pool, open.trees, snapshot => presented.get(snapshot.record.name) ?? [])
 }
 const reopen = async (): Promise<void> => {
   await open.pool.close()
@@ -44,6 +46,7 @@ beforeEach(async () => {
   // Later than the clock that the disks are made by.
   wallMs = Date.parse('2126-11-21T08:00:00Z')
   monotonicMs = 5000
+  presented = new Map()
   disks = simulatedDisks(3)
   await createSimulated(disks)
   await openPool()
@@ -81,6 +84,17 @@ test('a snapshot that is made meanwhile is the newest for it', async () => {
   const [, rotated] = await Promise.all([open.trees.create({ names: ['db@new'] }), rotate({ last: 3, lastIsRule: true }, { forceMany: true })])
   expect(rotated.rotations[0]!.verdicts).toHaveLength(7)
   expect(names()).toEqual(['db@h4', 'db@h5', 'db@new'])
+})
+
+test('leaves alone what is presented to hosts', async () => {
+  await hourly(6)
+  presented.set('h0', ['backup1'])
+  const { rotations } = await rotate({ keep: { hourly: 3 } })
+  expect(names()).toEqual(['db@h0', 'db@h3', 'db@h4', 'db@h5'])
+  expect(rotations[0]!.verdicts.find(({ snapshot }) => snapshot.name === 'db@h0')).toMatchObject({
+    keep: true,
+    reasons: [expect.stringContaining('presented to backup1')],
+  })
 })
 
 test('leaves alone what something rests on or has open, views, and names that are spared', async () => {
