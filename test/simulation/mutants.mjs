@@ -14,7 +14,7 @@ export const mutants = [
   },
   {
     name: 'binding-after-data',
-    file: 'src/core/lun/lun.ts',
+    file: 'src/core/lun/slice-space.ts',
     text: "await this.pool.metadata.commit(batch, 'data')\n",
     instead: "void this.pool.metadata.commit(batch, 'data')\n",
   },
@@ -38,9 +38,9 @@ export const mutants = [
   },
   {
     name: 'unclean-space-bound',
-    file: 'src/core/lun/lun.ts',
-    text: 'this.stores.table.dirtyMask(store) | bits, batch)',
-    instead: 'this.stores.table.dirtyMask(store), batch)',
+    file: 'src/core/lun/slice-space.ts',
+    text: 'this.lun.stores.table.dirtyMask(store) | bits, batch)',
+    instead: 'this.lun.stores.table.dirtyMask(store), batch)',
   },
   {
     name: 'clean-before-flush',
@@ -232,8 +232,8 @@ export const mutants = [
   },
   {
     name: 'snapshot-of-busy-volume',
-    file: 'src/core/snapshot/tree/trees.ts',
-    text: '        await volume.quiesce.pause()\n',
+    file: 'src/core/block/quiesce.ts',
+    text: '      await volume.quiesce.pause()\n',
     instead: '',
     test: 'test/core/snapshot/tree/tree.test.ts',
   },

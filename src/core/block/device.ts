@@ -39,10 +39,36 @@ export interface BlockDevice {
 }
 
 /**
+ * What a device may offer besides: small transfers made at once, without a promise, a thread or an allocation, as long as nothing stands in
+ * the way. Each says no whenever anything is not simple (something to wait for, a slow disk, space that is not bound, a member that
+ * is away, a range out of bounds), at no more cost than finding that out; the caller then asks again in the usual way, which finds it
+ * out again and does what is due, or says what is wrong.
+ *
+ * Every request counts as all others do: a write that was made is volatile until a later `flush`, and a flush that has begun does not cover it.
+ * Whoever makes many in a row lets the event loop turn in between (`YIELD_EVERY`).
+ */
+export interface FastDevice {
+  /** Fills `into` from `offset` on. @returns whether it did; else nothing is known of `into` */
+  tryRead(offset: number, into: Uint8Array): boolean
+  /**
+   * Writes `data`, which is the caller's again when it returns.
+   * @returns whether it did; else the range may hold old bytes, new bytes or some of both until `write` has resolved, as beside any write
+   */
+  tryWrite(offset: number, data: Uint8Array): boolean
+}
+
+/** Transfers that may be made at once before the event loop has a turn. */
+export const YIELD_EVERY = 64
+
+/** The same device when it offers transfers at once. */
+export const fastOf = (device: BlockDevice & Partial<FastDevice>): FastDevice | undefined =>
+  device.tryRead && device.tryWrite ? (device as BlockDevice & FastDevice) : undefined
+
+/**
  * A device at the bottom of a pool: an image file, a block device, memory, or the simulated disk.
  * Errors of the host are told apart (hazard 12): `ERR_IO` is the disk's fault, `ERR_HOST_FULL` and `ERR_HOST_LIMIT` never.
  */
-export interface Disk extends BlockDevice {
+export interface Disk extends BlockDevice, Partial<FastDevice> {
   /** For messages: the path, or a name in tests. */
   readonly name: string
   /** Equal for two handles on one file or device, by whatever path (device and inode). */

@@ -208,6 +208,18 @@ export class FileDisk implements Disk {
     return this.transfer(this.dataFd, false, offset, [into], this.gate)
   }
 
+  /** Reads what the host has in memory (fast-calls.ts). */
+  tryRead(offset: number, into: Uint8Array): boolean {
+    if (!this.fast || this.closed || into.length === 0 || offset + into.length > this.size) return false
+    return this.fast.read(this.dataFd, offset, into)
+  }
+
+  /** Writes into the host's memory, while that is quick (fast-calls.ts). */
+  tryWrite(offset: number, data: Uint8Array): boolean {
+    if (!this.fast || this.closed || this.readOnly || data.length === 0 || offset + data.length > this.size) return false
+    return this.fast.write(this.dataFd, offset, data)
+  }
+
   readv(offset: number, parts: readonly Uint8Array[]): Promise<void> {
     return this.transfer(this.dataFd, false, offset, parts, this.gate)
   }
@@ -414,12 +426,9 @@ export class FileDisk implements Disk {
       this.ended()
       return Promise.reject(shortTransfer(`Cannot reach bytes ${offset} to ${offset + transfer.length} of ${this.name}`, this.size))
     }
-    if (gate && this.fast && filled.length === 1) {
-      const part = filled[0]!
-      if (writing ? this.fast.write(fd, offset, part) : this.fast.read(fd, offset, part)) {
-        this.ended()
-        return Promise.resolve()
-      }
+    if (gate && filled.length === 1 && (writing ? this.tryWrite(offset, filled[0]!) : this.tryRead(offset, filled[0]!))) {
+      this.ended()
+      return Promise.resolve()
     }
     if (writing && gate && !this.directRefused && suitsDirect(offset, filled, transfer.length)) return this.writeDirect(offset, filled, transfer)
     return transfer.run()

@@ -3,7 +3,7 @@ import { RangeLock, type LockMode, type Release } from '../block/range-lock.ts'
 import { Batch, BATCH_MAX } from '../../metadata/batch.ts'
 import { keyOf } from '../../metadata/key.ts'
 import { RSD_STORES } from '../../metadata/records.ts'
-import { columnParts, PARITY_MEMBER, ROW, SLICE, SLICE_ON_MEMBER, SLICES, STORE, survivesOf, UNIT, type Redundancy } from '../raid/geometry.ts'
+import { COLUMNS, columnParts, PARITY_MEMBER, ROW, SLICE, SLICE_ON_MEMBER, SLICES, STORE, survivesOf, UNIT, type Redundancy } from '../raid/geometry.ts'
 import { MirrorStore } from './mirror-store.ts'
 import type { LogPiece } from '../../metadata/parity-group.ts'
 import { ParityStore } from './parity-store.ts'
@@ -90,6 +90,54 @@ export class LunStores implements StoreSet {
    */
   read(store: number, at: number, into: Uint8Array): Promise<BadRange[] | undefined> {
     return this.members.hasParity(store) ? this.parities.read(store, at, into) : this.mirrors.read(store, at, into)
+  }
+
+  /** Whether nothing keeps a range of a store locked that `mode` cannot share. */
+  private isFree(store: number, at: number, length: number, mode: LockMode): boolean {
+    if (!this.members.hasParity(store)) return this.locks.isFree(store * STORE + at, length, mode)
+    return this.locks.isFree(store * STORE + Math.floor(at / ROW) * UNIT + (at % UNIT), length, mode)
+  }
+
+  /** Reads at once from inside of one unit, whose store's page is loaded. @returns false when that cannot be */
+  tryRead(store: number, at: number, into: Uint8Array): boolean {
+    const { members, table } = this
+    if (this.bits.unsynced.size > 0 && members.hasParity(store)) return false
+    if (!this.isFree(store, at, into.length, 'shared')) return false
+    const member = members.bestFor(store, Math.floor(at / SLICE), Math.floor(at / UNIT) % COLUMNS)
+    return member >= 0 && members.disk(store, member).tryRead(table.segmentOf(store, member), Math.floor(at / ROW) * UNIT + (at % UNIT), into)
+  }
+
+  /**
+   * Writes at once inside of one unit, whose store's page is loaded.
+   *
+   * @param direct it may pass the host's page cache
+   * @param written gets the disks that are written
+   * @returns `no` when that cannot be; `partly` when some copies may have it and others not: the slice then counts as written by
+   *   somebody until the caller has made the same write in the usual way, without `beginWrite`
+   */
+  tryWrite(store: number, at: number, data: Uint8Array, direct: boolean, written: Set<PoolDisk>): 'written' | 'partly' | 'no' {
+    const { bits, members, table } = this
+    const redundant = members.isRedundant(store)
+    if (members.hasParity(store) || !this.isFree(store, at, data.length, redundant || direct ? 'exclusive' : 'shared')) return 'no'
+    const column = Math.floor(at / UNIT) % COLUMNS
+    const onMember = Math.floor(at / ROW) * UNIT + (at % UNIT)
+    if (!redundant) {
+      const disk = members.disk(store, column)
+      written.add(disk)
+      if (!disk.tryWrite(table.segmentOf(store, column), onMember, data)) return 'no'
+      this.noteWritten(store)
+      return 'written'
+    }
+    if (bits.pending.size > 0 || bits.hasStale(store) || !bits.open.has(store * SLICES + Math.floor(at / SLICE))) return 'no'
+    for (let member = column; member < table.memberCount(store); member += COLUMNS) if (!members.disk(store, member).inService) return 'no'
+    this.beginWrite(store, at, data.length)
+    for (let member = column; member < table.memberCount(store); member += COLUMNS) {
+      const disk = members.disk(store, member)
+      written.add(disk)
+      if (!disk.tryWrite(table.segmentOf(store, member), onMember, data)) return 'partly'
+    }
+    this.endWrite(store, at, data.length)
+    return 'written'
   }
 
   /** Writes anew what a member did not give (fault F09). A disk that refuses it leaves service as with any write. */
