@@ -125,19 +125,41 @@ export class SliceSpace {
   private async cleanNow(store: number): Promise<void> {
     const { table } = this.lun.stores
     const dirty = table.dirtyMask(store)
-    const members = placesOf(table.membersOf(store))
-    const touched = new Set<PoolDisk>()
+    const members = table.membersOf(store)
+    const isRedundant = this.lun.stores.members.isRedundant(store)
     // A column nobody can clean now stays dirty, and what is dirty is not bound.
     if (!this.lun.stores.members.canWriteAll(store)) return
     const slices = Array.from({ length: SLICES }, (_, slice) => slice).filter(slice => (dirty & (1 << slice)) !== 0)
     await this.lun.stores.voidLogged(store, slices)
-    for (let member = 0; member < table.memberCount(store); member++) {
-      const disk = this.pool.disk(table.diskOf(store, member))
-      if (!disk.device || (this.lun.stores.members.isRedundant(store) && !disk.inService)) continue
+    const cleaned = new Set<Member>()
+    const uncleaned = (): Member[] =>
+      members.filter(member => {
+        const disk = this.pool.disk(member.disk)
+        return !cleaned.has(member) && (isRedundant ? disk.inService : disk.device !== undefined)
+      })
+    // A disk that comes into service meanwhile is cleaned, too: it is not marked as one that missed it.
+    for (let due = uncleaned(); due.length > 0; due = uncleaned()) {
+      const failed = await this.cleanMembers(due, slices)
+      if (failed) return this.cannotClean(failed.disk, failed.error)
+      for (const member of due) cleaned.add(member)
+    }
+    // Its last slice may have been unbound meanwhile: then it is gone, or another store has its number.
+    if (!table.exists(store) || placesOf(table.membersOf(store)) !== placesOf(members)) return
+    const batch = new Batch()
+    this.lun.stores.markMissed(store, dirty, batch)
+    table.setMasks(store, table.boundMask(store), table.dirtyMask(store) & ~dirty, batch)
+    await this.pool.metadata.commit(batch, 'data', true)
+  }
+
+  /** Makes slices of members read as zeros, durably. @returns the disk that cannot, if any */
+  private async cleanMembers(members: readonly Member[], slices: readonly number[]): Promise<{ disk: PoolDisk; error: unknown } | undefined> {
+    const touched = new Set<PoolDisk>()
+    for (const { disk: number, segment } of members) {
+      const disk = this.pool.disk(number)
       try {
-        for (const slice of slices) await disk.punch(table.segmentOf(store, member), slice * SLICE_ON_MEMBER, SLICE_ON_MEMBER)
+        for (const slice of slices) await disk.punch(segment, slice * SLICE_ON_MEMBER, SLICE_ON_MEMBER)
       } catch (error) {
-        return this.cannotClean(disk, error)
+        return { disk, error }
       }
       touched.add(disk)
     }
@@ -149,14 +171,7 @@ export class SliceSpace {
         ),
       ),
     )
-    const failed = flushed.find(failure => failure !== undefined)
-    if (failed) return this.cannotClean(failed.disk, failed.error)
-    // Its last slice may have been unbound meanwhile: then it is gone, or another store has its number.
-    if (!table.exists(store) || placesOf(table.membersOf(store)) !== members) return
-    const batch = new Batch()
-    this.lun.stores.markMissed(store, dirty, batch)
-    table.setMasks(store, table.boundMask(store), table.dirtyMask(store) & ~dirty, batch)
-    await this.pool.metadata.commit(batch, 'data', true)
+    return flushed.find(failure => failure !== undefined)
   }
 
   /** A redundant store goes on without the disk, and what is dirty stays so: other space is bound. */
