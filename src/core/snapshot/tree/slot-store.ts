@@ -38,6 +38,7 @@ export class SlotStore {
   private readonly roomFrom = new Map<number, number>()
   private readonly reading = new Set<Promise<void>>()
   private loading: Promise<void> | undefined
+  private isLoaded = false
 
   constructor(
     readonly lun: Lun,
@@ -69,6 +70,7 @@ export class SlotStore {
       this.counts[slice] = count
       this.shifts[slice] = count === 0 ? 0 : slotShift
     }
+    this.isLoaded = true
   }
 
   private reach(slice: number): void {
@@ -102,6 +104,21 @@ export class SlotStore {
     } catch (error) {
       this.drop(slots, shift)
       throw error
+    }
+    return slots
+  }
+
+  /** The same when it needs no waiting. @returns undefined, and nothing is taken, when it does */
+  takeNow(shift: number, count: number): number[] | undefined {
+    if (!this.isLoaded) return undefined
+    const slots: number[] = []
+    for (let slice = this.roomFrom.get(shift) ?? 0; slots.length < count; slice++) {
+      if (slice >= this.end || this.lun.isBound(slice * SLICE, SLICE) !== true) {
+        this.drop(slots, shift)
+        return undefined
+      }
+      this.takeFrom(slice, shift, count, slots)
+      if (slots.length < count) this.roomFrom.set(shift, slice + 1)
     }
     return slots
   }

@@ -91,9 +91,15 @@ export class Tree {
 
   /** What a change of the range has to preserve first; undefined when nothing. The chunks are locked. */
   async plan(offset: number, length: number): Promise<Preservation | undefined> {
+    const run = this.chunks.touched(offset, length)
+    if (this.isActive) for (let loading = this.map.load(run); loading; loading = this.map.load(run)) await loading
+    return this.planNow(offset, length)
+  }
+
+  /** The same with the pages of the map loaded. */
+  planNow(offset: number, length: number): Preservation | undefined {
     if (!this.isActive) return undefined
     const run = this.chunks.touched(offset, length)
-    for (let loading = this.map.load(run); loading; loading = this.map.load(run)) await loading
     const runs = runsWhere(run, chunk => !this.map.covers(chunk, this.newest))
     if (runs.length === 0) return undefined
     return { tree: this, runs, chunks: runs.reduce((sum, { from, to }) => sum + to - from, 0), epoch: this.newest, slots: [] }
@@ -102,6 +108,12 @@ export class Tree {
   /** Takes slots for all of it, their space bound. @throws LunarError `ERR_POOL_FULL`, `ERR_HOST_FULL`; then none is taken */
   async take(preservation: Preservation): Promise<void> {
     if (preservation.slots.length === 0) preservation.slots = await this.store.take(this.record.chunkShift, preservation.chunks)
+  }
+
+  /** Takes slots when that needs no waiting: in space that is bound. @returns whether it has them */
+  takeNow(preservation: Preservation): boolean {
+    if (preservation.slots.length === 0) preservation.slots = this.store.takeNow(this.record.chunkShift, preservation.chunks) ?? []
+    return preservation.slots.length > 0
   }
 
   /** Slots that were taken and are not needed. */
