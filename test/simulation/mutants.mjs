@@ -63,8 +63,8 @@ export const mutants = [
   {
     name: 'resync-recorded-before-flush',
     file: 'src/core/pool/lun-stores.ts',
-    text: 'await disk.flush()',
-    instead: 'await Promise.resolve()',
+    text: 'disk.flush().catch(',
+    instead: 'Promise.resolve().catch(',
   },
   {
     name: 'failed-flush-forgotten',
@@ -278,6 +278,20 @@ export const mutants = [
     text: '        await this.parities.voidSlice(store, slice)\n      }\n      const repaired',
     instead: '      }\n      const repaired',
     test: 'test/core/pool/slice-check.test.ts',
+  },
+  {
+    name: 'written-at-once-unlocked',
+    file: 'src/core/pool/lun-stores.ts',
+    text: "if (members.hasParity(store) || !this.isFree(store, at, data.length, redundant || direct ? 'exclusive' : 'shared')) return 'no'",
+    instead: "if (members.hasParity(store)) return 'no'",
+    test: 'test/core/lun/at-once.test.ts',
+  },
+  {
+    name: 'half-of-a-mirror-written-at-once',
+    file: 'src/core/lun/lun.ts',
+    text: "if (outcome !== 'partly') {",
+    instead: "if (outcome !== 'no-such-outcome') {",
+    test: 'test/core/lun/at-once.test.ts',
   },
 ]
 
