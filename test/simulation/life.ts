@@ -72,7 +72,9 @@ export class Life {
     readonly shape: Shape,
   ) {
     this.scheduler = new Scheduler(schedule)
-    this.disks = disksFrom(contents, names, this.scheduler)
+    // Small transfers wait for their turn in some lives; in others half of them or most are made at once, as those of files are.
+    const quickness = schedule.below(3)
+    this.disks = disksFrom(contents, names, { scheduler: this.scheduler, atOnce: () => quickness > 0 && schedule.below(8) < (quickness === 1 ? 4 : 7) })
     this.moods = this.disks.map(() => 'well')
     this.disks.forEach((disk, i) => {
       disk.plan = ({ kind }) => this.fault(i, kind)

@@ -114,8 +114,11 @@ async function makeLate(disk: SimulatedDisk, random: Random): Promise<void> {
   await disk.flush()
 }
 
-export const disksFrom = (contents: readonly SparsePages[], names: readonly string[], scheduler?: Scheduler): SimulatedDisk[] =>
-  contents.map((pages, i) => new SimulatedDisk(pages.size, { name: names[i]!, contents: pages, ...(scheduler && { scheduler }) }))
+export const disksFrom = (
+  contents: readonly SparsePages[],
+  names: readonly string[],
+  options: { readonly scheduler?: Scheduler; readonly atOnce?: () => boolean } = {},
+): SimulatedDisk[] => contents.map((pages, i) => new SimulatedDisk(pages.size, { name: names[i]!, contents: pages, ...options }))
 
 /** The disks of the pool among these, with their labels; a disk without one belongs to nobody. */
 export async function labelled(disks: readonly SimulatedDisk[]): Promise<FoundDisk[]> {

@@ -14,7 +14,7 @@ export const mutants = [
   },
   {
     name: 'binding-after-data',
-    file: 'src/core/lun/lun.ts',
+    file: 'src/core/lun/slice-space.ts',
     text: "await this.pool.metadata.commit(batch, 'data')\n",
     instead: "void this.pool.metadata.commit(batch, 'data')\n",
   },
@@ -38,9 +38,9 @@ export const mutants = [
   },
   {
     name: 'unclean-space-bound',
-    file: 'src/core/lun/lun.ts',
-    text: 'this.stores.table.dirtyMask(store) | bits, batch)',
-    instead: 'this.stores.table.dirtyMask(store), batch)',
+    file: 'src/core/lun/slice-space.ts',
+    text: 'this.lun.stores.table.dirtyMask(store) | bits, batch)',
+    instead: 'this.lun.stores.table.dirtyMask(store), batch)',
   },
   {
     name: 'clean-before-flush',
@@ -63,8 +63,8 @@ export const mutants = [
   {
     name: 'resync-recorded-before-flush',
     file: 'src/core/pool/lun-stores.ts',
-    text: 'await disk.flush()',
-    instead: 'await Promise.resolve()',
+    text: 'disk.flush().catch(',
+    instead: 'Promise.resolve().catch(',
   },
   {
     name: 'failed-flush-forgotten',
@@ -327,6 +327,20 @@ export const mutants = [
     text: 'await this.store.flush()',
     instead: 'await Promise.resolve()',
     test: 'test/core/snapshot/tree/compaction.test.ts',
+  },
+  {
+    name: 'written-at-once-unlocked',
+    file: 'src/core/pool/lun-stores.ts',
+    text: "if (members.hasParity(store) || !this.isFree(store, at, data.length, redundant || direct ? 'exclusive' : 'shared')) return 'no'",
+    instead: "if (members.hasParity(store)) return 'no'",
+    test: 'test/core/lun/at-once.test.ts',
+  },
+  {
+    name: 'half-of-a-mirror-written-at-once',
+    file: 'src/core/lun/lun.ts',
+    text: "if (outcome !== 'partly') {",
+    instead: "if (outcome !== 'no-such-outcome') {",
+    test: 'test/core/lun/at-once.test.ts',
   },
 ]
 

@@ -156,15 +156,25 @@ export class WriteBackHold {
     }
   }
 
+  /** Whether something held touches the range. */
+  touches(offset: number, length: number): boolean {
+    if (this.all.size === 0) return false
+    const end = offset + length
+    for (let slice = Math.floor(offset / SLICE); slice * SLICE < end; slice++) {
+      const found = this.slices.get(slice)
+      if (found) for (const held of found) if (held.offset < end && offset < held.end) return true
+    }
+    return false
+  }
+
   /** Undefined when nothing held touches the range; else resolves when all that does now has ended, well or not. */
   overlapping(offset: number, length: number): Promise<void> | undefined {
-    if (this.all.size === 0) return undefined
+    if (!this.touches(offset, length)) return undefined
     const end = offset + length
     const found = new Set<Promise<void>>()
     for (let slice = Math.floor(offset / SLICE); slice * SLICE < end; slice++) {
       for (const held of this.slices.get(slice) ?? []) if (held.offset < end && offset < held.end) found.add(held.settled)
     }
-    if (found.size === 0) return undefined
     return Promise.all(found).then(() => undefined)
   }
 

@@ -2,6 +2,7 @@
  * The one module for system calls that Node lacks: space of files (fallocate, holes), range locks, file system types.
  * Both native libraries are loaded when first needed; where koffi cannot load, callers write zeros instead and see no holes.
  */
+import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { readFile, stat, statfs } from 'node:fs/promises'
 import { getSystemErrorMap } from 'node:util'
@@ -135,6 +136,15 @@ export function sendDatagram(address: string, message: Uint8Array): boolean {
     return call('sendto', ['int', 'void *', 'size_t', 'int', 'void *', 'uint32_t'])(fd, message, message.length, MSG_NOSIGNAL, to, to.length) === message.length
   } finally {
     call('close', ['int'])(fd)
+  }
+}
+
+/** How long this thread has been ready to run while others had the processor, since it began; 0 for ever where the host does not tell. Milliseconds. */
+export function processorWaitMs(): number {
+  try {
+    return Number(readFileSync('/proc/thread-self/schedstat', 'latin1').split(' ')[1]) / 1e6 || 0
+  } catch {
+    return 0 // not a failure: then all of the time counts as the disk's
   }
 }
 

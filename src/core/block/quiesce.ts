@@ -24,6 +24,11 @@ export class Quiesce {
     })
   }
 
+  /** Whether nothing may start now. */
+  get isQuiet(): boolean {
+    return this.quiet
+  }
+
   /** For an operation inside whose work goes on after it has returned: one more `leave` follows. */
   stay(): void {
     this.inFlight++

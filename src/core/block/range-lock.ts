@@ -46,6 +46,15 @@ export class RangeLock {
     return this.releaseOf(entry)
   }
 
+  /** Whether `tryLock` would grant the lock: for what is done before anybody else has a turn. */
+  isFree(offset: number, length: number, mode: LockMode): boolean {
+    const end = offset + length
+    const exclusive = mode === 'exclusive'
+    for (let earlier = this.first; earlier; earlier = earlier.next)
+      if ((exclusive || earlier.exclusive) && offset < earlier.end && earlier.offset < end) return false
+    return true
+  }
+
   /** Nothing is locked and nobody waits. */
   get idle(): boolean {
     return this.first === undefined

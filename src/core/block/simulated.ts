@@ -55,6 +55,8 @@ export interface SimulatedOptions {
   readonly plan?: FaultPlan
   /** Without one, each operation completes in the next microtask. */
   readonly scheduler?: Scheduler
+  /** Whether the next small transfer is made at once; without one, none is. */
+  readonly atOnce?: () => boolean
   /** What the disk holds at first; it is not changed. */
   readonly contents?: SparsePages
 }
@@ -106,6 +108,7 @@ export class SimulatedDisk implements Disk, Recordable {
   counters: SimulatedCounters = newCounters()
   plan: FaultPlan | undefined
   scheduler: Scheduler | undefined
+  private readonly atOnce: () => boolean
 
   private pages: SparsePages
   private tail: DurableTail
@@ -122,6 +125,7 @@ export class SimulatedDisk implements Disk, Recordable {
     this.identity = options.identity ?? this.name
     this.plan = options.plan
     this.scheduler = options.scheduler
+    this.atOnce = options.atOnce ?? (() => false)
     const contents = options.contents ?? new SparsePages(size)
     this.pages = contents.fork()
     this.tail = new DurableTail(contents.fork())
@@ -129,6 +133,23 @@ export class SimulatedDisk implements Disk, Recordable {
 
   read(offset: number, into: Uint8Array): Promise<void> {
     return this.readParts(offset, [into], into.length)
+  }
+
+  /** A whole read that the plan leaves alone. */
+  tryRead(offset: number, into: Uint8Array): boolean {
+    if (this.closed || offset + into.length > this.size || !this.atOnce() || this.begin('read', offset, into.length)) return false
+    this.counters.reads++
+    this.counters.bytesRead += into.length
+    this.pages.read(offset, into)
+    return true
+  }
+
+  /** A whole write that the plan leaves alone. */
+  tryWrite(offset: number, data: Uint8Array): boolean {
+    if (this.closed || offset + data.length > this.size || !this.atOnce() || this.begin('write', offset, data.length)) return false
+    this.count('write')
+    this.complete(this.issue('write', offset, data.length, kept(data)))
+    return true
   }
 
   readv(offset: number, parts: readonly Uint8Array[]): Promise<void> {

@@ -1,5 +1,5 @@
 import { LunarError } from '../base/errors.ts'
-import { BlockLayer, type BlockDevice, type Extent } from '../block/device.ts'
+import { BlockLayer, fastOf, type BlockDevice, type Extent, type FastDevice } from '../block/device.ts'
 
 /** What can be opened: it knows who has it. */
 export interface Openable {
@@ -8,8 +8,9 @@ export interface Openable {
 }
 
 /** A LUN in use by somebody: busy until it is closed, and of no use afterwards; changes refused when opened for reading only. */
-export class OpenLun extends BlockLayer {
+export class OpenLun extends BlockLayer implements FastDevice {
   private open = true
+  private readonly fast: FastDevice | undefined
 
   constructor(
     private readonly lun: Openable,
@@ -20,9 +21,16 @@ export class OpenLun extends BlockLayer {
     private readonly user = `process ${process.pid}`,
   ) {
     super(device)
+    this.fast = fastOf(device)
     lun.users.push(user)
   }
 
+  tryRead(offset: number, into: Uint8Array): boolean {
+    return this.open && this.fast?.tryRead(offset, into) === true
+  }
+  tryWrite(offset: number, data: Uint8Array): boolean {
+    return this.open && !this.readOnly && this.fast?.tryWrite(offset, data) === true
+  }
   override read(offset: number, into: Uint8Array): Promise<void> {
     return this.whenOpen(() => super.read(offset, into))
   }

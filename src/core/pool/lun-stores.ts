@@ -1,18 +1,25 @@
 import { invariant, LunarError } from '../base/errors.ts'
+import { inLanes } from '../base/lanes.ts'
 import { RangeLock, type LockMode, type Release } from '../block/range-lock.ts'
 import { Batch, BATCH_MAX } from '../../metadata/batch.ts'
 import { keyOf } from '../../metadata/key.ts'
 import { RSD_STORES } from '../../metadata/records.ts'
-import { columnParts, PARITY_MEMBER, ROW, SLICE, SLICE_ON_MEMBER, SLICES, STORE, survivesOf, UNIT, type Redundancy } from '../raid/geometry.ts'
+import { COLUMNS, columnParts, PARITY_MEMBER, ROW, SLICE, SLICE_ON_MEMBER, SLICES, STORE, survivesOf, UNIT, type Redundancy } from '../raid/geometry.ts'
 import { MirrorStore } from './mirror-store.ts'
 import type { LogPiece } from '../../metadata/parity-group.ts'
 import { ParityStore } from './parity-store.ts'
 import type { PoolDisk } from './pool-disk.ts'
+import type { ResyncBuffers } from './resync-buffers.ts'
 import { SliceChecker, type SliceCheck } from './slice-check.ts'
 import { StoreBits, type SliceKey } from './store-bits.ts'
 import type { BadRange, StoreHost, StoreSet } from './store-io.ts'
 import { StoreMembers } from './store-members.ts'
 import { StoreTable } from './store-table.ts'
+
+/** Slices of a mirror that a resync copies, and locks, together. */
+const RESYNC_RUN = 4
+/** Slices of a parity store that it makes at a time. */
+const RESYNC_LANES = 2
 
 /** Slices of a LUN that may be open at a time: what a crash makes resync copy, in MiB. */
 const OPEN_MAX = 512
@@ -90,6 +97,54 @@ export class LunStores implements StoreSet {
    */
   read(store: number, at: number, into: Uint8Array): Promise<BadRange[] | undefined> {
     return this.members.hasParity(store) ? this.parities.read(store, at, into) : this.mirrors.read(store, at, into)
+  }
+
+  /** Whether nothing keeps a range of a store locked that `mode` cannot share. */
+  private isFree(store: number, at: number, length: number, mode: LockMode): boolean {
+    if (!this.members.hasParity(store)) return this.locks.isFree(store * STORE + at, length, mode)
+    return this.locks.isFree(store * STORE + Math.floor(at / ROW) * UNIT + (at % UNIT), length, mode)
+  }
+
+  /** Reads at once from inside of one unit, whose store's page is loaded. @returns false when that cannot be */
+  tryRead(store: number, at: number, into: Uint8Array): boolean {
+    const { members, table } = this
+    if (this.bits.unsynced.size > 0 && members.hasParity(store)) return false
+    if (!this.isFree(store, at, into.length, 'shared')) return false
+    const member = members.bestFor(store, Math.floor(at / SLICE), Math.floor(at / UNIT) % COLUMNS)
+    return member >= 0 && members.disk(store, member).tryRead(table.segmentOf(store, member), Math.floor(at / ROW) * UNIT + (at % UNIT), into)
+  }
+
+  /**
+   * Writes at once inside of one unit, whose store's page is loaded.
+   *
+   * @param direct it may pass the host's page cache
+   * @param written gets the disks that are written
+   * @returns `no` when that cannot be; `partly` when some copies may have it and others not: the slice then counts as written by
+   *   somebody until the caller has made the same write in the usual way, without `beginWrite`
+   */
+  tryWrite(store: number, at: number, data: Uint8Array, direct: boolean, written: Set<PoolDisk>): 'written' | 'partly' | 'no' {
+    const { bits, members, table } = this
+    const redundant = members.isRedundant(store)
+    if (members.hasParity(store) || !this.isFree(store, at, data.length, redundant || direct ? 'exclusive' : 'shared')) return 'no'
+    const column = Math.floor(at / UNIT) % COLUMNS
+    const onMember = Math.floor(at / ROW) * UNIT + (at % UNIT)
+    if (!redundant) {
+      const disk = members.disk(store, column)
+      written.add(disk)
+      if (!disk.tryWrite(table.segmentOf(store, column), onMember, data)) return 'no'
+      this.noteWritten(store)
+      return 'written'
+    }
+    if (bits.pending.size > 0 || bits.hasStale(store) || !bits.open.has(store * SLICES + Math.floor(at / SLICE))) return 'no'
+    for (let member = column; member < table.memberCount(store); member += COLUMNS) if (!members.disk(store, member).inService) return 'no'
+    this.beginWrite(store, at, data.length)
+    for (let member = column; member < table.memberCount(store); member += COLUMNS) {
+      const disk = members.disk(store, member)
+      written.add(disk)
+      if (!disk.tryWrite(table.segmentOf(store, member), onMember, data)) return 'partly'
+    }
+    this.endWrite(store, at, data.length)
+    return 'written'
   }
 
   /** Writes anew what a member did not give (fault F09). A disk that refuses it leaves service as with any write. */
@@ -361,15 +416,12 @@ export class LunStores implements StoreSet {
     return batches
   }
 
-  /**
-   * Members that are away have old bytes in the slices of `mask`, which the others have cleaned; so have those in `missed`, which were away
-   * when they were to be cleaned and may be back by now.
-   */
-  markMissed(store: number, mask: number, missed: ReadonlySet<number>, batch: Batch): void {
+  /** Members that are away have old bytes in the slices of `mask`, which the others have cleaned. */
+  markMissed(store: number, mask: number, batch: Batch): void {
     if (!this.members.isRedundant(store)) return
     let changed = false
     for (let m = 0; m < this.table.memberCount(store); m++) {
-      if (this.members.disk(store, m).inService && !missed.has(m)) continue
+      if (this.members.disk(store, m).inService) continue
       for (let slice = 0; slice < SLICES; slice++) {
         if ((mask & (1 << slice)) === 0 || this.bits.isStale(store, slice, m)) continue
         this.bits.setStale(store, slice, m)
@@ -418,18 +470,18 @@ export class LunStores implements StoreSet {
    * Makes the members of slices of one store fit, under their locks; recorded when that is durable. Every disk in `written` is one whose
    * failure may be the reason of an error. @returns bytes written
    */
-  async resync(store: number, slices: readonly number[], buffer: Uint8Array, written: Set<PoolDisk>): Promise<number> {
+  async resync(store: number, slices: readonly number[], buffers: ResyncBuffers, written: Set<PoolDisk>): Promise<number> {
     if (!this.table.exists(store)) return 0
-    if (this.members.hasParity(store)) return this.resyncParity(store, slices, written)
+    if (this.members.hasParity(store)) return this.resyncParity(store, slices, buffers, written)
     const done = new Map<SliceKey, ReadonlySet<number>>()
     let moved = 0
-    for (const slice of slices) {
-      const release = await this.lockSlice(store, slice, 'exclusive')
+    for (const { from, count } of runsOfSlices(slices, RESYNC_RUN)) {
+      const release = await this.lockRange(store, from * SLICE, count * SLICE, 'exclusive')
       try {
         if (!this.table.exists(store)) continue
-        const { copied, equal } = await this.mirrors.resync(store, slice, buffer, written)
+        const { copied, equal } = await buffers.lend(lent => this.mirrors.resync(store, from, count, lent, written))
         moved += copied
-        done.set(store * SLICES + slice, equal)
+        for (const [i, members] of equal.entries()) done.set(store * SLICES + from + i, members)
       } finally {
         release()
       }
@@ -440,19 +492,19 @@ export class LunStores implements StoreSet {
   }
 
   /** A write skips a stale member of a parity store, so the locks are held until the marks are cleared. */
-  private async resyncParity(store: number, slices: readonly number[], written: Set<PoolDisk>): Promise<number> {
+  private async resyncParity(store: number, slices: readonly number[], buffers: ResyncBuffers, written: Set<PoolDisk>): Promise<number> {
     const done = new Map<SliceKey, ReadonlySet<number>>()
     const releases: Release[] = []
     let moved = 0
     try {
-      for (const slice of slices) {
-        releases.push(await this.lockSlice(store, slice, 'exclusive'))
+      for (const slice of slices) releases.push(await this.lockSlice(store, slice, 'exclusive'))
+      await inLanes(slices, RESYNC_LANES, async slice => {
         // Its last slice may have been unbound meanwhile; one that was is due no more.
-        if (!this.table.exists(store)) continue
-        const { copied, equal } = await this.parities.resync(store, slice, written)
+        if (!this.table.exists(store)) return
+        const { copied, equal } = await buffers.lend(lent => this.parities.resync(store, slice, lent, written))
         moved += copied
         if (equal.size > 0) done.set(store * SLICES + slice, equal)
-      }
+      })
       await this.flushAll(written)
       for (const key of done.keys()) await this.parities.voidSlice(store, key % SLICES)
       // A disk that failed meanwhile has its marks.
@@ -468,14 +520,16 @@ export class LunStores implements StoreSet {
   }
 
   private async flushAll(disks: ReadonlySet<PoolDisk>): Promise<void> {
-    for (const disk of disks) {
-      try {
-        await disk.flush()
-      } catch (error) {
-        await this.host.failDisk(disk, error)
-        throw error
-      }
-    }
+    const failed: { disk: PoolDisk; error: unknown }[] = []
+    await Promise.all(
+      [...disks].map(disk =>
+        disk.flush().catch((error: unknown) => {
+          failed.push({ disk, error })
+        }),
+      ),
+    )
+    for (const { disk, error } of failed) await this.host.failDisk(disk, error)
+    if (failed[0]) throw failed[0].error
   }
 
   /** Records, after the flush, which members of slices are equal now; of mirrors that were unsynced the others become stale. */
@@ -563,4 +617,15 @@ export class LunStores implements StoreSet {
       release()
     }
   }
+}
+
+/** Slices that follow each other, up to `most` together. */
+function runsOfSlices(slices: readonly number[], most: number): { from: number; count: number }[] {
+  const runs: { from: number; count: number }[] = []
+  for (const slice of slices) {
+    const last = runs.at(-1)
+    if (last && last.from + last.count === slice && last.count < most) last.count++
+    else runs.push({ from: slice, count: 1 })
+  }
+  return runs
 }

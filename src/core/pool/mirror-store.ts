@@ -147,34 +147,65 @@ export class MirrorStore {
   }
 
   /**
-   * Copies a slice from the copy that reads take to the others in service. The caller holds the slice's lock, flushes
+   * Copies slices that follow each other from the copy that reads take to the others in service. The caller holds their locks, flushes
    * `written` and then records which members are equal.
    *
-   * @returns bytes copied, and the members that are equal now: a disk that comes into service later is none of them.
+   * @param buffers one for each column, of `count` slices on a member at least
+   * @returns bytes copied, and by slice the members that are equal now: a disk that comes into service later is none of them.
    *   Columns without a readable copy stay as they are
    */
-  async resync(store: number, slice: number, buffer: Uint8Array, written: Set<PoolDisk>): Promise<{ copied: number; equal: Set<number> }> {
-    const { bits, members, table } = this.set
+  async resync(
+    store: number,
+    first: number,
+    count: number,
+    buffers: readonly Uint8Array[],
+    written: Set<PoolDisk>,
+  ): Promise<{ copied: number; equal: Set<number>[] }> {
+    const equal = Array.from({ length: count }, () => new Set<number>())
+    const copied = await settle(buffers.slice(0, COLUMNS).map((buffer, column) => this.resyncColumn(store, first, column, buffer, equal, written)))
+    return { copied: copied.reduce((sum, bytes) => sum + bytes, 0), equal }
+  }
+
+  /** @param equal by slice from `first` on: gets the members that are equal now */
+  private async resyncColumn(
+    store: number,
+    first: number,
+    column: number,
+    buffer: Uint8Array,
+    equal: readonly Set<number>[],
+    written: Set<PoolDisk>,
+  ): Promise<number> {
+    const { members, table } = this.set
+    const ways = equal.map((_, i) => this.resyncWay(store, first + i, column))
     let copied = 0
-    const equal = new Set<number>()
-    const all = bits.unsynced.has(store * SLICES + slice)
-    for (let column = 0; column < COLUMNS; column++) {
-      const source = members.readable(store, slice, column)[0]
-      if (source === undefined) continue
-      equal.add(source)
-      const targets = members.copiesOf(store, column).filter(m => m !== source && members.disk(store, m).inService && (all || bits.isStale(store, slice, m)))
-      if (targets.length === 0) continue
-      const piece = buffer.subarray(0, SLICE_ON_MEMBER)
-      await members.disk(store, source).read(table.segmentOf(store, source), slice * SLICE_ON_MEMBER, [piece])
-      for (const target of targets) {
-        const disk = members.disk(store, target)
-        await disk.write(table.segmentOf(store, target), slice * SLICE_ON_MEMBER, [piece], piece.length)
-        written.add(disk)
-        equal.add(target)
-        copied += piece.length
+    for (let from = 0; from < ways.length;) {
+      const { source, targets } = ways[from]!
+      let to = from + 1
+      while (to < ways.length && ways[to]!.source === source && ways[to]!.targets.join() === targets.join()) to++
+      if (source !== undefined && targets.length > 0) {
+        const at = (first + from) * SLICE_ON_MEMBER
+        const bytes = buffer.subarray(0, (to - from) * SLICE_ON_MEMBER)
+        await members.disk(store, source).read(table.segmentOf(store, source), at, [bytes])
+        for (const target of targets) {
+          const disk = members.disk(store, target)
+          await disk.write(table.segmentOf(store, target), at, [bytes], bytes.length)
+          written.add(disk)
+          copied += bytes.length
+        }
       }
+      if (source !== undefined) for (let slice = from; slice < to; slice++) for (const member of [source, ...targets]) equal[slice]!.add(member)
+      from = to
     }
-    return { copied, equal }
+    return copied
+  }
+
+  /** Where a column of a slice is copied from and to. */
+  private resyncWay(store: number, slice: number, column: number): { source: number | undefined; targets: readonly number[] } {
+    const { bits, members } = this.set
+    const [source] = members.readable(store, slice, column)
+    const all = bits.unsynced.has(store * SLICES + slice)
+    const targets = members.copiesOf(store, column).filter(m => m !== source && members.disk(store, m).inService && (all || bits.isStale(store, slice, m)))
+    return { source, targets: source === undefined ? [] : targets }
   }
 }
 

@@ -468,19 +468,17 @@ export class ParityStore {
    * Makes the stale member of a slice from the others. The caller holds the slice's lock until it has flushed `written`, called `voidSlice`
    * and committed that the members are equal: a write skips a stale member.
    */
-  async resync(store: number, slice: number, written: Set<PoolDisk>): Promise<{ copied: number; equal: Set<number> }> {
+  async resync(store: number, slice: number, buffers: readonly Uint8Array[], written: Set<PoolDisk>): Promise<{ copied: number; equal: Set<number> }> {
     const { members, table } = this.set
     if (this.canVerify(store, slice)) return { copied: await this.verify(store, slice), equal: new Set(ALL) }
     if (!this.isDue(store, slice)) return { copied: 0, equal: new Set() }
     const [target] = members.notCurrent(store, slice)
-    const bytes = new Uint8Array(SLICE_ON_MEMBER)
-    const failed = await this.xorMembers(
-      store,
-      ALL.filter(member => member !== target),
-      slice * SLICE_ON_MEMBER,
-      bytes,
-    )
+    const parts = buffers.map(buffer => buffer.subarray(0, SLICE_ON_MEMBER))
+    const sources = ALL.filter(member => member !== target)
+    const failed = await this.readMembers(store, sources, slice * SLICE_ON_MEMBER, parts)
     if (failed) throw failed.error
+    const bytes = parts[0]!
+    xorOf(bytes, parts)
     const disk = members.disk(store, target!)
     await disk.write(table.segmentOf(store, target!), slice * SLICE_ON_MEMBER, [bytes], bytes.length)
     for (const member of ALL) written.add(members.disk(store, member))

@@ -78,6 +78,21 @@ export class PoolDisk {
     }
   }
 
+  /** Reads at once. @returns false when that cannot be: `read` does it, or says why not */
+  tryRead(segment: number, at: number, into: Uint8Array): boolean {
+    return this.flushFailure === undefined && this.device?.tryRead?.(this.offsetOf(segment, at), into) === true
+  }
+
+  /** Writes at once. @returns false when that cannot be, and then some of it may be written: `write` does it again, or says why not */
+  tryWrite(segment: number, at: number, data: Uint8Array): boolean {
+    const device = this.device
+    if (!device?.tryWrite || this.flushFailure !== undefined || this.dirtyBytes + this.writingBytes > 2 * DIRTY_FLUSH_FROM) return false
+    const written = device.tryWrite(this.offsetOf(segment, at), data)
+    this.dirtyBytes += data.length
+    this.flushAhead()
+    return written
+  }
+
   async write(segment: number, at: number, pieces: readonly Uint8Array[], length: number): Promise<void> {
     const device = this.attached()
     if (this.flushFailure !== undefined) throw this.suspended()
@@ -94,12 +109,15 @@ export class PoolDisk {
       this.writingBytes -= length
       this.dirtyBytes += length
     }
-    if (this.dirtyBytes > DIRTY_FLUSH_FROM && !this.flushing) {
-      // Started ahead so that writers need not wait; whoever waits for durability sees its failure again.
-      this.flush().catch((error: unknown) => {
-        this.fault = error instanceof Error ? error.message : String(error)
-      })
-    }
+    this.flushAhead()
+  }
+
+  /** Started ahead so that writers need not wait; whoever waits for durability sees its failure again. */
+  private flushAhead(): void {
+    if (this.dirtyBytes <= DIRTY_FLUSH_FROM || this.flushing) return
+    this.flush().catch((error: unknown) => {
+      this.fault = error instanceof Error ? error.message : String(error)
+    })
   }
 
   /** Durable when it resolves, without a flush of anything else. */

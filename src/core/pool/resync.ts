@@ -1,12 +1,16 @@
 import { isDisksFault } from '../base/errors.ts'
+import { inLanes } from '../base/lanes.ts'
 import type { ProcessBody, Step } from '../process/runner.ts'
 import { SLICE, SLICES } from '../raid/geometry.ts'
 import type { LunStores } from './lun-stores.ts'
 import type { Pool } from './pool.ts'
 import type { PoolDisk } from './pool-disk.ts'
+import { ResyncBuffers } from './resync-buffers.ts'
 
-/** Slices copied between two commits: what a crash makes it copy again. */
-const STEP_SLICES = 16
+/** Slices copied in one step: what a crash makes it copy again. */
+const STEP_SLICES = 32
+/** Stores under way at a time: one is copied while another is flushed. */
+const LANES = 2
 
 /**
  * Makes mirrors equal again: slices that a returned disk missed, and slices that were open when the pool crashed (fault
@@ -14,7 +18,7 @@ const STEP_SLICES = 16
  * skips nothing and redoes at most one step. When a merging disk has nothing stale left it becomes normal.
  */
 export class Resync implements ProcessBody {
-  private readonly buffer = new Uint8Array(SLICE)
+  private readonly buffers = new ResyncBuffers()
 
   constructor(private readonly pool: Pool) {}
 
@@ -41,20 +45,30 @@ export class Resync implements ProcessBody {
 
   async step(signal: AbortSignal): Promise<Step> {
     let moved = 0
-    let slices = 0
-    for (const stores of this.pool.stores.values()) {
-      for (const store of await this.storesOf(stores)) {
-        const due = stores.resyncSlices(store)
-        if (due.length === 0) continue
-        moved += await this.make(stores, store, due)
-        slices += due.length
-        if (slices >= STEP_SLICES || signal.aborted) return { moved, finished: false }
-      }
-    }
-    if (slices > 0) return { moved, finished: false }
+    const due = await this.nextDue()
+    await inLanes(due, LANES, async ({ stores, store, slices }) => {
+      if (!signal.aborted) moved += await this.make(stores, store, slices)
+    })
+    if (due.length > 0) return { moved, finished: false }
     for (const disk of this.pool.disks.values()) if (disk.state === 'merging' && disk.device && !hasStale(this.pool, disk)) await this.pool.merged(disk)
     // What is left has no readable copy now; a disk that comes back makes it due again.
     return { moved, finished: true }
+  }
+
+  /** What one step makes. */
+  private async nextDue(): Promise<{ stores: LunStores; store: number; slices: readonly number[] }[]> {
+    const due: { stores: LunStores; store: number; slices: readonly number[] }[] = []
+    let count = 0
+    for (const stores of this.pool.stores.values()) {
+      for (const store of await this.storesOf(stores)) {
+        const slices = stores.resyncSlices(store)
+        if (slices.length === 0) continue
+        due.push({ stores, store, slices })
+        count += slices.length
+        if (count >= STEP_SLICES) return due
+      }
+    }
+    return due
   }
 
   private async storesOf(stores: LunStores): Promise<number[]> {
@@ -66,7 +80,7 @@ export class Resync implements ProcessBody {
   private async make(stores: LunStores, store: number, slices: readonly number[]): Promise<number> {
     const written = new Set<PoolDisk>()
     try {
-      return await stores.resync(store, slices, this.buffer, written)
+      return await stores.resync(store, slices, this.buffers, written)
     } catch (error) {
       if (isDisksFault(error)) await this.failTargets(error, written)
       throw error

@@ -53,6 +53,12 @@ export class StoreMembers {
     return members
   }
 
+  /** The first of `readable`, or -1. */
+  bestFor(store: number, slice: number, column: number): number {
+    if (copiesOf[this.raid(store)] === 1) return this.isCurrent(store, slice, column) ? column : -1
+    return this.readable(store, slice, column)[0] ?? -1
+  }
+
   /** Members of a slice that are not current. */
   notCurrent(store: number, slice: number): number[] {
     const members: number[] = []

@@ -24,6 +24,13 @@ export class ChunkLocks {
     return this.releaseOf(run)
   }
 
+  /** Whether `lock` would grant the run exclusively without waiting. */
+  isFree({ from, to }: ChunkRun): boolean {
+    if (this.chunks.size === 0) return true
+    for (let chunk = from; chunk < to; chunk++) if (this.chunks.has(chunk)) return false
+    return true
+  }
+
   /** Resolves when whatever is locked at this call has been let go once. */
   async settled(): Promise<void> {
     for (const chunk of [...this.chunks.keys()]) (await this.lock({ from: chunk, to: chunk + 1 }, 'shared'))()

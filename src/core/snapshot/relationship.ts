@@ -108,10 +108,9 @@ export class Relationship {
     return [this.migrated, this.delta, this.lost, this.frozen]
   }
 
-  /** Pages of all maps for a run: undefined when they are in memory. */
+  /** Undefined when the pages of all maps for a run are in memory; else resolves when more of them are, to be asked again. */
   load(run: ChunkRun): Promise<void> | undefined {
-    const loads = this.maps.map(map => map.load(run)).filter(loading => loading !== undefined)
-    return loads.length === 0 ? undefined : Promise.all(loads).then(() => undefined)
+    return this.migrated.load(run) ?? this.delta.load(run) ?? this.lost.load(run) ?? this.frozen.load(run)
   }
 
   /** Whether an update still has to do a chunk of the run; its pages are loaded. */

@@ -171,7 +171,7 @@ export class Relationships {
     if (!volume) {
       const found = this.luns.byId(lun)
       if (!found) throw new LunarError('ERR_METADATA_DAMAGED', `Cannot use LUN ${lun}`, { why: 'a relationship names it, but the pool has no such LUN' })
-      volume = new Volume(found, this, () => this.pool.options.clock.monotonicMs())
+      volume = new Volume(found, this, this.pool.options.clock)
       this.volumes.set(lun, volume)
     }
     return volume

@@ -1,8 +1,10 @@
 import { inLanes } from '../base/lanes.ts'
+import { turn } from '../base/turn.ts'
+import { YIELD_EVERY } from '../block/device.ts'
 import { MIB } from '../base/units.ts'
 import type { Release } from '../block/range-lock.ts'
 import type { Due } from './marks.ts'
-import { overwrites } from './overwrites.ts'
+import { overwrites, type Overwrite } from './overwrites.ts'
 import type { Relationship } from './relationship.ts'
 import type { Tree } from './tree/tree.ts'
 
@@ -49,6 +51,8 @@ export class FirstWrite {
 export class Round {
   readonly writes: FirstWrite[] = []
   bytes = 0
+  /** It waits for others to come. */
+  lingers = true
   /** More may join: its overwrites are not issued yet. */
   open = true
 
@@ -64,6 +68,10 @@ export interface RoundHost {
    * @throws LunarError when that failed for any of them: then none of them may go down
    */
   prepare(writes: readonly Due[], copied: () => void): Promise<void>
+  /** Resolves when a round that nobody waits for has waited long enough for others to come. */
+  linger(): Promise<void>
+  /** Overwrites when that needs no waiting. @returns whether it did */
+  putNow(offset: number, data: Uint8Array): boolean
   put(offset: number, data: Uint8Array): Promise<void>
   /** Plans and does one write anew, whose chunks are locked. */
   alone(write: FirstWrite): Promise<void>
@@ -88,8 +96,13 @@ export class Rounds {
   add(write: FirstWrite): void {
     let round = this.waiting.at(-1)
     if (!round || round.isFull) {
-      round = new Round()
-      this.waiting.push(round)
+      const fresh = new Round()
+      round = fresh
+      this.waiting.push(fresh)
+      void this.host.linger().then(() => {
+        fresh.lingers = false
+        this.advance()
+      })
     }
     this.put(write, round)
     for (const relationship of write.covers) {
@@ -128,10 +141,17 @@ export class Rounds {
     round.bytes += write.data.length + write.preserved
   }
 
-  /** Begins the next round when none is under way, or when it is full and the one before has copied. */
+  /** Somebody waits for what is acknowledged: the writes that are there now wait for no others. */
+  hurry(): void {
+    for (const round of this.waiting) round.lingers = false
+    this.advance()
+  }
+
+  /** Begins the next round when none is under way and it has lingered, or when it is full and the one before has copied. */
   private advance(): void {
     const next = this.waiting[0]
     if (!next || this.copying || this.running >= ROUNDS || (this.running > 0 && !next.isFull)) return
+    if (next.lingers && !next.isFull) return
     this.copying = true
     this.running++
     // Everybody who comes in this turn belongs to it.
@@ -160,7 +180,13 @@ export class Rounds {
       return this.end(round, next)
     }
     round.open = false
-    await inLanes(overwrites(round.writes), LANES, async ({ offset, data, writes }) => {
+    const others: Overwrite<FirstWrite>[] = []
+    for (const [i, overwrite] of overwrites(round.writes).entries()) {
+      if (this.host.putNow(overwrite.offset, overwrite.data)) for (const write of overwrite.writes) write.end()
+      else others.push(overwrite)
+      if (i % YIELD_EVERY === YIELD_EVERY - 1) await turn()
+    }
+    await inLanes(others, LANES, async ({ offset, data, writes }) => {
       try {
         await this.host.put(offset, data)
         for (const write of writes) write.end()

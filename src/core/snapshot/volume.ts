@@ -1,24 +1,27 @@
-import { isCode, isDisksFault, isFull, LunarError } from '../base/errors.ts'
+import { invariant, isCode, isDisksFault, isFull, LunarError } from '../base/errors.ts'
+import type { Clock } from '../base/clock.ts'
 import { Slab } from '../base/slab.ts'
-import type { BlockDevice, Extent } from '../block/device.ts'
+import { YIELD_EVERY, type BlockDevice, type Extent, type FastDevice } from '../block/device.ts'
 import { WriteBackHold, type ByteBudget } from '../block/hold.ts'
 import { Quiesce } from '../block/quiesce.ts'
 import { checkRange, inPieces } from '../block/range.ts'
 import { inLanes } from '../base/lanes.ts'
-import { settle } from '../base/settle.ts'
+import { done, settle } from '../base/settle.ts'
+import { turn } from '../base/turn.ts'
 import type { Release } from '../block/range-lock.ts'
 import { Batch, BATCH_MAX } from '../../metadata/batch.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
 import { fullPolicies } from '../../metadata/records.ts'
 import type { Lun } from '../lun/lun.ts'
-import { SLICE } from '../raid/geometry.ts'
-import { runsOf, runsWhere, type ChunkRun } from './chunks.ts'
-import { commitGroups, copyRuns, joinMarks, type Mark, type Due } from './marks.ts'
+import { SLICE, SLICES } from '../raid/geometry.ts'
+import { runsOf, type ChunkRun } from './chunks.ts'
+import { commitGroups, copyRuns, joinMarks, type CopyRun, type Due, type Mark } from './marks.ts'
+import { imageMark, sourceMark, type Plan } from './planning.ts'
 import { Relationship } from './relationship.ts'
 import type { ThroughVolume } from './tree/snapshot-volume.ts'
 import { settleRestored } from './tree/settle-restored.ts'
 import { TreeCopies, type Preservation, type Tree } from './tree/tree.ts'
-import { FirstWrite, Rounds } from './rounds.ts'
+import { FirstWrite, Rounds, type Round } from './rounds.ts'
 import type { WodImage } from './wod-image.ts'
 
 /** A write up to this size may be acknowledged while what must be durable before it is under way. Bytes. */
@@ -26,6 +29,9 @@ const HOLD_WRITE_MAX = 256 * 1024
 
 /** A write is cut at this, so that what it preserves fits into memory. Bytes. */
 const PIECE = 4 * 1024 * 1024
+
+/** Writes that are acknowledged already wait so long for others to share their round, unless somebody waits for them. Milliseconds. */
+const LINGER_MS = 10
 
 /** Copies of one round under way at a time; those up to this size take turns in buffers that stay. Bytes. */
 const COPIES = 16
@@ -47,23 +53,11 @@ export interface VolumeHost {
   settle(relationship: Relationship, run: ChunkRun): Promise<void>
 }
 
-/** What a change of a range needs. */
-interface Plan {
-  readonly before: readonly Mark[]
-  readonly after: Mark | undefined
-  /** What the snapshots of the volume need. */
-  readonly tree: Preservation | undefined
-  /** Bytes that are preserved. */
-  readonly preserved: number
-  /** Something must be durable before the change. */
-  readonly barrier: boolean
-}
-
 /**
  * A LUN as hosts and processes see it: with its relationships, copy on first write, and reads through to a source
  * (engine.md section 2; DataCore Fig. 7). Without relationships every call goes straight down.
  */
-export class Volume implements BlockDevice {
+export class Volume implements BlockDevice, FastDevice {
   readonly quiesce = new Quiesce()
   private readonly hold: WriteBackHold
   private readonly rounds: Rounds
@@ -71,6 +65,8 @@ export class Volume implements BlockDevice {
   private readonly copies = new Slab()
   /** Short old bytes between their reading and their writing. */
   private readonly scratch: Uint8Array[] = []
+  /** The same of what is copied at once. */
+  private readonly short = new Uint8Array(SCRATCH)
   /** The relationship whose image this is. */
   asImage: Relationship | undefined
   /** The relationships whose source this is, in order of number. */
@@ -86,11 +82,13 @@ export class Volume implements BlockDevice {
   constructor(
     readonly lun: Lun,
     private readonly host: VolumeHost,
-    private readonly nowMs: () => number,
+    private readonly clock: Clock,
   ) {
     this.hold = new WriteBackHold(host.budget)
     this.rounds = new Rounds({
       prepare: (writes, copied) => this.prepare(writes, true, copied),
+      linger: () => this.clock.pause(LINGER_MS),
+      putNow: (offset, data) => this.lun.tryWrite(offset, data),
       put: (offset, data) => this.lun.write(offset, data),
       alone: async ({ offset, data }) => this.perform(await this.plan(offset, data.length), offset, data.length, () => this.lun.write(offset, data), true),
     })
@@ -136,18 +134,46 @@ export class Volume implements BlockDevice {
     return [...this.asSource, this.tree, ...(this.asImage ? [this.asImage] : [])]
   }
 
+  // ---- at once
+
+  /** What the LUN itself holds, when nothing is acknowledged and not written there yet (`FastDevice`). */
+  tryRead(offset: number, into: Uint8Array): boolean {
+    if (this.isPlain) return this.lun.tryRead(offset, into)
+    if (this.asImage || this.tree?.restoring || this.asSource.some(({ record }) => record.frozenEra !== 0) || this.hold.touches(offset, into.length))
+      return false
+    this.lastUsedMs = this.clock.monotonicMs()
+    return this.lun.tryRead(offset, into)
+  }
+
+  /** What needs nothing first, and first writes for which all that is due can follow (`FastDevice`). */
+  tryWrite(offset: number, data: Uint8Array): boolean {
+    if (this.quiesce.isQuiet) return false
+    this.lastUsedMs = this.clock.monotonicMs()
+    if (this.isPlain || this.isCovered(offset, data.length)) return this.lun.tryWrite(offset, data)
+    return this.trySmall(offset, data)
+  }
+
+  /** What all snapshots have is nobody's but the host's: a bit a chunk says so. */
+  private isCovered(offset: number, length: number): boolean {
+    return this.hasNoRelationships && this.tree?.covers(offset, length) === true && !this.hold.touches(offset, length)
+  }
+
   // ---- reading
 
   read(offset: number, into: Uint8Array): Promise<void> {
+    if (this.tryRead(offset, into)) return done
     return this.isPlain ? this.lun.read(offset, into) : this.readAsHost(offset, into)
   }
 
   private async readAsHost(offset: number, into: Uint8Array): Promise<void> {
     checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, into.length)
-    this.lastUsedMs = this.nowMs()
+    this.lastUsedMs = this.clock.monotonicMs()
     // What is acknowledged and not written yet is waited for.
     const held = this.hold.overlapping(offset, into.length)
-    if (held) await held
+    if (held) {
+      this.rounds.hurry()
+      await held
+    }
     const image = this.through
     const concerned = (relationship: Relationship): boolean => relationship.update === (relationship === image ? 'imageUpdate' : 'sourceUpdate')
     if (this.host.readOnly) return this.readAhead(offset, into, concerned)
@@ -243,15 +269,14 @@ export class Volume implements BlockDevice {
   // ---- writing
 
   write(offset: number, data: Uint8Array): Promise<void> {
+    if (this.tryWrite(offset, data)) return done
     return this.inside(() => (this.isPlain ? this.lun.write(offset, data) : this.writeAsHost(offset, data)))
   }
 
   private async writeAsHost(offset: number, data: Uint8Array): Promise<void> {
     checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, data.length)
-    // What all snapshots have is nobody's but the host's: a bit a chunk says so.
-    if (this.hasNoRelationships && this.tree?.covers(offset, data.length) && !this.hold.overlapping(offset, data.length)) return this.lun.write(offset, data)
-    if (data.length > 0 && data.length <= HOLD_WRITE_MAX && Math.floor(offset / PIECE) === Math.floor((offset + data.length - 1) / PIECE))
-      return this.writeSmall(offset, data)
+    if (this.isCovered(offset, data.length)) return this.lun.write(offset, data)
+    if (isSmall(offset, data.length)) return this.writeSmall(offset, data)
     await inPieces(offset, data.length, PIECE, (at, length) =>
       this.change(at, length, () => this.lun.write(at, data.subarray(at - offset, at - offset + length))),
     )
@@ -264,13 +289,11 @@ export class Volume implements BlockDevice {
   private async writeSmall(offset: number, data: Uint8Array): Promise<void> {
     await this.settle(offset, data.length, relationship => relationship.update !== undefined)
     if (this.tree?.restoring) await this.settleRestored(this.tree.chunks.touched(offset, data.length))
-    const covers = this.layers.filter(layer => layer.isActive || ('isRecording' in layer && layer.isRecording))
+    const covers = this.covers
     const round = this.rounds.covering(covers, offset, data.length)
     if (round) {
       if (this.through) this.checkReadable(this.through)
-      const write = new FirstWrite(offset, data, { marks: [], tree: undefined }, 0, [], undefined)
-      this.rounds.join(write, round)
-      return this.inRound(write)
+      return this.inRound(this.joined(round, offset, data))
     }
     const release = await this.lockFor(offset, data.length)
     let given = false
@@ -287,30 +310,80 @@ export class Volume implements BlockDevice {
     }
   }
 
+  /** Layers for which something may be due before a write, in the order in which chunks are locked. */
+  private get covers(): (Relationship | Tree)[] {
+    return this.layers.filter(layer => layer.isActive || (layer instanceof Relationship && layer.isRecording))
+  }
+
+  private joined(round: Round, offset: number, data: Uint8Array): FirstWrite {
+    const write = new FirstWrite(offset, data, { marks: [], tree: undefined }, 0, [], undefined)
+    this.rounds.join(write, round)
+    return write
+  }
+
+  /** The same as `writeSmall` when nothing has to be waited for before the write may be acknowledged. @returns whether it was */
+  private trySmall(offset: number, data: Uint8Array): boolean {
+    if (!isSmall(offset, data.length) || !isInside(this, offset, data.length)) return false
+    // What an update or a restore has still to do comes first; an image on a write-once device takes its copy by itself.
+    if (this.relationships.some(({ record }) => record.frozenEra !== 0) || this.through?.isInvalid || this.tree?.restoring || this.wodImages.length > 0)
+      return false
+    const { budget } = this.hold
+    const covers = this.covers
+    const round = this.rounds.covering(covers, offset, data.length)
+    if (round) {
+      if (!budget.tryAdmit(data.length)) return false
+      this.acknowledge(this.joined(round, offset, data), data.length)
+      return true
+    }
+    if (this.load(offset, data.length)) return false
+    const release = this.tryLockFor(offset, data.length)
+    if (!release) return false
+    const plan = this.planNow(offset, data.length)
+    if (!plan.barrier) {
+      const written = this.lun.tryWrite(offset, data)
+      release()
+      return written
+    }
+    const bytes = data.length + plan.preserved
+    const admitted = budget.tryAdmit(bytes)
+    if (!admitted || !this.isTakenNow(plan, offset, data.length)) {
+      if (admitted) budget.release(bytes)
+      release()
+      return false
+    }
+    const write = new FirstWrite(offset, data, { marks: plan.before, tree: plan.tree }, plan.preserved, covers, release)
+    this.rounds.add(write)
+    this.acknowledge(write, bytes)
+    return true
+  }
+
+  /** A write of a round is acknowledged: its bytes are kept here until it has ended. @param bytes that were admitted for it */
+  private acknowledge(write: FirstWrite, bytes: number): void {
+    write.data = this.copies.copy(write.data)
+    this.quiesce.stay()
+    const ended = this.hold.begin(write.offset, write.data.length, bytes)
+    write.whenEnded(failure => {
+      ended(failure)
+      this.quiesce.leave()
+    })
+  }
+
   /** Resolves when a write of a round is acknowledged: as soon as the hold has room for it, else when it is written. */
   private inRound(write: FirstWrite): Promise<void> {
     const { budget } = this.hold
     const bytes = write.data.length + write.preserved
-    const held = (): void => {
-      write.data = this.copies.copy(write.data)
-      this.quiesce.stay()
-      const ended = this.hold.begin(write.offset, write.data.length, bytes)
-      write.whenEnded(failure => {
-        ended(failure)
-        this.quiesce.leave()
-      })
-    }
     if (budget.tryAdmit(bytes)) {
-      held()
-      return Promise.resolve()
+      this.acknowledge(write, bytes)
+      return done
     }
+    this.rounds.hurry()
     return new Promise((resolve, reject) => {
       let acknowledged = false
       const withdraw = budget.wait(bytes, () => {
         // What is on its way down already is not worth a copy.
         if (!write.round.open) return budget.release(bytes)
         acknowledged = true
-        held()
+        this.acknowledge(write, bytes)
         resolve()
       })
       write.whenEnded(failure => {
@@ -322,6 +395,17 @@ export class Volume implements BlockDevice {
     })
   }
 
+  /** The same as `isTaken`, as far as that can be said at once. */
+  private isTakenNow(plan: Plan, offset: number, length: number): boolean {
+    if (!this.host.metadata.isRoomy || plan.after || this.lun.isBound(offset, length) !== true) return false
+    for (const { relationship, migrated } of plan.before) {
+      if (migrated.length === 0) continue
+      const image = this.host.volume(relationship.record.image).lun
+      for (const run of migrated) if (image.isBound(relationship.chunks.offsetOf(run.from), relationship.chunks.lengthOf(run)) !== true) return false
+    }
+    return plan.tree === undefined || plan.tree.tree.takeNow(plan.tree)
+  }
+
   /** Space in this LUN and in the images that get a copy is bound, and there is room to record it: only a device error can stop the write now. */
   private async isTaken(plan: Plan, offset: number, length: number): Promise<boolean> {
     if (this.wodImages.some(({ isActive }) => isActive)) return false
@@ -331,8 +415,14 @@ export class Volume implements BlockDevice {
       for (const run of migrated) {
         const at = relationship.chunks.offsetOf(run.from)
         if (await image.isBound(at, relationship.chunks.lengthOf(run))) continue
-        // Whether it fails is found out on the way that waits, where the policy decides.
-        await image.bindAll(Math.floor(at / SLICE), Math.ceil((at + relationship.chunks.lengthOf(run)) / SLICE)).catch(() => undefined)
+        const from = Math.floor(at / SLICE)
+        const to = Math.ceil((at + relationship.chunks.lengthOf(run)) / SLICE)
+        // What lies beside it takes no more segments of the pool, and is likely to be needed next; where there is no room for it there may be for
+        // these. Whether that fails, too, is found out on the way that waits, where the policy decides.
+        await image
+          .bindAll(from - (from % SLICES), Math.min(image.sliceCount, Math.ceil(to / SLICES) * SLICES))
+          .catch(() => image.bindAll(from, to))
+          .catch(() => undefined)
         if (!(await image.isBound(at, relationship.chunks.lengthOf(run)))) return false
       }
     }
@@ -389,20 +479,35 @@ export class Volume implements BlockDevice {
 
   /** What is due before and after a change of a range whose chunks are locked. */
   private async plan(offset: number, length: number, except?: Relationship, kept?: { readonly tree: Preservation | undefined }): Promise<Plan> {
+    for (let loading = this.load(offset, length); loading; loading = this.load(offset, length)) await loading
+    return this.planNow(offset, length, except, kept)
+  }
+
+  /** Undefined when the pages of all maps that a plan looks at are in memory; else resolves when more of them are. */
+  private load(offset: number, length: number): Promise<void> | undefined {
+    for (const layer of this.layers) {
+      const run = layer.chunks.touched(offset, length)
+      const loading = layer instanceof Relationship ? layer.load(run) : layer.map.load(run)
+      if (loading) return loading
+    }
+    return undefined
+  }
+
+  private planNow(offset: number, length: number, except?: Relationship, kept?: { readonly tree: Preservation | undefined }): Plan {
     if (this.through) this.checkReadable(this.through)
     const before: Mark[] = []
     let preserved = 0
     for (const relationship of this.asSource) {
-      const mark = relationship === except ? undefined : await this.sourceMark(relationship, offset, length)
+      const mark = relationship === except ? undefined : sourceMark(relationship, offset, length)
       if (!mark) continue
       before.push(mark)
       for (const run of mark.migrated) preserved += relationship.chunks.lengthOf(run)
     }
-    const tree = kept ? kept.tree : await this.tree?.plan(offset, length)
+    const tree = kept ? kept.tree : this.tree?.planNow(offset, length)
     if (tree) preserved += tree.chunks * tree.tree.chunkBytes
     // Also while it is disabled: such an image owns every chunk, and what changes differs.
     const image = this.asImage?.isActive || this.asImage?.isRecording ? this.asImage : undefined
-    const own = image && image !== except ? await this.imageMark(image, offset, length) : undefined
+    const own = image && image !== except ? imageMark(image, offset, length) : undefined
     if (own && own.before.delta.length > 0) before.push(own.before)
     const after = own && own.mark.migrated.length > 0 ? own.mark : undefined
     return { before, after, tree, preserved, barrier: before.length > 0 || after !== undefined || tree !== undefined }
@@ -446,38 +551,6 @@ export class Volume implements BlockDevice {
     )
   }
 
-  /** What a write to this source means for a relationship: chunks to preserve, bits to set. */
-  private async sourceMark(relationship: Relationship, offset: number, length: number): Promise<Mark | undefined> {
-    const run = relationship.chunks.touched(offset, length)
-    if (run.to <= run.from || !(relationship.isActive || relationship.isRecording)) return undefined
-    for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
-    const mark: Mark = { relationship, migrated: [], delta: [], lost: [] }
-    for (const { from, to, value } of [...runsOf(run, chunk => relationship.migrated.has(chunk))]) {
-      if (value) mark.delta.push(...runsWhere({ from, to }, chunk => !relationship.delta.has(chunk)))
-      else if (relationship.isActive) mark.migrated.push({ from, to })
-      else mark.lost.push(...runsWhere({ from, to }, chunk => !relationship.lost.has(chunk)))
-    }
-    mark.delta.push(...mark.migrated)
-    return mark.delta.length + mark.lost.length > 0 ? mark : undefined
-  }
-
-  /** What a write to this image means for its own relationship: bits due before the data, and bits that follow it. */
-  private async imageMark(image: Relationship, offset: number, length: number): Promise<{ before: Mark; mark: Mark } | undefined> {
-    const run = image.chunks.touched(offset, length)
-    if (run.to <= run.from) return undefined
-    for (let loading = image.load(run); loading; loading = image.load(run)) await loading
-    const before: Mark = { relationship: image, migrated: [], delta: [], lost: [] }
-    const mark: Mark = { relationship: image, migrated: [], delta: [], lost: [] }
-    for (const { from, to, value } of [...runsOf(run, chunk => image.migrated.has(chunk))]) {
-      if (value) before.delta.push(...runsWhere({ from, to }, chunk => !image.delta.has(chunk)))
-      else mark.migrated.push({ from, to })
-    }
-    // Nobody asks what of a clone differs.
-    if (image.isClone) return { before: { ...before, delta: [] }, mark }
-    mark.delta.push(...mark.migrated)
-    return { before, mark }
-  }
-
   /**
    * What is due before some writes, whose chunks are locked: copies of the old bytes for the images that lack them, flushed
    * there, then the bits of all, durable when it resolves.
@@ -517,7 +590,12 @@ export class Volume implements BlockDevice {
         if (!failed.has(relationship)) failed.set(relationship, error)
       }
     }
-    await inLanes(runs, COPIES, async ({ from, to, copies }) => {
+    const others: CopyRun[] = []
+    for (const [i, run] of runs.entries()) {
+      if (!this.copyNow(run, tree, images)) others.push(run)
+      if (i % YIELD_EVERY === YIELD_EVERY - 1) await turn()
+    }
+    await inLanes(others, COPIES, async ({ from, to, copies }) => {
       const buffer = to - from <= SCRATCH ? (this.scratch.pop() ?? new Uint8Array(SCRATCH)) : new Uint8Array(to - from)
       try {
         const old = await this.oldBytes(from, buffer.subarray(0, to - from))
@@ -534,6 +612,26 @@ export class Volume implements BlockDevice {
     await settle([...(tree ? [tree.flush()] : []), ...[...images.keys()].map(relationship => unlessFailed(relationship, image => image.lun.flush()))])
     for (const [relationship, error] of failed) await this.cannotPreserve(relationship, error)
     return new Set(failed.keys())
+  }
+
+  /** Copies a short run when that needs no waiting. @param images gets those that are written @returns whether all of it was; else it is copied anew */
+  private copyNow({ from, to, copies }: CopyRun, tree: TreeCopies | undefined, images: Map<Relationship, Volume>): boolean {
+    if (this.through || to - from > SCRATCH) return false
+    const bytes = this.short.subarray(0, to - from)
+    if (!this.lun.tryRead(from, bytes)) return false
+    for (const { copier, runs } of copies) {
+      if (!(copier instanceof Relationship)) {
+        tree?.add(runs, { from, bytes })
+        continue
+      }
+      let image = images.get(copier)
+      if (!image) images.set(copier, (image = this.host.volume(copier.record.image)))
+      for (const run of runs) {
+        const at = copier.chunks.offsetOf(run.from)
+        if (!image.lun.tryWrite(at, bytes.subarray(at - from, at - from + copier.chunks.lengthOf(run)))) return false
+      }
+    }
+    return true
   }
 
   /** Reads what the volume holds of a range, with its chunks locked. @returns undefined when it is known to read as zeros */
@@ -624,6 +722,36 @@ export class Volume implements BlockDevice {
     return release
   }
 
+  /** The same when nobody has to be waited for. */
+  private tryLockFor(offset: number, length: number): Release | undefined {
+    const { layers } = this
+    let from = offset
+    let to = offset + length
+    for (const layer of layers) {
+      const run = layer.chunks.touched(from, to - from)
+      if (run.to <= run.from) continue
+      if (!layer.locks.isFree(run)) return undefined
+      from = Math.min(from, layer.chunks.offsetOf(run.from))
+      to = Math.max(to, layer.chunks.endOf(run.to - 1))
+    }
+    const releases: Release[] = []
+    from = offset
+    to = offset + length
+    for (const layer of layers) {
+      const run = layer.chunks.touched(from, to - from)
+      if (run.to <= run.from) continue
+      const locked = layer.lock(run, 'exclusive')
+      invariant(!(locked instanceof Promise), 'chunks that are free are locked at once')
+      releases.push(locked)
+      from = Math.min(from, layer.chunks.offsetOf(run.from))
+      to = Math.max(to, layer.chunks.endOf(run.to - 1))
+    }
+    if (releases.length === 1) return releases[0]
+    return () => {
+      for (const release of releases) release()
+    }
+  }
+
   /** Does what updates still have to do of a range, in the relationships that `concerned` names. */
   private async settle(offset: number, length: number, concerned: (relationship: Relationship) => boolean): Promise<void> {
     for (const relationship of this.relationships) {
@@ -657,12 +785,14 @@ export class Volume implements BlockDevice {
 
   /** What is acknowledged is on stable storage: the maps are, always, before the data they speak of. */
   async flush(): Promise<void> {
+    this.rounds.hurry()
     await this.hold.drain()
     await this.lun.flush()
   }
 
   /** Waits for writes that are acknowledged and still on their way; one that failed was told to whoever flushed. */
   async drain(): Promise<void> {
+    this.rounds.hurry()
     await this.hold.drain().catch(() => undefined)
   }
 
@@ -697,7 +827,7 @@ export class Volume implements BlockDevice {
   private async inside<T>(operation: () => Promise<T>): Promise<T> {
     const waiting = this.quiesce.enter()
     if (waiting) await waiting
-    this.lastUsedMs = this.nowMs()
+    this.lastUsedMs = this.clock.monotonicMs()
     try {
       return await operation()
     } finally {
@@ -705,6 +835,14 @@ export class Volume implements BlockDevice {
     }
   }
 }
+
+/** A write that may be acknowledged ahead. */
+const isSmall = (offset: number, length: number): boolean =>
+  length > 0 && length <= HOLD_WRITE_MAX && Math.floor(offset / PIECE) === Math.floor((offset + length - 1) / PIECE)
+
+/** Whole blocks of a device. */
+const isInside = ({ size, blockSize }: BlockDevice, offset: number, length: number): boolean =>
+  offset >= 0 && offset + length <= size && offset % blockSize === 0 && length % blockSize === 0
 
 function allMigrated(image: Relationship, { from, to }: ChunkRun): boolean {
   for (let chunk = from; chunk < to; chunk++) if (!image.migrated.has(chunk)) return false

@@ -10,6 +10,7 @@ import type { Metadata } from '../../../src/metadata/metadata.ts'
 import { RELATIONSHIP_ENABLED, RELATIONSHIP_USED, type RelationshipRecord } from '../../../src/metadata/records.ts'
 import { Relationship } from '../../../src/core/snapshot/relationship.ts'
 import { Volume } from '../../../src/core/snapshot/volume.ts'
+import { SteppedClock } from '../../simulation/clock.ts'
 
 const CHUNK = 8 * KIB
 const HALF = CHUNK / 2
@@ -82,8 +83,15 @@ class SteppedLun {
   extents(offset: number, length: number): Promise<{ offset: number; length: number; kind: string }[]> {
     return Promise.resolve([{ offset, length, kind: 'data' }])
   }
-  isBound(): Promise<boolean> {
-    return Promise.resolve(true)
+  isBound(): boolean {
+    return true
+  }
+  /** Every step is in some order with the others: nothing is done at once. */
+  tryRead(): boolean {
+    return false
+  }
+  tryWrite(): boolean {
+    return false
   }
   isHole(): Promise<boolean> {
     return Promise.resolve(false)
@@ -143,7 +151,7 @@ class World {
       invalidate: () => Promise.reject(new Error('nothing fails here')),
       settle: () => Promise.reject(new Error('nothing is updated here')),
     }
-    this.volumes = this.luns.map(lun => new Volume(lun as unknown as Lun, host, () => 0))
+    this.volumes = this.luns.map(lun => new Volume(lun as unknown as Lun, host, new SteppedClock()))
     const [source, image, last] = this.volumes as [Volume, Volume, Volume]
     const first = new Relationship(1, record(1, 2, size), metadata)
     source.asSource = [first]

@@ -98,6 +98,8 @@ describe('rounds', () => {
   let prepared: { writes: readonly Due[]; copied: () => void; done: Deferred<void> }[]
   let log: string[]
   let badOffset: number | undefined
+  let quickOffset: number | undefined
+  let lingering: Deferred<void> | undefined
   let rounds: Rounds
 
   const host: RoundHost = {
@@ -105,6 +107,12 @@ describe('rounds', () => {
       const done = deferred()
       prepared.push({ writes, copied, done })
       return done.promise
+    },
+    linger: () => lingering?.promise ?? Promise.resolve(),
+    putNow: (offset, data) => {
+      if (offset !== quickOffset) return false
+      log.push(`at once ${offset / CHUNK} ${data[0]}`)
+      return true
     },
     put: (offset, data) => {
       log.push(`put ${offset / CHUNK} ${data[0]}`)
@@ -120,6 +128,8 @@ describe('rounds', () => {
     prepared = []
     log = []
     badOffset = undefined
+    quickOffset = undefined
+    lingering = undefined
     rounds = new Rounds(host)
   })
 
@@ -146,6 +156,39 @@ describe('rounds', () => {
     await settle()
     expect(prepared).toHaveLength(2)
     expect(prepared[1]!.writes.map(({ marks }) => marks[0]!.migrated[0]!.from)).toEqual([7, 9])
+  })
+
+  test('what nobody waits for waits for others, until somebody does', async () => {
+    lingering = deferred()
+    first(1)
+    await settle()
+    first(2)
+    await settle()
+    expect(prepared).toHaveLength(0)
+    rounds.hurry()
+    await settle()
+    expect(prepared).toHaveLength(1)
+    prepared[0]!.copied()
+    prepared[0]!.done.resolve()
+    await settle()
+    first(3)
+    await settle()
+    expect(prepared).toHaveLength(1)
+    lingering.resolve()
+    await settle()
+    expect(prepared).toHaveLength(2)
+    expect(prepared.map(({ writes }) => writes.length)).toEqual([2, 1])
+  })
+
+  test('what can be written at once is, and the rest follows', async () => {
+    quickOffset = 3 * CHUNK
+    first(1)
+    first(3)
+    await settle()
+    prepared[0]!.copied()
+    prepared[0]!.done.resolve()
+    await settle()
+    expect(log).toEqual(['at once 3 3', 'ended 3', 'put 1 1', 'ended 1', 'unlock 1', 'unlock 3'])
   })
 
   test('nothing goes down before its round is durable, and locks end after it', async () => {

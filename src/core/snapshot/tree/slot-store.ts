@@ -52,6 +52,7 @@ export class SlotStore {
   /** While the store shrinks no slot is taken from this slice on. */
   private shrinkTo = Infinity
   private loading: Promise<void> | undefined
+  private isLoaded = false
 
   constructor(
     readonly lun: Lun,
@@ -83,6 +84,7 @@ export class SlotStore {
       this.counts[slice] = count
       this.shifts[slice] = count === 0 ? 0 : slotShift
     }
+    this.isLoaded = true
   }
 
   private reach(slice: number): void {
@@ -206,6 +208,22 @@ export class SlotStore {
     } finally {
       this.shrinkTo = Infinity
     }
+  }
+
+  /** The same when it needs no waiting. @returns undefined, and nothing is taken, when it does */
+  takeNow(shift: number, count: number): number[] | undefined {
+    if (!this.isLoaded) return undefined
+    const slots: number[] = []
+    for (let slice = this.roomFrom.get(shift) ?? 0; slots.length < count; slice++) {
+      if (this.isReserved(slice)) continue
+      if (slice >= Math.min(this.end, this.shrinkTo) || this.lun.isBound(slice * SLICE, SLICE) !== true) {
+        this.drop(slots, shift)
+        return undefined
+      }
+      this.takeFrom(slice, shift, count, slots)
+      if (slots.length < count) this.roomFrom.set(shift, slice + 1)
+    }
+    return slots
   }
 
   private takeReserved(shift: number, count: number, reserve: Reserve): number[] {

@@ -128,9 +128,15 @@ export class Tree {
 
   /** What a change of the range has to preserve first; undefined when nothing. The chunks are locked. */
   async plan(offset: number, length: number): Promise<Preservation | undefined> {
+    const run = this.chunks.touched(offset, length)
+    if (this.isActive) for (let loading = this.map.load(run); loading; loading = this.map.load(run)) await loading
+    return this.planNow(offset, length)
+  }
+
+  /** The same with the pages of the map loaded. */
+  planNow(offset: number, length: number): Preservation | undefined {
     if (!this.isActive) return undefined
     const run = this.chunks.touched(offset, length)
-    for (let loading = this.map.load(run); loading; loading = this.map.load(run)) await loading
     return this.preservation(
       runsWhere(run, chunk => !this.map.covers(chunk, this.newest)),
       this.newest,
@@ -207,6 +213,14 @@ export class Tree {
       this.drop(shared)
       throw error
     }
+  }
+
+  /** Takes slots when that needs no waiting: in space that is bound. @returns whether it has them */
+  takeNow(preservation: Preservation): boolean {
+    // What a reserve is for is taken from there.
+    if (preservation.reserved > 0) return false
+    if (preservation.slots.length === 0) preservation.slots = this.store.takeNow(this.record.chunkShift, preservation.chunks) ?? []
+    return preservation.slots.length > 0
   }
 
   /** Slots that were taken and are not needed. */
