@@ -215,12 +215,11 @@ export class SlotStore {
     if (!this.isLoaded) return undefined
     const slots: number[] = []
     for (let slice = this.roomFrom.get(shift) ?? 0; slots.length < count; slice++) {
-      if (this.isReserved(slice)) continue
       if (slice >= Math.min(this.end, this.shrinkTo) || this.lun.isBound(slice * SLICE, SLICE) !== true) {
         this.drop(slots, shift)
         return undefined
       }
-      this.takeFrom(slice, shift, count, slots)
+      if (!this.isReserved(slice)) this.takeFrom(slice, shift, count, slots)
       if (slots.length < count) this.roomFrom.set(shift, slice + 1)
     }
     return slots

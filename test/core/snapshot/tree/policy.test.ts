@@ -93,6 +93,7 @@ describe('drop', () => {
     await put('db', 1, 2)
     await create('db@new')
     await put('db', 1, 3)
+    await device('db').flush()
     await fill()
     const next = await exhaust()
     await policy('drop')
