@@ -1,6 +1,6 @@
 /**
  * The demo: a pool of eight sparse image files, a real file system on a raid1 LUN and on a raid5 LUN, disks taken away and put
- * back, an image of the LUN and the way back to it.
+ * back, an image of the LUN and the way back to it, a snapshot and a restore.
  * It leaves the pool in ./demo to play with. Run again it starts afresh, and destroys only the pool it made itself.
  */
 import { spawnSync } from 'node:child_process'
@@ -295,6 +295,28 @@ function stepBack(original, pattern, offset) {
   mustEqual('the LUN, and what it was before the change', sha256(copy), original)
 }
 
+/** A snapshot of the LUN "files", a change, and a restore; the state before the restore is kept, too. */
+function withSnapshot(original, pattern, offset) {
+  title('A snapshot: no byte is copied, and it stays as it is')
+  lunar(['snap', 'create', `${pool}/files@monday`, '--read-only'])
+  writeFileSync(block, pattern)
+  lunar(['lun', 'write', `${pool}/files`, block, '--offset', String(offset)])
+  const exported = name => {
+    lunar(['lun', 'export', `${pool}/${name}`, copy, '--force=overwrite'], { show: false })
+    return sha256(copy)
+  }
+  const changed = exported('files')
+  if (changed === original) throw new Error('the LUN was not changed')
+  mustEqual('the snapshot, and the LUN before the change', exported('files@monday'), original)
+  lunar(['snap', 'diff', `${pool}/files@monday`, 'files'])
+
+  title('The LUN is restored: it reads as the snapshot at once')
+  lunar(['snap', 'restore', `${pool}/files@monday`, '--keep-before', 'changed', '--yes', '--wait'])
+  mustEqual('the LUN, and what it was before the change', exported('files'), original)
+  mustEqual('the state before the restore, and the changed LUN', exported('files@changed'), changed)
+  lunar(['snap', 'list', `${pool}/files`])
+}
+
 async function demo() {
   title('Eight sparse image files of mixed sizes become a pool')
   startAfresh()
@@ -372,6 +394,7 @@ async function demo() {
 
   await withParity()
   stepBack(original, pattern, degraded.offset)
+  withSnapshot(original, pattern, degraded.offset)
 
   for (const file of [copy, block, image]) rmSync(file, { force: true })
   rmSync(away, { recursive: true })
@@ -384,6 +407,10 @@ The pool "${pool}" in ${short(folder)} is yours to play with:
   node bin/lunar.cjs lun map ${pool}/scratch
   node bin/lunar.cjs rstore list ${pool}/parity               # disks and parity of each store
   node bin/lunar.cjs GetSnapStatus ${pool}/way-back             # "before" is an image of "files": write to either
+  node bin/lunar.cjs lun export ${pool}/files@monday monday.img # a snapshot is read like a LUN
+  node bin/lunar.cjs snap rotate files --pool ${pool} --keep daily=7 --dry-run
+  node bin/lunar.cjs host add me --pool ${pool} && node bin/lunar.cjs present ${pool}/files --host me
+  node bin/lunar.cjs serve ${pool}                           # then, elsewhere: node bin/lunar.cjs server status
   node bin/lunar.cjs lun create ${pool}/mine --size 10%FREE --raid raid1
   node bin/lunar.cjs explain ERR_POOL_FULL
   node bin/lunar.cjs pool destroy ${pool}                    # asks first

@@ -181,7 +181,7 @@ const cases: readonly { line: string; verb: string; params: unknown; mode?: 'vie
     line: 'lun resize db --size 2GiB --force=lost-data',
     verb: 'lun.resize',
     mode: 'owner',
-    params: { lun: 'db', size: 2 * GIB, force: true, dryRun: false },
+    params: { lun: 'db', size: 2 * GIB, force: true, disconnect: false, dryRun: false },
     out: 'Resized LUN "db" from 4 GiB to 2 GiB\n',
     options: { answers: { 'lun.resize': () => ({ ...lunDetail('db', 2 * GIB), was: 4 * GIB }) } },
   },

@@ -58,8 +58,8 @@ const changing = [
   'snap:unconfigure',
   'store:compact',
   'store:create',
-  'store:resize',
   'store:delete',
+  'store:resize',
   'task:pause',
   'task:resume',
   'task:stop',
@@ -67,6 +67,11 @@ const changing = [
   'wod:create',
   'wod:delete',
   'wod:reallocate',
+  'host:add',
+  'host:remove',
+  'present',
+  'server:stop',
+  'unpresent',
 ]
 const destructive = [
   'lun:delete',
@@ -85,6 +90,7 @@ const destructive = [
 const lists = [
   'disk:list',
   'explain',
+  'host:list',
   'lun:list',
   'lun:map',
   'pool:events',
@@ -99,7 +105,7 @@ const lists = [
   'task:list',
   'wod:list',
 ]
-const withoutPool = ['explain', 'pool:create', 'pool:destroy', 'pool:import', 'pool:list']
+const withoutPool = ['explain', 'pool:create', 'pool:destroy', 'pool:import', 'pool:list', 'serve']
 
 test('every file under commands/ is in the table, under its own name', () => {
   const files = readdirSync(join(root, 'src', 'commands'), { recursive: true, encoding: 'utf8' })
