@@ -14,7 +14,7 @@ export default class SnapClone extends LunarCommand {
   static override examples = [
     'lunar snap clone tank/web@old copy --dry-run',
     'lunar snap clone web@old copy --pool tank --wait',
-    'lunar snap clone tank/web web-copy --raid raid0 --delay adaptive',
+    'lunar snap clone tank/web second --raid raid0 --delay adaptive',
   ]
   static override args = { source: neededArg('LUN or LUN@NAME, or pool/it'), name: neededArg('name of the new LUN') }
   static override flags = {

@@ -8,6 +8,7 @@ const MIB = 1024 * 1024
 const gone = { name: 'tank', disks: ['d1.img', 'd2.img'], luns: ['db'], files: [] }
 const answers = {
   'lun.show': () => lunDetail('db', 64 * MIB),
+  'volume.show': () => ({ name: 'db', size: 64 * MIB, bound: 0 }),
   'lun.delete': () => ({ name: 'db', freed: 4 * MIB, task: 3 }),
   'lun.zero': () => ({ zeroed: MIB }),
   'lun.trim': () => ({ trimmed: MIB }),
@@ -19,7 +20,7 @@ describe('without a terminal', () => {
     const refused = await lunar(line.split(' '), { answers })
     expect(refused.status).toBe(2)
     expect(refused.err).toContain('[ERR_CONFIRM_NEEDED]')
-    expect(refused.calls.map(call => call.verb)).toEqual(['lun.show'])
+    expect(refused.calls.map(call => call.verb)).toEqual([line.includes('delete') ? 'lun.show' : 'volume.show'])
     expect(refused.closed).toBe(1)
     const done = await lunar([...line.split(' '), '--yes'], { answers })
     expect(done.status).toBe(0)
