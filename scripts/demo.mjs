@@ -314,7 +314,7 @@ function withSnapshot(original, pattern, offset) {
   lunar(['snap', 'restore', `${pool}/files@monday`, '--keep-before', 'changed', '--yes', '--wait'])
   mustEqual('the LUN, and what it was before the change', exported('files'), original)
   mustEqual('the state before the restore, and the changed LUN', exported('files@changed'), changed)
-  lunar(['snap', 'list', `${pool}/files`])
+  lunar(['snap', 'tree', `${pool}/files`])
 }
 
 async function demo() {

@@ -60,7 +60,7 @@ beforeAll(() => {
     'lunar snap create tank/web@frozen --read-only',
     'lunar snap create tank/web@old',
     'lunar snap create tank/web@rw --of web@frozen',
-    'lunar snap create tank/db@before web@before',
+    'lunar snap create tank/db@sunday web@sunday',
     'lunar store create tank/spare --raid raid1',
     ...['web1', 'db2'].map(name => `lunar host add tank/${name}`),
     'lunar present tank/web --host web1',
