@@ -771,8 +771,14 @@ async function glanceAndDecide(options: MetadataOptions): Promise<Chosen | undef
 
 async function inspectAndRead(options: MetadataOptions): Promise<Chosen> {
   const { inspections, decision } = await inspectAndDecide(options)
-  const { source, root } = findSource(inspections, decision)
-  return { source: source.member, root, tail: await readTailOf(source.member, root, decision.winner.sequence), decision, inspections }
+  let chosen: Chosen | undefined
+  // A disk that is not current may hold the state only up to where it left it: then the next one is asked.
+  for (const { source, root } of findSources(inspections, decision)) {
+    const tail = await readTailOf(source.member, root, decision.winner.sequence)
+    chosen = { source: source.member, root, tail, decision, inspections }
+    if (root.sequence + tail.blocks.length === decision.winner.sequence) break
+  }
+  return chosen!
 }
 
 /** Looks at the disks that their labels call quorum disks; at all of them when those do not decide. */
@@ -800,20 +806,21 @@ async function inspectAndDecide(options: MetadataOptions): Promise<{ inspections
 }
 
 /**
- * The disk and the root to load the winning state from. A checkpoint of what all have, such as a clean close, is a second root
+ * The disks and the roots to load the winning state from, the best first: current ones, then those that have gone on from it, then those that
+ * stayed behind. A checkpoint of what all have, such as a clean close, is a second root
  * of the same state, and a crash may leave it on some disks only: the newest one is taken, whose tail is empty then, so that
  * opening overwrites nothing that either points to.
  */
-function findSource(inspections: readonly Inspection[], decision: Decision): { source: Inspection; root: Root } {
-  const isCurrent = ({ source }: { source: Inspection }): number => Number(decision.current.includes(source.member.id))
+function findSources(inspections: readonly Inspection[], decision: Decision): { source: Inspection; root: Root }[] {
+  const rank = ({ source: { member } }: { source: Inspection }): number =>
+    decision.current.includes(member.id) ? 2 : decision.stale.includes(member.id) ? 0 : 1
   const found: { source: Inspection; root: Root }[] = []
   for (const source of inspections) {
     const root = rootFor(source.roots, decision.winner)
     if (root) found.push({ source, root })
   }
-  const [best] = found.sort((a, b) => isCurrent(b) - isCurrent(a) || b.root.number - a.root.number)
-  if (!best) throw new LunarError('ERR_METADATA_DAMAGED', 'Cannot open the pool', { why: 'no quorum disk has a root of the state that won' })
-  return best
+  if (found.length === 0) throw new LunarError('ERR_METADATA_DAMAGED', 'Cannot open the pool', { why: 'no quorum disk has a root of the state that won' })
+  return found.sort((a, b) => rank(b) - rank(a) || b.root.number - a.root.number)
 }
 
 /** Writes the whole journal area once, so that the host has blocks for it (fault F08). Durable after the next durable write or flush. */

@@ -1,3 +1,3 @@
 import { crashShard } from './shard.ts'
 
-crashShard([107, 108, 109])
+crashShard([107, 108, 126])

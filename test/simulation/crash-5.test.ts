@@ -1,3 +1,3 @@
 import { crashShard } from './shard.ts'
 
-crashShard([113, 114, 115])
+crashShard([114, 115, 130])

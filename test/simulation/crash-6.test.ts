@@ -1,3 +1,3 @@
 import { crashShard } from './shard.ts'
 
-crashShard([117, 118, 125])
+crashShard([118, 125, 134])

@@ -1,3 +1,3 @@
 import { crashShard } from './shard.ts'
 
-crashShard([119, 120, 121])
+crashShard([120, 135, 137])

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { newReport, simulate, type Bounds } from './simulate.ts'
 
 /** What a seed costs: some 1,000 states, 15 seconds of a slow processor. */
-export const shardBounds: Bounds = { lives: 6, operations: 40, cuts: 50, states: 4, deep: 0.05, more: 0.01 }
+export const shardBounds: Bounds = { lives: 6, operations: 40, cuts: 44, states: 4, deep: 0.05, more: 0.01 }
 
 /** Of each shard; eight shards make 20,000. */
 const DISTINCT_MIN = 2500

@@ -49,8 +49,9 @@ function take(life: Life, sources: readonly LunModel[], base: SnapshotModel | un
   const { random, running, model } = life
   const made = sources.map(source => SnapshotModel.taken(++life.counters.lun, source, base?.size ?? source.sectors * SECTOR, writable))
   const names = made.map(({ name }) => name)
-  // Those of a volume that has some have its chunks.
-  const first = sources.some(source => !(source instanceof SnapshotModel) && ![...model.snapshots.values()].some(({ parent }) => parent === source))
+  // Those of a volume that has a tree have its chunks.
+  const { luns, trees } = running.parts
+  const first = sources.length === 1 && !base && !(sources[0] instanceof SnapshotModel) && trees.treeOf(luns.find(sources[0]!.name)) === undefined
   const chunkBytes = random.pick(chunkSizes)
   relating(
     life,
@@ -70,7 +71,7 @@ function take(life: Life, sources: readonly LunModel[], base: SnapshotModel | un
           snapshots: names,
           readOnly: !writable,
           ...(base ? { of: base.name } : {}),
-          ...(first && sources.length === 1 && !base ? { chunkBytes } : {}),
+          ...(first ? { chunkBytes } : {}),
           forceRedundancy: true,
         })
         const now = life.now()

@@ -190,7 +190,13 @@ export class SliceSpace {
     for (const store of [...this.unclean].slice(0, storesMax)) {
       this.unclean.delete(store)
       await table.load(store)
-      if (table.exists(store) && table.dirtyMask(store) !== 0) await this.cleanStore(store)
+      if (!table.exists(store) || table.dirtyMask(store) === 0) continue
+      try {
+        await this.cleanStore(store)
+      } catch (error) {
+        // It stays to be cleaned when it is bound again: nobody waits for the space of a disk that fails.
+        if (!isDisksFault(error)) throw error
+      }
     }
   }
 
