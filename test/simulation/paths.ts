@@ -2,11 +2,15 @@
 import { WriteBackHold } from '../../src/core/block/hold.ts'
 import { Lun } from '../../src/core/lun/lun.ts'
 import { Luns } from '../../src/core/lun/luns.ts'
+import { SliceSpace } from '../../src/core/lun/slice-space.ts'
 import { LunStores } from '../../src/core/pool/lun-stores.ts'
 import { MirrorStore } from '../../src/core/pool/mirror-store.ts'
 import { ParityStore } from '../../src/core/pool/parity-store.ts'
 import { Pool } from '../../src/core/pool/pool.ts'
 import { Relationships } from '../../src/core/snapshot/relationships.ts'
+import { SnapshotVolume } from '../../src/core/snapshot/tree/snapshot-volume.ts'
+import { TreeCopies } from '../../src/core/snapshot/tree/tree.ts'
+import { Trees } from '../../src/core/snapshot/tree/trees.ts'
 import { Volume } from '../../src/core/snapshot/volume.ts'
 import { CompleteImage, Update } from '../../src/core/snapshot/updates.ts'
 import { Metadata } from '../../src/metadata/metadata.ts'
@@ -14,7 +18,8 @@ import { Metadata } from '../../src/metadata/metadata.ts'
 /** What a simulation that says something must have gone through. A method that is renamed must be renamed here. */
 const watched: readonly (readonly [{ readonly name: string; readonly prototype: object }, readonly string[]])[] = [
   [WriteBackHold, ['hold', 'drain']],
-  [Lun, ['readGroup', 'writeGroup', 'bindTo', 'bindRange', 'cleanStore', 'unbindSlices', 'removeStore', 'writeZeros', 'flush']],
+  [Lun, ['tryRead', 'tryWrite', 'readGroup', 'writeGroup', 'writeZeros', 'flush']],
+  [SliceSpace, ['bindTo', 'cleanNow', 'cleanSome', 'unbindSlices', 'removeStore']],
   [LunStores, ['prepareWrite', 'closeOpen', 'staleFor', 'resync', 'resyncParity', 'resynced', 'forget', 'openWith']],
   [MirrorStore, ['legsFailed', 'resync']],
   [ParityStore, ['readFromOthers', 'writeLogged', 'writeWhole', 'verify', 'resync', 'voidSlice', 'replay']],
@@ -22,6 +27,9 @@ const watched: readonly (readonly [{ readonly name: string; readonly prototype: 
   [Pool, ['cleanFreed', 'failDisk', 'diskFailed', 'offline', 'online', 'merged', 'addDisks', 'setDomain', 'relabel', 'quiesce']],
   [Volume, ['readAsHost', 'readThrough', 'writeSmall', 'changeLocked', 'perform', 'preserve', 'oldBytes', 'put', 'cannotPreserve', 'fillEdges']],
   [Relationships, ['configure', 'unconfigure', 'enable', 'disable', 'startComplete', 'stopComplete', 'startUpdate', 'finishUpdate', 'tidy', 'settle']],
+  [Trees, ['create', 'delete', 'refresh', 'tidy']],
+  [SnapshotVolume, ['readThrough', 'put', 'overwrite']],
+  [TreeCopies, ['write', 'commit']],
   [CompleteImage, ['copy']],
   [Update, ['copy']],
   [Metadata, ['commitGroup', 'tryCheckpoint', 'voteOut', 'writeVote', 'addMember', 'removeMember', 'refreshCopies']],
