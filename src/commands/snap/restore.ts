@@ -13,7 +13,7 @@ export default class SnapRestore extends LunarCommand {
   static override examples = [
     'lunar snap restore tank/web@old --dry-run',
     'lunar snap restore web@old --pool tank --keep-before oops --wait --yes',
-    'lunar snap restore db@sunday web@sunday --pool tank --delay adaptive --yes',
+    'lunar snap restore web@old --pool tank --delay adaptive --yes',
   ]
   static override args = { snapshots: manyArg('LUN@NAME, or pool/LUN@NAME; several LUNs are restored at one instant') }
   static override flags = {

@@ -19,6 +19,8 @@ import { SliceSpace } from './slice-space.ts'
 
 /** A write up to this size may be acknowledged while its barrier round is under way. Bytes. */
 const HOLD_WRITE_MAX = 256 * 1024
+/** Room in the pool, in redundant stores, that allows for binding what is only likely to be needed. */
+const AHEAD_STORES = 64
 /** Held writes of a LUN that only wait for the parity log: more would not make its groups larger. */
 const HOLD_LOGGED = 256
 /**
@@ -468,6 +470,11 @@ export class Lun implements BlockDevice, FastDevice {
       if (this.map.place(slice) < 0 || this.space.binding(Math.floor(slice / SLICES))) return false
     }
     return true
+  }
+
+  /** The pool has room for many more stores: space beside what is needed may be bound ahead. */
+  get mayBindAhead(): boolean {
+    return this.types.every(raid => this.pool.largest(raid) >= AHEAD_STORES * STORE)
   }
 
   /** Binds the slices [from, to): for a fully reserved LUN, and for copies that must not meet a full pool. */

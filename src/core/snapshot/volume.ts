@@ -417,12 +417,10 @@ export class Volume implements BlockDevice, FastDevice {
         if (await image.isBound(at, relationship.chunks.lengthOf(run))) continue
         const from = Math.floor(at / SLICE)
         const to = Math.ceil((at + relationship.chunks.lengthOf(run)) / SLICE)
-        // What lies beside it takes no more segments of the pool, and is likely to be needed next; where there is no room for it there may be for
-        // these. Whether that fails, too, is found out on the way that waits, where the policy decides.
-        await image
-          .bindAll(from - (from % SLICES), Math.min(image.sliceCount, Math.ceil(to / SLICES) * SLICES))
-          .catch(() => image.bindAll(from, to))
-          .catch(() => undefined)
+        // What lies beside it takes no more segments and is likely to be needed next; in a pool that is nearly full any slice may have to serve for
+        // another. Whether it fails is found out on the way that waits, where the policy decides.
+        const [first, end] = image.mayBindAhead ? [from - (from % SLICES), Math.min(image.sliceCount, Math.ceil(to / SLICES) * SLICES)] : [from, to]
+        await image.bindAll(first, end).catch(() => undefined)
         if (!(await image.isBound(at, relationship.chunks.lengthOf(run)))) return false
       }
     }
