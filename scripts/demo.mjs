@@ -119,7 +119,7 @@ function startAfresh() {
 
 /** An ext4 image made from the project's own files, or a tar of them where mkfs.ext4 is missing. */
 function makeImage() {
-  for (const part of ['src', 'test', 'docs', 'scripts', 'bin', 'dist', 'node_modules/typescript', 'package.json']) {
+  for (const part of ['src', 'test', 'docs', 'scripts', 'bin', 'package.json', 'node_modules/typescript/lib/typescript.js']) {
     const from = join(root, part)
     if (existsSync(from)) cpSync(from, join(tree, part), { recursive: true })
   }
