@@ -289,9 +289,7 @@ export class NbdClient {
     if (length > CHUNK_MAX) return this.wrong(`a reply of ${length} bytes`)
     if (input.length < STRUCTURED_REPLY_HEADER + length) return false
     input.skip(STRUCTURED_REPLY_HEADER)
-    const payload = Buffer.allocUnsafe(length)
-    input.copy(payload, length)
-    input.skip(length)
+    const payload = input.read(length)
     if (type === chunk.none ? !done || length !== 0 : !this.note(pending, type, payload)) return this.wrong(`a chunk of type ${type} that contradicts itself`)
     if (done) this.finish(cookie, pending)
     return true
@@ -358,10 +356,7 @@ export class NbdClient {
     if (!this.reader || this.input.length < this.reader.count) return
     const { count, ready } = this.reader
     this.reader = undefined
-    const bytes = Buffer.allocUnsafe(count)
-    this.input.copy(bytes, count)
-    this.input.skip(count)
-    ready.resolve(bytes)
+    ready.resolve(this.input.read(count))
   }
 
   private async negotiate(): Promise<void> {

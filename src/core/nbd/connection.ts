@@ -135,12 +135,10 @@ export class Connection implements HandshakeHost {
       this.finished()
     }
     await this.closed.promise
-    const overtime = new AbortController()
     const timeUp = deferred()
     const timer = setTimeout(timeUp.resolve, this.transmission?.inFlight === 0 || !this.transmission ? this.limits.drainMsMax : 0)
     await Promise.race([this.ended.promise, timeUp.promise])
     clearTimeout(timer)
-    overtime.abort()
   }
 
   // ---- for the negotiation

@@ -82,6 +82,14 @@ export class Input {
     return parts
   }
 
+  /** The next `count` bytes, which have arrived, in memory of their own. */
+  read(count: number): Buffer {
+    const bytes = Buffer.allocUnsafe(count)
+    this.copy(bytes, count)
+    this.skip(count)
+    return bytes
+  }
+
   /** Copies the next `count` bytes, which have arrived, without dropping them. */
   copy(into: Uint8Array, count: number): void {
     let done = 0

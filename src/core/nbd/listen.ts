@@ -1,7 +1,8 @@
 /** Where clients come in. */
 import { rmSync } from 'node:fs'
-import { connect, createServer, type ListenOptions, type Server, type Socket } from 'node:net'
+import { createServer, type ListenOptions, type Server, type Socket } from 'node:net'
 import { errnoOf, LunarError } from '../base/errors.ts'
+import { isAnswered } from '../base/sockets.ts'
 import type { NbdServer } from './server.ts'
 import type { TlsCredentials } from './tls.ts'
 
@@ -116,20 +117,3 @@ function addressOf(listener: Server): string {
 
 const cannotListen = (where: string, error: unknown): LunarError =>
   new LunarError(errnoOf(error) === 'EADDRINUSE' ? 'ERR_BUSY' : 'ERR_HOST_LIMIT', `Cannot listen on ${where}`, { cause: error })
-
-/** Whether a process listens on the socket. */
-function isAnswered(path: string): Promise<boolean> {
-  return new Promise(resolve => {
-    const socket = connect(path)
-    const answer = (answered: boolean): void => {
-      socket.destroy()
-      resolve(answered)
-    }
-    socket.once('connect', () => {
-      answer(true)
-    })
-    socket.once('error', error => {
-      answer(!['ENOENT', 'ECONNREFUSED', 'ENOTSOCK'].includes(errnoOf(error) ?? ''))
-    })
-  })
-}

@@ -1,5 +1,6 @@
 /** An export of another server as a disk (features.md A1, B13). */
 import { LunarError } from '../base/errors.ts'
+import { settle } from '../base/settle.ts'
 import { alignDown, GIB, MIB, SECTOR } from '../base/units.ts'
 import type { Disk, Extent, ExtentKind } from '../block/device.ts'
 import { shortTransfer } from '../block/host.ts'
@@ -67,7 +68,7 @@ export class NbdDisk implements Disk {
       for (let done = 0; done < part.length; done += this.transferMax) reads.push(this.client.read(at + done, part.subarray(done, done + this.transferMax)))
       at += part.length
     }
-    await all(reads)
+    await settle(reads)
   }
 
   write(offset: number, data: Uint8Array): Promise<void> {
@@ -99,7 +100,7 @@ export class NbdDisk implements Disk {
       }
       at += part.length
     }
-    await all(writes)
+    await settle(writes)
   }
 
   /** A server without the command has no cache that could lose anything. */
@@ -176,10 +177,3 @@ export class NbdDisk implements Disk {
 }
 
 const kindOf = (flags: number): ExtentKind => ((flags & allocation.zero) === 0 ? 'data' : (flags & allocation.hole) === 0 ? 'zero' : 'hole')
-
-/** Waits for all, also when one fails: buffers are in use until then. */
-async function all(work: readonly Promise<void>[]): Promise<void> {
-  if (work.length === 1) return work[0]
-  const failed = (await Promise.allSettled(work)).find(result => result.status === 'rejected')
-  if (failed) throw failed.reason
-}

@@ -138,11 +138,7 @@ export class Transmission {
         if (this.skipping > 0) break
       }
       if (input.length < this.needed) break
-      if (this.isFull()) {
-        this.stopped = true
-        break
-      }
-      if (budget <= 0) {
+      if (this.isFull() || budget <= 0) {
         this.stopped = true
         break
       }
@@ -398,9 +394,7 @@ export class Transmission {
 
   /** BLOCK_STATUS with a payload (extended headers): its length, and the contexts that are wanted. */
   private filteredStatus(request: RequestHead): number {
-    const data = Buffer.allocUnsafe(request.length)
-    this.link.input.copy(data, request.length)
-    this.link.input.skip(request.length)
+    const data = this.link.input.read(request.length)
     const length = u64(data, 0)
     const ids = Array.from({ length: (request.length - 8) / 4 }, (_, i) => u32(data, 8 + 4 * i))
     const wanted = this.session.contexts.filter(({ id }) => ids.includes(id))

@@ -1,7 +1,8 @@
 import { chmodSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Server } from 'node:net'
-import { errnoOf, LunarError } from '../base/errors.ts'
+import { LunarError } from '../base/errors.ts'
+import { isAnswered } from '../base/sockets.ts'
 import { privateFolder, socketFolders } from './folders.ts'
 
 /** Hex digits of the pool's id in the name of its socket. */
@@ -36,24 +37,6 @@ function listen(server: Server, path: string): Promise<void> {
     server.listen(path, () => {
       server.off('error', reject)
       resolve()
-    })
-  })
-}
-
-/** Whether a process listens on the socket. */
-async function isAnswered(path: string): Promise<boolean> {
-  const { connect } = await import('node:net')
-  return new Promise(resolve => {
-    const socket = connect(path)
-    const answer = (answered: boolean): void => {
-      socket.destroy()
-      resolve(answered)
-    }
-    socket.once('connect', () => {
-      answer(true)
-    })
-    socket.once('error', error => {
-      answer(!['ENOENT', 'ECONNREFUSED', 'ENOTSOCK'].includes(errnoOf(error) ?? ''))
     })
   })
 }
