@@ -212,7 +212,7 @@ export const mutants = [
   {
     name: 'wide-chunk-unlocked',
     file: 'src/core/snapshot/volume.ts',
-    text: '        from = Math.min(from, layer.chunks.offsetOf(run.from))\n',
+    text: '      from = Math.min(from, layer.chunks.offsetOf(run.from))\n',
     instead: '',
     test: 'test/core/snapshot/datacore-figures.test.ts',
   },

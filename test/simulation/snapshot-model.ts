@@ -1,4 +1,5 @@
 /** Snapshots of a pool: LUNs of the model whose first contents are those that another had at one moment. */
+import { SECTOR } from '../../src/core/base/units.ts'
 import { Copied, LunModel, type Change, type Contents, type Moment, type Start } from './model.ts'
 
 const NOTHING: Start = { versions: new Uint32Array(0), before: [] }
@@ -44,7 +45,7 @@ export class SnapshotModel extends LunModel {
 
   /** Its contents become what it was taken of, in a call that begins now. */
   holdsFrozen(what: string, begun: Moment): Change {
-    const change: Change = { what, from: 0, to: this.size / 512, version: this.frozen!, begun }
+    const change: Change = { what, from: 0, to: this.size / SECTOR, version: this.frozen!, begun }
     this.changes.push(change)
     return change
   }

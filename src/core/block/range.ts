@@ -12,6 +12,10 @@ export function checkRange(what: string, size: number, blockSize: number, offset
   }
 }
 
+/** Whether `checkRange` would let a range pass, for ways that only have to know. */
+export const isInside = (size: number, blockSize: number, offset: number, length: number): boolean =>
+  offset >= 0 && offset + length <= size && offset % blockSize === 0 && length % blockSize === 0
+
 /** A range cut at multiples of `piece` bytes, one after the other. */
 export async function inPieces(offset: number, length: number, piece: number, each: (offset: number, length: number) => Promise<void>): Promise<void> {
   for (let at = offset; at < offset + length;) {

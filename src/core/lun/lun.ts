@@ -4,7 +4,7 @@ import { done, settle } from '../base/settle.ts'
 import { isPageMemory } from '../block/aligned.ts'
 import type { BlockDevice, Extent, ExtentKind, FastDevice } from '../block/device.ts'
 import { WriteBackHold, type ByteBudget } from '../block/hold.ts'
-import { checkRange } from '../block/range.ts'
+import { checkRange, isInside } from '../block/range.ts'
 import type { Release } from '../block/range-lock.ts'
 import { LUN_INCOMPLETE, LUN_PROTECTED, LUN_RESERVED, LUN_STORE, LUN_WRITE_ONCE, type LunRecord } from '../../metadata/records.ts'
 import { COLUMNS, SLICE, SLICES, STORE, UNIT, type Redundancy } from '../raid/geometry.ts'
@@ -161,14 +161,7 @@ export class Lun implements BlockDevice, FastDevice {
 
   /** Whole blocks inside of one unit of the LUN. */
   private isSimple(offset: number, length: number): boolean {
-    return (
-      length > 0 &&
-      offset >= 0 &&
-      offset + length <= this.size &&
-      (offset % UNIT) + length <= UNIT &&
-      offset % this.blockSize === 0 &&
-      length % this.blockSize === 0
-    )
+    return length > 0 && (offset % UNIT) + length <= UNIT && isInside(this.size, this.blockSize, offset, length)
   }
 
   // ---- reading

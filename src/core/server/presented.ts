@@ -79,13 +79,17 @@ export class PresentedVolumes implements Presented {
   }
 
   private view(presentation: Presentation, volume: Volume): PresentedVolume {
+    const contexts = (): string[] => this.contexts(volume)
     return {
       name: volume.name,
       host: presentation.host.name,
       kind: volume.kind,
       size: volume.size,
       readOnly: presentation.isReadOnly || !volume.isWritable,
-      contexts: this.contexts(volume),
+      // Walks all snapshots of the pool, and few who ask for a volume ask for these.
+      get contexts() {
+        return contexts()
+      },
     }
   }
 

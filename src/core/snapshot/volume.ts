@@ -4,7 +4,7 @@ import { Slab } from '../base/slab.ts'
 import { YIELD_EVERY, type BlockDevice, type Extent, type FastDevice } from '../block/device.ts'
 import { WriteBackHold, type ByteBudget } from '../block/hold.ts'
 import { Quiesce } from '../block/quiesce.ts'
-import { checkRange, inPieces } from '../block/range.ts'
+import { checkRange, inPieces, isInside } from '../block/range.ts'
 import { inLanes } from '../base/lanes.ts'
 import { done, settle } from '../base/settle.ts'
 import { turn } from '../base/turn.ts'
@@ -323,7 +323,7 @@ export class Volume implements BlockDevice, FastDevice {
 
   /** The same as `writeSmall` when nothing has to be waited for before the write may be acknowledged. @returns whether it was */
   private trySmall(offset: number, data: Uint8Array): boolean {
-    if (!isSmall(offset, data.length) || !isInside(this, offset, data.length)) return false
+    if (!isSmall(offset, data.length) || !isInside(this.size, this.blockSize, offset, data.length)) return false
     // What an update or a restore has still to do comes first; an image on a write-once device takes its copy by itself.
     if (this.relationships.some(({ record }) => record.frozenEra !== 0) || this.through?.isInvalid || this.tree?.restoring || this.wodImages.length > 0)
       return false
@@ -706,13 +706,7 @@ export class Volume implements BlockDevice, FastDevice {
       for (const one of releases) one()
     }
     try {
-      for (const layer of this.layers) {
-        const run = layer.chunks.touched(from, to - from)
-        if (run.to <= run.from) continue
-        releases.push(await layer.lock(run, 'exclusive'))
-        from = Math.min(from, layer.chunks.offsetOf(run.from))
-        to = Math.max(to, layer.chunks.endOf(run.to - 1))
-      }
+      for (const { layer, run } of this.lockRuns(from, to)) releases.push(await layer.lock(run, 'exclusive'))
     } catch (error) {
       release()
       throw error
@@ -722,32 +716,30 @@ export class Volume implements BlockDevice, FastDevice {
 
   /** The same when nobody has to be waited for. */
   private tryLockFor(offset: number, length: number): Release | undefined {
-    const { layers } = this
-    let from = offset
-    let to = offset + length
-    for (const layer of layers) {
-      const run = layer.chunks.touched(from, to - from)
-      if (run.to <= run.from) continue
-      if (!layer.locks.isFree(run)) return undefined
-      from = Math.min(from, layer.chunks.offsetOf(run.from))
-      to = Math.max(to, layer.chunks.endOf(run.to - 1))
-    }
-    const releases: Release[] = []
-    from = offset
-    to = offset + length
-    for (const layer of layers) {
-      const run = layer.chunks.touched(from, to - from)
-      if (run.to <= run.from) continue
+    const runs = this.lockRuns(offset, offset + length)
+    for (const { layer, run } of runs) if (!layer.locks.isFree(run)) return undefined
+    const releases = runs.map(({ layer, run }) => {
       const locked = layer.lock(run, 'exclusive')
       invariant(!(locked instanceof Promise), 'chunks that are free are locked at once')
-      releases.push(locked)
-      from = Math.min(from, layer.chunks.offsetOf(run.from))
-      to = Math.max(to, layer.chunks.endOf(run.to - 1))
-    }
+      return locked
+    })
     if (releases.length === 1) return releases[0]
     return () => {
       for (const release of releases) release()
     }
+  }
+
+  /** What `lockFor` locks, in its order: each layer may add to the range that the next have to lock. */
+  private lockRuns(from: number, to: number): { readonly layer: Relationship | Tree; readonly run: ChunkRun }[] {
+    const runs: { layer: Relationship | Tree; run: ChunkRun }[] = []
+    for (const layer of this.layers) {
+      const run = layer.chunks.touched(from, to - from)
+      if (run.to <= run.from) continue
+      runs.push({ layer, run })
+      from = Math.min(from, layer.chunks.offsetOf(run.from))
+      to = Math.max(to, layer.chunks.endOf(run.to - 1))
+    }
+    return runs
   }
 
   /** Does what updates still have to do of a range, in the relationships that `concerned` names. */
@@ -837,10 +829,6 @@ export class Volume implements BlockDevice, FastDevice {
 /** A write that may be acknowledged ahead. */
 const isSmall = (offset: number, length: number): boolean =>
   length > 0 && length <= HOLD_WRITE_MAX && Math.floor(offset / PIECE) === Math.floor((offset + length - 1) / PIECE)
-
-/** Whole blocks of a device. */
-const isInside = ({ size, blockSize }: BlockDevice, offset: number, length: number): boolean =>
-  offset >= 0 && offset + length <= size && offset % blockSize === 0 && length % blockSize === 0
 
 function allMigrated(image: Relationship, { from, to }: ChunkRun): boolean {
   for (let chunk = from; chunk < to; chunk++) if (!image.migrated.has(chunk)) return false
