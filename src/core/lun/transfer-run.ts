@@ -40,7 +40,7 @@ export const CHUNK = STORE
 /** What is gathered from a pipe before it is written: what came is not held back for long. A multiple of 1 MiB. */
 export const PIPE_CHUNK = 2 * MIB
 /** Requests in flight, each with a buffer of its own that is used again. */
-export const WINDOW = 4
+export const WINDOW = 8
 
 export const interrupted = (what: string): LunarError => new LunarError('ERR_INTERRUPTED', what, { why: 'it was asked to stop' })
 
