@@ -1,3 +1,3 @@
 import { crashShard } from './shard.ts'
 
-crashShard([101, 102, 103, 136])
+crashShard([101, 102, 103, 136, 138])

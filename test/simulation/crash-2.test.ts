@@ -1,3 +1,3 @@
 import { crashShard } from './shard.ts'
 
-crashShard([104, 105, 106])
+crashShard([104, 105, 106, 139, 140])

@@ -1,3 +1,3 @@
 import { crashShard } from './shard.ts'
 
-crashShard([107, 108, 126])
+crashShard([107, 108, 126, 141, 142])

@@ -1,3 +1,3 @@
 import { crashShard } from './shard.ts'
 
-crashShard([110, 127, 128])
+crashShard([110, 127, 128, 143, 144])

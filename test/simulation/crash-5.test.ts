@@ -1,3 +1,3 @@
 import { crashShard } from './shard.ts'
 
-crashShard([114, 115, 130])
+crashShard([114, 115, 130, 145, 146])

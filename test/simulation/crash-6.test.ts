@@ -1,3 +1,3 @@
 import { crashShard } from './shard.ts'
 
-crashShard([118, 125, 134])
+crashShard([118, 125, 134, 147, 148])

@@ -1,3 +1,3 @@
 import { crashShard } from './shard.ts'
 
-crashShard([120, 135, 137])
+crashShard([120, 135, 137, 149, 150])

@@ -1,3 +1,3 @@
 import { crashShard } from './shard.ts'
 
-crashShard([122, 123, 124])
+crashShard([122, 123, 124, 151, 152])

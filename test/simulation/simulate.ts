@@ -46,8 +46,11 @@ export const newReport = (): Report => ({ states: 0, distinct: new Set(), kinds:
 
 const START: Moment = { tick: 0, position: 0 }
 
-/** @throws Error that names the seed and what to do to see it again */
-export async function simulate(seed: number, bounds: Bounds, report: Report): Promise<void> {
+/**
+ * @param enough different states after an acknowledged flush, in the whole report, after which no other life is begun
+ * @throws Error that names the seed and what to do to see it again
+ */
+export async function simulate(seed: number, bounds: Bounds, report: Report, enough = Infinity): Promise<void> {
   const random = new Random(seed)
   const shape = shapeOf(random, seed)
   const names = diskNames(shape)
@@ -56,7 +59,7 @@ export async function simulate(seed: number, bounds: Bounds, report: Report): Pr
   const counters = new Counters()
   let contents = await makePool(seed, shape)
   let model = emptyModel(names.length - 2)
-  for (let number = 0; number < bounds.lives; number++) {
+  for (let number = 0; number < bounds.lives && report.distinct.size < enough; number++) {
     const life = new Life(random, contents, names, model, counters, sources, new Random(random.u32()), shape)
     let doing = `life ${number}`
     try {
