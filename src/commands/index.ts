@@ -36,6 +36,7 @@ import LunWrite from './lun/write.ts'
 import LunZero from './lun/zero.ts'
 import MetadataCheck from './metadata/check.ts'
 import MetadataDump from './metadata/dump.ts'
+import Metrics from './metrics.ts'
 import PoolCreate from './pool/create.ts'
 import PoolDestroy from './pool/destroy.ts'
 import PoolEvents from './pool/events.ts'
@@ -132,6 +133,7 @@ export const commands = {
   'lun:zero': LunZero,
   'metadata:check': MetadataCheck,
   'metadata:dump': MetadataDump,
+  metrics: Metrics,
   'pool:create': PoolCreate,
   'pool:destroy': PoolDestroy,
   'pool:events': PoolEvents,

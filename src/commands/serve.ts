@@ -5,6 +5,7 @@ import { LunarError } from '../core/base/errors.ts'
 import { LunarCommand } from '../core/cli/base-command.ts'
 import { forceFlag, manyArg } from '../core/cli/flags.ts'
 import { writeLines } from '../core/cli/output.ts'
+import { listenerHost } from '../core/cli/views/server.ts'
 import { usageError } from '../core/cli/translate.ts'
 import type { ServerStatus } from '../core/server/api.ts'
 import { passedSockets } from '../core/server/notify.ts'
@@ -18,7 +19,12 @@ export default class Serve extends LunarCommand {
     'Over TCP the certificate of the client names the host (CN); the folder of --tls-dir holds ca-cert.pem, server-cert.pem and server-key.pem.',
     'Other commands work as before, and ask the server. SIGTERM, SIGINT and lunar server stop end it: what is under way is done and flushed. It ends by SIGKILL of itself (137) when a disk hangs.',
   ].join('\n')
-  static override examples = ['lunar serve tank', 'lunar serve tank --tcp 0.0.0.0:10809 --tls-dir tls', 'lunar serve tank --socket web1=web1.sock']
+  static override examples = [
+    'lunar serve tank',
+    'lunar serve tank --tcp 0.0.0.0:10809 --tls-dir tls',
+    'lunar serve tank --socket web1=web1.sock',
+    'lunar serve tank --metrics-listen 127.0.0.1:9807',
+  ]
   static override args = { pools: manyArg('the pools') }
   static override flags = {
     socket: Flags.string({ description: 'where the unix socket of a host is', multiple: true, multipleNonGreedy: true, helpValue: '[POOL/]HOST=PATH' }),
@@ -28,12 +34,17 @@ export default class Serve extends LunarCommand {
       description: 'no TLS and no proof: whoever can reach the port is taken for this host, and can be overheard',
       helpValue: 'HOST',
     }),
+    'metrics-listen': Flags.string({
+      description: 'metrics for Prometheus there (HTTP, /metrics), for everybody who reaches the port',
+      helpValue: 'ADDRESS:PORT',
+    }),
     ...forceFlag(['quorum', 'nonlocal'], 'open what is left of a pool; trust locks on a network file system'),
   }
 
   override async run(): Promise<ServerStatus> {
     const { args, flags } = await this.parse(Serve)
     const tcp = flags.tcp === undefined ? undefined : parseAddress(flags.tcp)
+    const metrics = flags['metrics-listen'] === undefined ? undefined : parseAddress(flags['metrics-listen'])
     const directory = flags['tls-dir']
     const insecure = flags['insecure-tcp']
     const passed = passedSockets(this.around.env)
@@ -53,6 +64,7 @@ export default class Serve extends LunarCommand {
       forceQuorum: flags.force?.includes('quorum') === true,
       forceNonlocal: flags.force?.includes('nonlocal') === true,
       ...(tcp ? { tcp } : {}),
+      ...(metrics ? { metrics } : {}),
       ...(directory === undefined ? {} : { tls: readCredentials(directory) }),
       ...(insecure === undefined ? {} : { insecureHost: insecure }),
     })
@@ -61,7 +73,7 @@ export default class Serve extends LunarCommand {
     await this.print(() =>
       writeLines(
         this.around.stdout,
-        status.listeners.map(({ host, uri }) => `${host ?? 'by certificate'}\t${uri}`),
+        status.listeners.map(listener => `${listenerHost(listener)}\t${listener.uri}`),
       ),
     )
     await server.run(this.signal)

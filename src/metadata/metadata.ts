@@ -1,6 +1,7 @@
 import type { Clock } from '../core/base/clock.ts'
 import { deferred, type Deferred } from '../core/base/deferred.ts'
 import { invariant, isCode, LunarError } from '../core/base/errors.ts'
+import { Latencies } from '../core/base/latency.ts'
 import { NIL_UUID, type UuidSource } from '../core/base/uuid.ts'
 import { BATCH_MAX, type Batch } from './batch.ts'
 import { EncodedBlock, PAYLOAD_MAX, StreamRing, type StreamName, type Tail } from './journal.ts'
@@ -80,6 +81,8 @@ export interface OpenReport {
  * out by the next block before anything is acknowledged.
  */
 export class Metadata {
+  /** How long journal blocks took to be on all quorum disks, and what was in them. */
+  readonly journal = { times: new Latencies(), batches: 0, bytes: 0 }
   private queue: Waiting[] = []
   private actions: (() => Promise<void>)[] = []
   private running: Promise<void> | undefined
@@ -142,6 +145,11 @@ export class Metadata {
       used++
     })
     return { used, total: this.space.capacity, copies: Math.min(...this.space.entries.map(entry => entry.places.length)) }
+  }
+
+  /** Blocks of the map in memory; more than `most` are let go when they are not changed. */
+  get cached(): { readonly blocks: number; readonly most: number } {
+    return this.tree.cached
   }
 
   /** There is much more room than the reserve: small records of acknowledged writes will find theirs. */
@@ -418,7 +426,11 @@ export class Metadata {
     }
     this.sequence++
     for (const batch of batches) this.tree.apply(batch)
+    const begun = this.options.clock.monotonicMs()
     const lost = await this.writeTo(this.members, block, address)
+    this.journal.times.add((this.options.clock.monotonicMs() - begun) * 1000)
+    this.journal.batches += batches.length
+    this.journal.bytes += block.length
     if (lost.length > 0) await this.voteOut(lost)
   }
 

@@ -34,6 +34,11 @@ export class Tree {
     this.rootPointer = root
   }
 
+  /** Blocks in memory. */
+  get cached(): { readonly blocks: number; readonly most: number } {
+    return { blocks: this.loadedCount, most: this.cacheBlocksMax }
+  }
+
   async get(key: Key): Promise<Uint8Array | undefined> {
     await this.load(key.hi, key.lo)
     return this.getLoaded(key)

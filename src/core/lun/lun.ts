@@ -1,6 +1,7 @@
 import { invariant, isDisksFault, LunarError } from '../base/errors.ts'
 import { Mutex } from '../base/mutex.ts'
 import { done, settle } from '../base/settle.ts'
+import { Traffic } from '../base/traffic.ts'
 import { isPageMemory } from '../block/aligned.ts'
 import type { BlockDevice, Extent, ExtentKind, FastDevice } from '../block/device.ts'
 import { WriteBackHold, type ByteBudget } from '../block/hold.ts'
@@ -35,6 +36,8 @@ export class Lun implements BlockDevice, FastDevice {
   readonly ranges: readonly TypeRange[]
   /** Who has it open, each as often as it is open: what makes it busy. */
   readonly users: string[] = []
+  /** What hosts and commands asked of it. */
+  readonly traffic = new Traffic()
   /** Changes of the size and giving back what lies behind the end take turns. */
   readonly sizing = new Mutex()
   /** Grown at the moment: what is bound behind its end is not to be given back. */

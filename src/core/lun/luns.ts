@@ -56,7 +56,8 @@ export interface ResizeOptions {
 export class Luns {
   private readonly byNumber = new Map<number, Lun>()
   private readonly byName = new Map<string, Lun>()
-  private readonly budget = new ByteBudget(HOLD_BYTES)
+  /** Writes that are acknowledged ahead of their barrier round, of all LUNs. */
+  readonly budget = new ByteBudget(HOLD_BYTES)
 
   private constructor(private readonly pool: Pool) {}
 
@@ -77,10 +78,15 @@ export class Luns {
 
   /** Over the budget the pages of LUNs that nobody uses go; they load again when they are needed. */
   private mapsLoaded(by: Lun): void {
+    if (this.maps.bytes <= MAP_BYTES) return
+    for (const lun of this.byNumber.values()) if (lun !== by) lun.releaseMaps()
+  }
+
+  /** Bytes of map pages in memory, and what they may be before pages of LUNs that nobody uses go. */
+  get maps(): { readonly bytes: number; readonly most: number } {
     let bytes = 0
     for (const lun of this.byNumber.values()) bytes += lun.mapBytes
-    if (bytes <= MAP_BYTES) return
-    for (const lun of this.byNumber.values()) if (lun !== by) lun.releaseMaps()
+    return { bytes, most: MAP_BYTES }
   }
 
   /** Live LUNs in order of number. */

@@ -9,10 +9,10 @@ export class Awake {
   /** @param microseconds 0 never stays awake */
   constructor(private readonly microseconds: number) {}
 
-  /** A request was served. */
-  touch(): void {
+  /** A request was served. @param now milliseconds of `performance` */
+  touch(now: number): void {
     if (this.microseconds === 0) return
-    this.until = performance.now() + this.microseconds / 1000
+    this.until = now + this.microseconds / 1000
     if (this.turning) return
     this.turning = true
     setImmediate(this.turn)

@@ -4,6 +4,7 @@ import { deferred } from '../base/deferred.ts'
 import type { Awake } from './awake.ts'
 import type { Buffers } from './buffers.ts'
 import type { EdgeLock } from './byte-access.ts'
+import type { RequestCounts } from './counts.ts'
 import type { NbdExports, Peer } from './exports.ts'
 import { Handshake, type HandshakeHost } from './handshake.ts'
 import { Input } from './input.ts'
@@ -39,6 +40,7 @@ export interface ConnectionHost {
   readonly limits: NbdLimits
   readonly buffers: Buffers
   readonly awake: Awake
+  readonly counts: RequestCounts
   readonly closing: boolean
   /** May this peer, now that it is known, have one connection more? */
   admits(peer: Peer, connection: Connection): boolean
@@ -194,6 +196,7 @@ export class Connection implements HandshakeHost {
       buffers: this.host.buffers,
       edges: this.host.takeEdges(name),
       awake: this.host.awake,
+      counts: this.host.counts,
       fail: why => {
         this.fail(why)
       },

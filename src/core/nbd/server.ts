@@ -5,6 +5,7 @@ import { Awake } from './awake.ts'
 import { Buffers } from './buffers.ts'
 import { EdgeLock } from './byte-access.ts'
 import { Connection, type ConnectionHost, type ConnectionInfo } from './connection.ts'
+import { RequestCounts } from './counts.ts'
 import type { NbdExports, Peer } from './exports.ts'
 import { defaultLimits, type NbdLimits } from './limits.ts'
 import type { TlsCredentials } from './tls.ts'
@@ -21,12 +22,12 @@ interface SharedEdges {
 }
 
 export class NbdServer {
+  readonly counts = new RequestCounts()
   private readonly limits: NbdLimits
   private readonly open = new Set<Connection>()
   private readonly edges = new Map<string, SharedEdges>()
   private readonly host: ConnectionHost
   private readonly clock: Clock
-  private connectionCount = 0
   private closing = false
 
   constructor(exports: NbdExports, limits: Partial<NbdLimits> = {}, options: NbdServerOptions = {}) {
@@ -38,6 +39,7 @@ export class NbdServer {
       limits: this.limits,
       buffers: new Buffers(),
       awake: new Awake(this.limits.awakeUs),
+      counts: this.counts,
       get closing() {
         return isClosing()
       },
@@ -56,11 +58,12 @@ export class NbdServer {
    */
   serve(socket: Socket, peer: Peer, tls?: TlsCredentials): void {
     if (this.closing || this.open.size >= this.limits.connectionsMax || !this.admits(peer)) {
+      this.counts.refused++
       socket.on('error', () => undefined)
       socket.destroy()
       return
     }
-    const connection = new Connection(++this.connectionCount, socket, peer, tls, this.clock.wallMs(), this.host)
+    const connection = new Connection(++this.counts.accepted, socket, peer, tls, this.clock.wallMs(), this.host)
     this.open.add(connection)
     void connection.whenEnded.then(() => this.open.delete(connection))
   }

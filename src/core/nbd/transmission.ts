@@ -6,6 +6,7 @@ import type { Awake } from './awake.ts'
 import { ARENA, type Buffers } from './buffers.ts'
 import { ByteAccess, type EdgeLock } from './byte-access.ts'
 import { statusOf } from './contexts.ts'
+import type { RequestCounts } from './counts.ts'
 import type { MetaContext, NbdExport } from './exports.ts'
 import type { Input } from './input.ts'
 import type { NbdLimits } from './limits.ts'
@@ -59,6 +60,8 @@ export interface Link {
   readonly buffers: Buffers
   readonly edges: EdgeLock
   readonly awake: Awake
+  /** Of all connections. */
+  readonly counts: RequestCounts
   /** The other side broke the protocol: the connection ends at once. */
   fail(why: string): void
   /** Reads no more from the socket until `resume`. Repeating either is harmless. */
@@ -100,6 +103,10 @@ export class Transmission {
   private bytesInFlight = 0
   /** Bytes of a refused request that are dropped as they arrive. */
   private skipping = 0
+  /** When what is read now had arrived, milliseconds; and what was made at once of it. */
+  private turnBegun = 0
+  private readsAtOnce = 0
+  private writesAtOnce = 0
   /** Nothing is read before so many bytes wait: a header, or a header with its data. */
   private needed: number
   /** The limits hold requests back. */
@@ -130,6 +137,7 @@ export class Transmission {
     const { input } = this.link
     let budget = TURN_BYTES
     this.stopped = false
+    this.turnBegun = performance.now()
     while (!this.ended) {
       if (this.skipping > 0) {
         const skipped = Math.min(this.skipping, input.length)
@@ -146,10 +154,20 @@ export class Transmission {
     }
     if (this.ended) input.clear()
     this.link.output.flush()
-    this.link.awake.touch()
+    const now = performance.now()
+    this.countAtOnce(now)
+    this.link.awake.touch(now)
     if (!this.stopped) return this.link.resume()
     this.link.pause()
     if (!this.isFull()) this.scheduleTurn()
+  }
+
+  private countAtOnce(now: number): void {
+    const { times } = this.link.counts
+    if (this.readsAtOnce > 0) times[command.read]!.add((now - this.turnBegun) * 1000, this.readsAtOnce)
+    if (this.writesAtOnce > 0) times[command.write]!.add((now - this.turnBegun) * 1000, this.writesAtOnce)
+    this.readsAtOnce = 0
+    this.writesAtOnce = 0
   }
 
   /** There may be room for more: the client took replies. */
@@ -260,6 +278,7 @@ export class Transmission {
   }
 
   private refuse(request: RequestHead, error: NbdError): number {
+    this.link.counts.failed(error)
     this.send(errorReply(this.form, request, error, stringBytes(refusalText(request, error, this.size))))
     return REQUEST_COST
   }
@@ -282,6 +301,7 @@ export class Transmission {
       if (this.fast.tryRead(request.offset, output.buffer.subarray(data, data + length))) {
         putReadHeader(this.form, output.buffer, at, request)
         output.commit(this.readHead + length)
+        this.readsAtOnce++
         return Math.max(TURN_REQUEST, length)
       }
     }
@@ -294,6 +314,7 @@ export class Transmission {
     const end = LONG_DATA + request.length
     const start = LONG_DATA - this.readHead
     const buffer = buffers.take(end)
+    const begun = this.turnBegun
     this.started(request.length)
     this.bytes.read(request.offset, buffer.subarray(LONG_DATA, end)).then(
       () => {
@@ -303,12 +324,12 @@ export class Transmission {
           putReadHeader(this.form, buffer, start, request)
           this.link.output.long(buffer, start, end)
         }
-        this.completed(request.length)
+        this.completed(request, begun, request.length)
       },
       (error: unknown) => {
         buffers.give(buffer)
         this.failed(request, error)
-        this.completed(request.length)
+        this.completed(request, begun, request.length)
       },
     )
   }
@@ -327,6 +348,7 @@ export class Transmission {
       if (this.fast.tryWrite(offset, data)) {
         input.skip(length)
         this.done(request)
+        this.writesAtOnce++
         return Math.max(TURN_REQUEST, length)
       }
     }
@@ -414,19 +436,21 @@ export class Transmission {
 
   /** Waits for a request that answers itself when it goes well. */
   private begin(request: RequestHead, bytes: number, work: Promise<void>): void {
+    const begun = this.turnBegun
     this.started(bytes)
     work.then(
       () => {
-        this.completed(bytes)
+        this.completed(request, begun, bytes)
       },
       (error: unknown) => {
         this.failed(request, error)
-        this.completed(bytes)
+        this.completed(request, begun, bytes)
       },
     )
   }
 
-  private completed(bytes: number): void {
+  private completed({ type }: RequestHead, begun: number, bytes: number): void {
+    this.link.counts.times[type]!.add((performance.now() - begun) * 1000)
     this.inFlight--
     this.bytesInFlight -= bytes + REQUEST_COST
     this.scheduleTurn()
@@ -445,7 +469,9 @@ export class Transmission {
   }
 
   private failed(request: RequestHead, error: unknown): void {
-    this.send(errorReply(this.form, request, errorNumber(error), errorText(error)))
+    const number = errorNumber(error)
+    this.link.counts.failed(number)
+    this.send(errorReply(this.form, request, number, errorText(error)))
   }
 
   private send(reply: Buffer): void {

@@ -1,4 +1,7 @@
+import { systemClock } from '../base/clock.ts'
 import { isCode, LunarError } from '../base/errors.ts'
+import { Latencies } from '../base/latency.ts'
+import { Traffic } from '../base/traffic.ts'
 import { MIB } from '../base/units.ts'
 import type { Disk } from '../block/device.ts'
 import { SEGMENT } from '../../metadata/layout.ts'
@@ -16,6 +19,9 @@ export class PoolDisk {
   errors = 0
   /** What went wrong last, for status. */
   fault: string | null = null
+  /** What was asked of it, but for the metadata. */
+  readonly traffic = new Traffic()
+  readonly flushTimes = new Latencies()
   /** Bytes of writes that have ended, well or not, since the last flush began. */
   private dirtyBytes = 0
   /** Bytes of writes under way: a flush that begins now does not cover them. */
@@ -69,6 +75,9 @@ export class PoolDisk {
     const device = this.attached()
     if (this.flushFailure !== undefined) throw this.suspended()
     const offset = this.offsetOf(segment, at)
+    let length = 0
+    for (const piece of pieces) length += piece.length
+    this.traffic.read(length)
     try {
       if (pieces.length === 1) await device.read(offset, pieces[0]!)
       else await device.readv(offset, pieces)
@@ -80,7 +89,9 @@ export class PoolDisk {
 
   /** Reads at once. @returns false when that cannot be: `read` does it, or says why not */
   tryRead(segment: number, at: number, into: Uint8Array): boolean {
-    return this.flushFailure === undefined && this.device?.tryRead?.(this.offsetOf(segment, at), into) === true
+    if (this.flushFailure !== undefined || this.device?.tryRead?.(this.offsetOf(segment, at), into) !== true) return false
+    this.traffic.read(into.length)
+    return true
   }
 
   /** Writes at once. @returns false when that cannot be, and then some of it may be written: `write` does it again, or says why not */
@@ -88,6 +99,7 @@ export class PoolDisk {
     const device = this.device
     if (!device?.tryWrite || this.flushFailure !== undefined || this.dirtyBytes + this.writingBytes > 2 * DIRTY_FLUSH_FROM) return false
     const written = device.tryWrite(this.offsetOf(segment, at), data)
+    if (written) this.traffic.wrote(data.length)
     this.dirtyBytes += data.length
     this.flushAhead()
     return written
@@ -99,6 +111,7 @@ export class PoolDisk {
     if (this.dirtyBytes + this.writingBytes > 2 * DIRTY_FLUSH_FROM) await this.flush()
     const offset = this.offsetOf(segment, at)
     this.writingBytes += length
+    this.traffic.wrote(length)
     try {
       if (pieces.length === 1) await device.write(offset, pieces[0]!)
       else await device.writev(offset, pieces)
@@ -124,6 +137,7 @@ export class PoolDisk {
   async writeDurable(segment: number, at: number, bytes: Uint8Array): Promise<void> {
     const device = this.attached()
     if (this.flushFailure !== undefined) throw this.suspended()
+    this.traffic.wrote(bytes.length)
     try {
       await device.writeDurable(this.offsetOf(segment, at), bytes)
     } catch (error) {
@@ -134,6 +148,7 @@ export class PoolDisk {
 
   /** Makes the range of a segment read as zeros; durable after `flush`. */
   async punch(segment: number, at: number, length: number): Promise<void> {
+    this.traffic.discarded(length)
     await this.attached().punch(this.offsetOf(segment, at), length)
     this.dirtyBytes += 1
   }
@@ -177,10 +192,13 @@ export class PoolDisk {
     if (this.flushFailure !== undefined) return Promise.reject(this.suspended())
     if (this.dirtyBytes === 0) return Promise.resolve()
     const covered = this.dirtyBytes
+    const begun = systemClock.monotonicMs()
+    this.traffic.flushes++
     const run = this.attached()
       .flush()
       .then(
         () => {
+          this.flushTimes.add((systemClock.monotonicMs() - begun) * 1000)
           this.dirtyBytes -= covered
         },
         (error: unknown) => {

@@ -491,8 +491,8 @@ export interface ServerStatus {
 }
 
 export interface ServerListener {
-  /** `tcp` is without TLS: whoever reaches the port is taken for `host`. */
-  readonly transport: 'unix' | 'tls' | 'tcp'
+  /** `tcp` is without TLS: whoever reaches the port is taken for `host`. `http` is where metrics are. */
+  readonly transport: 'unix' | 'tls' | 'tcp' | 'http'
   /** A path, or `address:port`. */
   readonly address: string
   /** The pool and the host that a unix socket is for. */
@@ -576,6 +576,8 @@ export interface Verbs {
   'pool.show': { params: object; result: PoolDetail }
   'pool.status': { params: object; result: PoolStatus }
   'pool.set': { params: Change & { settings: Record<string, string> }; result: { settings: Setting[]; changed: string[] } }
+  /** As Prometheus reads it; without an owner only what the metadata says. */
+  'pool.metrics': { params: object; result: { text: string } }
   'pool.events': { params: { limit?: number; after?: number }; result: EventView[] }
   /** Flushes, closes and lets the disks go; the owner ends. */
   'pool.close': { params: object; result: { closed: true } }

@@ -8,6 +8,7 @@ import { bindSocket } from './control-socket.ts'
 import { DataBuffers } from './data-buffers.ts'
 import { serveData } from './data-plane.ts'
 import type { LunOptions } from './engine-types.ts'
+import { EXPOSITION_TYPE, type Exposition, type Labels } from './exposition.ts'
 import { bodyLength, readText } from './http-body.ts'
 import { Session } from './session.ts'
 import { isVerb, verbKinds } from './verbs.ts'
@@ -31,6 +32,8 @@ export interface ControlHandler {
   call(verb: Verb, params: Params<Verb>, session: Session, signal: AbortSignal): Promise<Reply<unknown>>
   openLun(name: string, options: LunOptions): Promise<BlockDevice>
   holdRelationship(name: string): Promise<RelationshipHold>
+  /** As Prometheus reads them. */
+  metrics(): Promise<string>
   /** A client came or went, or a request ended. */
   changed(): void
   /** Something went wrong where nobody waits for it: closing what a client left open. */
@@ -48,6 +51,8 @@ export class ControlServer {
   private readonly server: Server
   private readonly waits = new Set<AbortController>()
   private requests = 0
+  private served = 0
+  private errors = 0
   private draining = false
   private quiet: Deferred<void> | undefined
   private path = ''
@@ -67,6 +72,13 @@ export class ControlServer {
 
   get socket(): string {
     return this.path
+  }
+
+  /** Adds what clients asked for. */
+  measure(labels: Labels, into: Exposition): void {
+    into.gauge('control_sessions', 'Commands and programs at the control socket.', labels, this.sessions.size)
+    into.counter('control_requests_total', 'Requests at the control socket.', labels, this.served)
+    into.counter('control_errors_total', 'Those that were answered with an error.', labels, this.errors)
   }
 
   /** Clients connected now. */
@@ -126,9 +138,11 @@ export class ControlServer {
 
   private async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     this.requests++
+    this.served++
     try {
       await this.route(request, response)
     } catch (error) {
+      if (!(error instanceof Moved)) this.errors++
       fail(request, response, error)
     } finally {
       this.requests--
@@ -139,6 +153,7 @@ export class ControlServer {
   private async route(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const [path = '', query = ''] = (request.url ?? '').split('?', 2)
     const [, version, area, first = '', second = ''] = path.split('/')
+    if (request.method === 'GET' && path === '/metrics') return sendText(response, EXPOSITION_TYPE, await this.handler.metrics())
     if (request.method !== 'POST' || version !== 'v1') throw unknown(path)
     if (this.draining) throw new Moved()
     if (area === 'session') return this.beginSession(request, response)
@@ -232,9 +247,13 @@ async function readJson(request: IncomingMessage): Promise<Record<string, unknow
 }
 
 function sendJson(response: ServerResponse, status: number, value: unknown): void {
+  sendText(response, 'application/json', JSON.stringify(value), status)
+}
+
+function sendText(response: ServerResponse, type: string, text: string, status = 200): void {
   if (response.destroyed) return
-  const body = Buffer.from(JSON.stringify(value))
-  response.writeHead(status, { 'content-type': 'application/json', 'content-length': body.length })
+  const body = Buffer.from(text)
+  response.writeHead(status, { 'content-type': type, 'content-length': body.length })
   response.end(body)
 }
 

@@ -1,6 +1,7 @@
 /** What the front door asks of the engine, and the engine of the front door. */
 import type { Label } from '../../metadata/label.ts'
 import type { BlockDevice, Disk } from '../block/device.ts'
+import type { Exposition } from './exposition.ts'
 import type { DiskSpec, Params, RelationshipHold, Reply, Result, Verb } from './api.ts'
 
 /** A disk that was opened and whose label was read; locked for an owner. */
@@ -103,6 +104,8 @@ export interface Engine {
   hasWork(): boolean
   /** Resolves when `hasWork()` turns false, or the signal aborts. */
   settled(signal?: AbortSignal): Promise<void>
+  /** Adds the metrics of the pool. */
+  measure(into: Exposition): Promise<void>
   /** View mode: false when what was read may have been overwritten meanwhile; then open again. */
   stillCurrent(): Promise<boolean>
   /** Flushes, writes a clean root, stops processes. Does not close or unlock the disks (their owner does). */

@@ -23,7 +23,9 @@ import { PresentableVolumes } from './volumes.ts'
 import { rstoreChecks } from './rstore-checks.ts'
 import { snapChanges } from './snap-changes.ts'
 import { SnapViews } from './snap-views.ts'
+import { Exposition } from './exposition.ts'
 import type { Engine, EngineOptions, FormatDisk, FoundDisk, LunOptions } from './engine-types.ts'
+import { measurePool } from './pool-metrics.ts'
 import { PresentedVolumes } from './presented.ts'
 import { Processes } from './processes.ts'
 import { Troubles } from './troubles.ts'
@@ -196,6 +198,10 @@ export class LocalEngine implements Engine {
     return this.parts.processes.settled(signal)
   }
 
+  measure(into: Exposition): Promise<void> {
+    return measurePool(this.parts, into)
+  }
+
   stillCurrent(): Promise<boolean> {
     return this.parts.pool.metadata.stillCurrent()
   }
@@ -222,6 +228,11 @@ const looks = {
   'pool.list': ({ views }) => views.poolSummary(),
   'pool.show': ({ views }) => views.poolDetail(),
   'pool.status': async ({ views, processes }) => views.poolStatus(await processes.list()),
+  'pool.metrics': async parts => {
+    const into = new Exposition()
+    await measurePool(parts, into)
+    return { text: into.text() }
+  },
   'pool.events': ({ views }, { limit, after }: Params<'pool.events'>) => views.events(limit ?? 1000, after ?? 0),
   /** What destroying would take away; the labels are wiped by whoever holds the disks. */
   'pool.destroy': async ({ pool, luns, wods }, { dryRun }: Params<'pool.destroy'>) => {

@@ -15,9 +15,11 @@ import type { ControlServer } from './control-server.ts'
 import { makeDisk, requireDistinct, requireOther } from './disk-maker.ts'
 import { engineModule } from './engine-module.ts'
 import type { DiskOpener, Engine, FoundDisk, LunOptions, MissingDisk } from './engine-types.ts'
+import { Exposition } from './exposition.ts'
 import { describeRecord, holderView } from './holder.ts'
 import { clearRecords, writeRecords, type OwnedDisk } from './ownership.ts'
 import { Registry, type KnownPool } from './registry.ts'
+import { ProcessMetrics } from './process-metrics.ts'
 import { findDisk } from './scan.ts'
 import type { Session } from './session.ts'
 import { VERSION } from './version.ts'
@@ -35,6 +37,8 @@ export interface OwnerOptions {
 /** What a server adds to the pools that it owns. */
 export interface OwnerServer {
   status(): ServerStatus
+  /** Adds the metrics of the process, and of whatever serves clients in it. */
+  measure(into: Exposition): Promise<void>
   /** Asks the server to end. */
   stop(): void
   /** Who has volumes of a pool open. */
@@ -61,6 +65,7 @@ export class Owner {
   private readonly engineOpen = deferred<Engine>()
   private readonly problems: unknown[] = []
   private readonly newcomers = new Set<FileDisk>()
+  private readonly process = new ProcessMetrics()
   private server: ControlServer | undefined
   private localUse = 0
   private onChange: (() => void) | undefined
@@ -117,6 +122,7 @@ export class Owner {
       openLun: (name, options) => this.openLun(name, options),
       holdRelationship: name => this.holdRelationship(name),
       changed: () => this.onChange?.(),
+      metrics: () => this.metrics(),
       failed: error => this.problems.push(error),
     })
     this.server = server
@@ -160,6 +166,7 @@ export class Owner {
     const engine = await this.engine
     const answer = (value: Reply<unknown>): Reply<Result<V>> => value as Reply<Result<V>>
     if (verb === 'lock.show') return answer(await this.showLock(engine))
+    if (verb === 'pool.metrics') return answer({ ...(await engine.call('pool.list', {})), data: { text: await this.metrics() } })
     if (verb === 'pool.close') return answer(await this.askToClose(engine, session))
     if (verb === 'pool.destroy' && (params as Params<'pool.destroy'>).dryRun !== true) {
       throw new LunarError('ERR_BUSY', `Cannot destroy pool ${engine.poolName}`, {
@@ -171,6 +178,25 @@ export class Owner {
     const reply = await this.change(engine, verb, params, signal)
     if (verb !== 'pool.status') return reply
     return answer({ ...reply, data: { ...(reply.data as PoolStatus), owner: holderView(this.record) } })
+  }
+
+  /** Of the pool and of this process, as text. */
+  private async metrics(): Promise<string> {
+    const into = new Exposition()
+    await this.measure(into)
+    const { server } = this.options
+    if (server) await server.measure(into)
+    else {
+      await this.process.start()
+      this.process.measure(into)
+    }
+    return into.text()
+  }
+
+  /** Adds the metrics of the pool and of its control socket. */
+  async measure(into: Exposition): Promise<void> {
+    await (await this.engine).measure(into)
+    this.server?.measure({ pool: this.pool.name }, into)
   }
 
   private async aboutServer(engine: Engine, verb: 'server.status' | 'server.stop'): Promise<Reply<unknown>> {
@@ -250,6 +276,7 @@ export class Owner {
     closing.use(this.open)
     if (how.clear && this.record.socket !== '') closing.defer(() => clearRecords(this.held))
     closing.defer(() => this.server?.close())
+    this.process.close()
   }
 
   /** @throws what went wrong in the background, where nobody waited for it */

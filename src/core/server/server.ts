@@ -8,10 +8,14 @@ import type { TlsCredentials } from '../nbd/tls.ts'
 import type { OpenOptions, ServerClient, ServerListener, ServerStatus } from './api.ts'
 import { acquireServed } from './acquire.ts'
 import { Exports, type SocketRole } from './exports.ts'
+import { Exposition } from './exposition.ts'
 import { HostSockets, type SocketPlace } from './host-sockets.ts'
 import { lookUp } from './lookup.ts'
+import { listenMetrics, type MetricsListener } from './metrics-listener.ts'
+import { measureNbd } from './nbd-metrics.ts'
 import { notify, type PassedSocket } from './notify.ts'
 import type { Owner, OwnerServer } from './owner.ts'
+import { ProcessMetrics } from './process-metrics.ts'
 import { VERSION } from './version.ts'
 
 export interface ServeOptions extends Pick<OpenOptions, 'command' | 'forceQuorum' | 'forceNonlocal' | 'signal'> {
@@ -23,6 +27,8 @@ export interface ServeOptions extends Pick<OpenOptions, 'command' | 'forceQuorum
   readonly tls?: TlsCredentials
   /** Without TLS: the host that whoever reaches the port is taken for. */
   readonly insecureHost?: string
+  /** Where metrics of all pools are, without TLS and for everybody. */
+  readonly metrics?: { readonly host: string; readonly port: number }
   /** Listening sockets that the service manager made. */
   readonly passed: readonly PassedSocket[]
   /** One line for whoever reads the log. */
@@ -47,6 +53,8 @@ export class Server {
   private readonly nbd: NbdServer
   private readonly sockets: HostSockets
   private readonly ports: { readonly listener: NbdListener; readonly view: ServerListener }[] = []
+  private readonly process = new ProcessMetrics()
+  private metricsPort: MetricsListener | undefined
   private readonly since = new Date().toISOString()
   private readonly stopAsked = deferred()
   private readonly leaving = new Map<string, Promise<void>>()
@@ -99,6 +107,7 @@ export class Server {
           uri: `nbd+unix:///EXPORT?socket=${path}`,
         })),
         ...this.ports.map(({ view }) => view),
+        ...this.metricsListeners(),
       ],
       clients: this.clients(),
     }
@@ -163,6 +172,7 @@ export class Server {
   private hooks(): OwnerServer {
     return {
       status: () => this.status(),
+      measure: into => this.measure(into),
       stop: () => {
         this.stopAsked.resolve()
       },
@@ -187,7 +197,8 @@ export class Server {
   }
 
   private async listen(): Promise<void> {
-    const { tcp, tls = null, passed, insecureHost = null } = this.options
+    const { tcp, tls = null, passed, insecureHost = null, metrics } = this.options
+    if (metrics) await this.listenForMetrics(metrics)
     const transport = tls ? 'tls' : 'tcp'
     const port = (listener: NbdListener): void => {
       const { address } = listener
@@ -211,6 +222,38 @@ export class Server {
         view: { transport: 'unix', address: listener.address, ...role, uri: `nbd+unix:///EXPORT?socket=${listener.address}` },
       })
     }
+  }
+
+  private async listenForMetrics(at: { readonly host: string; readonly port: number }): Promise<void> {
+    await this.process.start()
+    this.metricsPort = await listenMetrics(
+      at,
+      () => this.metrics(),
+      error => {
+        this.options.log(`metrics: ${String(error)}`)
+      },
+    )
+  }
+
+  private metricsListeners(): ServerListener[] {
+    if (!this.metricsPort) return []
+    const { address } = this.metricsPort
+    return [{ transport: 'http', address, pool: null, host: null, uri: `http://${address}/metrics` }]
+  }
+
+  /** Of all pools that are served. */
+  private async metrics(): Promise<string> {
+    const into = new Exposition()
+    for (const { owner } of this.served.values()) await owner.measure(into)
+    await this.measure(into)
+    return into.text()
+  }
+
+  /** Adds the metrics of the process and its NBD server. */
+  private async measure(into: Exposition): Promise<void> {
+    await this.process.start()
+    this.process.measure(into)
+    measureNbd(this.nbd.counts, this.nbd.connections(), this.exports.uses, into)
   }
 
   private onlyPool(name: string): string {
@@ -274,7 +317,8 @@ export class Server {
       process.kill(process.pid, 'SIGKILL')
     }, STOP_MS_MAX)
     try {
-      await Promise.all([this.sockets.close(), ...this.ports.map(({ listener }) => listener.close())])
+      this.process.close()
+      await Promise.all([this.metricsPort?.close(), this.sockets.close(), ...this.ports.map(({ listener }) => listener.close())])
       await this.nbd.close()
       await Promise.all([...this.served.values()].map(served => this.leave(served)))
     } finally {

@@ -9,6 +9,7 @@ export const verbKinds: Readonly<Record<Verb, VerbKind>> = {
   'pool.show': 'metadata',
   'pool.status': 'live',
   'pool.set': 'change',
+  'pool.metrics': 'live',
   'pool.events': 'metadata',
   'pool.close': 'owner',
   'pool.destroy': 'owner',

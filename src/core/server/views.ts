@@ -64,7 +64,7 @@ export class Views {
   ) {}
 
   /** Everything is where it belongs: then no LUN needs to be looked at slice by slice. */
-  private get allWell(): boolean {
+  get allWell(): boolean {
     for (const disk of this.pool.disks.values()) if (!disk.isWitness && disk.state !== 'normal') return false
     for (const stores of this.pool.stores.values()) if (stores.anyStale) return false
     return true
@@ -96,7 +96,7 @@ export class Views {
     return health
   }
 
-  private space(): { size: number; used: number; free: number } {
+  space(): { size: number; used: number; free: number } {
     let total = 0
     let free = 0
     for (const map of this.pool.segments.values()) {

@@ -1,4 +1,5 @@
 import { invariant, LunarError } from '../base/errors.ts'
+import { Latencies } from '../base/latency.ts'
 import { Mutex } from '../base/mutex.ts'
 import { checkName } from '../base/names.ts'
 import { MIB } from '../base/units.ts'
@@ -36,7 +37,7 @@ import { checkChunkSize, CHUNK_DEFAULT, runsWhere, type ChunkRun } from './chunk
 import { Relationship, type UpdateKind } from './relationship.ts'
 import type { ThroughVolume } from './tree/snapshot-volume.ts'
 import { CompleteImage, Update, updateRun } from './updates.ts'
-import { Volume } from './volume.ts'
+import { Volume, type FirstWriteCounts } from './volume.ts'
 
 export type ProcessName = 'completeImage' | UpdateKind
 export type FullPolicy = (typeof fullPolicies)[number]
@@ -117,6 +118,7 @@ const delayFields = { completeImage: 'completeDelay', imageUpdate: 'imageDelay',
 /** The relationships of a pool and the volumes they lie over: the directory, and everything that changes their state. */
 export class Relationships {
   readonly budget = new ByteBudget(HOLD_BYTES)
+  readonly firstWrites: FirstWriteCounts = { times: new Latencies(), writes: 0, bytes: 0 }
   private readonly byNumber = new Map<number, Relationship>()
   /** LUNs that are being copied from snapshots: what users do not see as relationships. */
   private readonly cloned = new Map<number, Relationship>()

@@ -1,5 +1,6 @@
 import { invariant, isCode, isDisksFault, isFull, LunarError } from '../base/errors.ts'
 import type { Clock } from '../base/clock.ts'
+import type { Latencies } from '../base/latency.ts'
 import { Slab } from '../base/slab.ts'
 import { YIELD_EVERY, type BlockDevice, type Extent, type FastDevice } from '../block/device.ts'
 import { WriteBackHold, type ByteBudget } from '../block/hold.ts'
@@ -37,8 +38,16 @@ const LINGER_MS = 10
 const COPIES = 16
 const SCRATCH = 64 * 1024
 
+/** What first writes cost: how long each round took to be copied, flushed and committed, its writes, and the bytes that were copied. */
+export interface FirstWriteCounts {
+  readonly times: Latencies
+  writes: number
+  bytes: number
+}
+
 /** What a volume needs of those it is in relationships with. */
 export interface VolumeHost {
+  readonly firstWrites: FirstWriteCounts
   readonly metadata: Metadata
   /** Nothing may be written. */
   readonly readOnly: boolean
@@ -556,6 +565,7 @@ export class Volume implements BlockDevice, FastDevice {
    * @param copied called when all copies are made and not flushed yet
    */
   private async prepare(writes: readonly Due[], urgent: boolean, copied?: () => void): Promise<void> {
+    const begun = this.clock.monotonicMs()
     const tree = await TreeCopies.begin(
       writes.flatMap(due => due.tree ?? []),
       async (offset, length) => !this.through && (await this.lun.isHole(offset, length)),
@@ -565,6 +575,9 @@ export class Volume implements BlockDevice, FastDevice {
       const marks = writes.map(due => (dropped.size === 0 ? due.marks : due.marks.filter(({ relationship }) => !dropped.has(relationship))))
       const commits = commitGroups(marks, BATCH_MAX / 2).map(group => this.commit(joinMarks(group), urgent))
       await settle([...commits, ...(tree ? [tree.commit(this.host.metadata, urgent)] : [])])
+      const { firstWrites } = this.host
+      firstWrites.writes += writes.length
+      firstWrites.times.add((this.clock.monotonicMs() - begun) * 1000)
     } finally {
       tree?.end()
     }
@@ -608,6 +621,7 @@ export class Volume implements BlockDevice, FastDevice {
     await tree?.write()
     copied?.()
     await settle([...(tree ? [tree.flush()] : []), ...[...images.keys()].map(relationship => unlessFailed(relationship, image => image.lun.flush()))])
+    for (const { from, to } of runs) this.host.firstWrites.bytes += to - from
     for (const [relationship, error] of failed) await this.cannotPreserve(relationship, error)
     return new Set(failed.keys())
   }

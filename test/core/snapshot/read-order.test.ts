@@ -3,6 +3,7 @@
  * one thing at a time, when they are told to.
  */
 import { expect, test } from 'vitest'
+import { Latencies } from '../../../src/core/base/latency.ts'
 import { KIB } from '../../../src/core/base/units.ts'
 import { ByteBudget } from '../../../src/core/block/hold.ts'
 import type { Lun } from '../../../src/core/lun/lun.ts'
@@ -148,6 +149,7 @@ class World {
       budget: new ByteBudget(1 << 20),
       volume: (number: number) => this.volumes[number - 1]!,
       through: (image: Relationship) => this.volumes[image.record.source - 1]!,
+      firstWrites: { times: new Latencies(), writes: 0, bytes: 0 },
       invalidate: () => Promise.reject(new Error('nothing fails here')),
       settle: () => Promise.reject(new Error('nothing is updated here')),
     }

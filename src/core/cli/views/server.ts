@@ -7,10 +7,13 @@ const poolColumns: readonly Column<ServerStatus['pools'][number]>[] = [
   { key: 'state', kind: 'state', get: row => row.problem ?? 'served', about: 'why it is not served' },
 ]
 
+/** Who the clients of a listener are. */
+export const listenerHost = ({ host, transport }: ServerListener): string => host ?? (transport === 'http' ? 'metrics' : 'by certificate')
+
 const listenerColumns: readonly Column<ServerListener>[] = [
-  { key: 'transport', kind: 'text', get: row => row.transport, about: 'unix, tls, or tcp without TLS' },
+  { key: 'transport', kind: 'text', get: row => row.transport, about: 'unix, tls, tcp without TLS, or http for metrics' },
   { key: 'pool', kind: 'text', get: row => row.pool, about: 'pool whose volumes are there; all when empty' },
-  { key: 'host', kind: 'text', get: row => row.host ?? 'by certificate', about: 'who its clients are' },
+  { key: 'host', kind: 'text', get: row => listenerHost(row), about: 'who its clients are' },
   { key: 'uri', kind: 'text', get: row => row.uri, about: 'how clients name it' },
 ]
 

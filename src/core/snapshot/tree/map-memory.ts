@@ -8,7 +8,7 @@ export class MapMemory {
   private bytes = 0
 
   /** @param limit bytes; a single page may be larger */
-  constructor(private readonly limit: number) {}
+  constructor(readonly limit: number) {}
 
   /** Bytes of all pages. */
   get taken(): number {

@@ -1,4 +1,5 @@
 import { LunarError } from '../../base/errors.ts'
+import { Traffic } from '../../base/traffic.ts'
 import type { Batch } from '../../../metadata/batch.ts'
 import { keyOf } from '../../../metadata/key.ts'
 import {
@@ -30,6 +31,8 @@ export class Snapshot {
   readonly reserve: Reserve | undefined
   /** Who has it open, each as often as it is open: what makes it busy. */
   readonly users: string[] = []
+  /** What hosts and commands asked of it. */
+  readonly traffic = new Traffic()
   /** Flags of commits under way. */
   private pending = 0
   /** What was written to it; only entries of its era count. */

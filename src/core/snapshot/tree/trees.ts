@@ -123,7 +123,8 @@ export class Trees {
   private readonly byNumber = new Map<number, Tree>()
   private readonly snapshots = new Map<number, Snapshot>()
   private readonly volumes = new Map<number, SnapshotVolume>()
-  private readonly memory = new MapMemory(MAP_BYTES)
+  /** Pages of the maps of all trees. */
+  readonly memory = new MapMemory(MAP_BYTES)
   private readonly cleaning: TreeTidy
   readonly restores: Restores
   readonly clones: Clones
