@@ -109,6 +109,7 @@ export class Pool implements AsyncDisposable {
   readonly snapshots: Snapshots
   readonly hosts: Hosts
   private closing: Promise<void> | undefined
+  private readonly ending = new AbortController()
 
   /** @internal */
   constructor(
@@ -160,6 +161,17 @@ export class Pool implements AsyncDisposable {
     return this.asker.ask('pool.events', params, signal ? { signal } : {})
   }
 
+  /**
+   * Events as they come: `for await (const event of pool.follow())`. First those with a number above `after`, then each one when it is durable, whoever owns
+   * the pool, and past any change of the owner; following does not own it. Ends when the signal aborts or the pool is closed.
+   *
+   * @throws LunarError `ERR_POOL_NOT_FOUND` when its disks are gone, `ERR_LOCKED` when the owner cannot be asked
+   */
+  follow(options: CallOptions & { readonly after?: number } = {}): AsyncIterable<EventView> {
+    const { signal, after } = options
+    return this.service.follow(after, signal ? AbortSignal.any([signal, this.ending.signal]) : this.ending.signal)
+  }
+
   /** Who owns it. */
   lock(options?: CallOptions): Promise<LockView> {
     return this.asker.ask('lock.show', {}, options)
@@ -190,6 +202,7 @@ export class Pool implements AsyncDisposable {
 
   private async leave(): Promise<void> {
     this.onClose(this)
+    this.ending.abort()
     try {
       await this.luns.closeAll()
     } finally {

@@ -30,6 +30,7 @@ export class Batch {
   readonly ops: Op[] = []
   /** Bytes when encoded. */
   size = 8
+  private told: (() => void)[] | undefined
 
   put(key: Key, value: Uint8Array): this {
     invariant(value.length <= VALUE_MAX, `a record of ${value.length} bytes`)
@@ -52,7 +53,20 @@ export class Batch {
 
   append(other: Batch): this {
     for (const op of other.ops) this.push(op)
+    for (const tell of other.told ?? []) this.whenDurable(tell)
     return this
+  }
+
+  /** Adds somebody to be told, once, when the batch is durable; nobody is when it is not committed. */
+  whenDurable(tell: () => void): this {
+    this.told ??= []
+    this.told.push(tell)
+    return this
+  }
+
+  /** It is durable. */
+  durable(): void {
+    if (this.told) for (const tell of this.told.splice(0)) tell()
   }
 
   get isEmpty(): boolean {

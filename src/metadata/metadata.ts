@@ -432,6 +432,7 @@ export class Metadata {
     this.journal.batches += batches.length
     this.journal.bytes += block.length
     if (lost.length > 0) await this.voteOut(lost)
+    for (const batch of batches) batch.durable()
   }
 
   private encode(batches: readonly Batch[], stream: StreamName, members: readonly MetadataDisk[]): EncodedBlock {
@@ -456,6 +457,7 @@ export class Metadata {
   /** The members that failed leave the quorum by a block that is durable on the rest before anything is acknowledged. */
   private async voteOut(lost: readonly { disk: MetadataDisk; error: unknown }[]): Promise<void> {
     let failed = lost
+    const departed: Batch[] = []
     while (failed.length > 0) {
       const rest = this.members.filter(member => !failed.some(({ disk }) => disk.id === member.id))
       if (rest.length === 0) {
@@ -465,9 +467,11 @@ export class Metadata {
         })
       }
       const batches = failed.map(({ disk, error }) => this.options.host.diskFailed(disk, error))
+      departed.push(...batches)
       this.noteDeparture()
       failed = await this.writeVote(rest, batches)
     }
+    for (const batch of departed) batch.durable()
   }
 
   /** Commits a membership together with a batch. */
@@ -475,6 +479,7 @@ export class Metadata {
     this.currentGeneration++
     const failed = await this.writeVote(members, [batch])
     if (failed.length > 0) await this.voteOut(failed)
+    batch.durable()
   }
 
   private async writeVote(members: readonly MetadataDisk[], batches: readonly Batch[]): Promise<{ disk: MetadataDisk; error: unknown }[]> {
@@ -547,8 +552,10 @@ export class Metadata {
   private async voteFailedCopy(disk: MetadataDisk, error: unknown): Promise<void> {
     if (!this.options.disks.has(disk.number)) return
     if (this.members.some(member => member.id === disk.id)) return this.voteOut([{ disk, error }])
-    const failed = await this.writeVote(this.members, [this.options.host.diskFailed(disk, error)])
+    const batch = this.options.host.diskFailed(disk, error)
+    const failed = await this.writeVote(this.members, [batch])
     if (failed.length > 0) await this.voteOut(failed)
+    batch.durable()
   }
 
   private fence(error: unknown): LunarError {

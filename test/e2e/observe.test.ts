@@ -1,7 +1,10 @@
 /** What operators see of a pool from outside: metrics over HTTP, with unmodified clients. */
+import { once } from 'node:events'
 import { request } from 'node:http'
+import { createInterface } from 'node:readline'
 import { describe, expect, test } from 'vitest'
-import type { LockView } from '../../src/core/server/api.ts'
+import { deferred } from '../../src/core/base/deferred.ts'
+import type { EventView, LockView } from '../../src/core/server/api.ts'
 import { readExposition, type Page } from '../support/exposition.ts'
 import { useProgram } from '../support/program.ts'
 import { clientOk, serve } from '../support/server.ts'
@@ -71,5 +74,49 @@ describe('observing', { timeout: 60_000 }, () => {
     const alone = readExposition(lunar.ok('metrics', 'tank'))
     expect(alone.sum('lunar_pool_healthy')).toBe(1)
     expect(alone.types.has('lunar_nbd_accepted_total')).toBe(false)
+  })
+
+  test('events are followed past servers, commands and nobody, each once', async () => {
+    lunar.makeTank(3)
+    const child = lunar.start(['pool', 'events', 'tank', '--follow', '--json'])
+    const events: EventView[] = []
+    let heard = deferred()
+    let stderr = ''
+    child.stderr!.on('data', (chunk: Buffer) => (stderr += chunk.toString()))
+    createInterface({ input: child.stdout! }).on('line', line => {
+      events.push(JSON.parse(line) as EventView)
+      heard.resolve()
+    })
+    const until = async (event: string, object: string): Promise<void> => {
+      while (!events.some(row => row.event === event && row.object === object)) {
+        await heard.promise
+        heard = deferred()
+      }
+    }
+    // Nobody owns the pool, and who follows does not either.
+    lunar.ok('lun', 'create', 'tank/one', '--size', '4MiB', '--raid', 'raid1')
+    await until('lun.created', 'one')
+    expect(lunar.json<LockView>('lock', 'show', 'tank').held).toBe(false)
+    const server = await serve(lunar, ['tank', '--metrics-listen', '127.0.0.1:0'], 1)
+    lunar.ok('lun', 'create', 'tank/two', '--size', '4MiB', '--raid', 'raid1')
+    await until('lun.created', 'two')
+    expect(await server.kill('SIGKILL')).toBe('SIGKILL')
+    lunar.ok('lun', 'create', 'tank/three', '--size', '4MiB', '--raid', 'raid1')
+    await until('lun.created', 'three')
+    const again = await serve(lunar, ['tank', '--metrics-listen', '127.0.0.1:0'], 1)
+    lunar.ok('lun', 'delete', 'tank/one', '--yes')
+    await until('lun.deleted', 'one')
+    expect(await again.kill('SIGTERM')).toBe(0)
+    expect(events).toEqual(lunar.json<EventView[]>('pool', 'events', 'tank').slice(0, events.length))
+    const ended = once(child, 'exit')
+    child.kill('SIGINT')
+    expect(await ended).toEqual([0, null])
+    expect(stderr).toBe('')
+    // As a list, and from a number on.
+    const list = lunar.start(['pool', 'events', 'tank', '--follow', '--limit', '2', '-H', '-o', 'number,event'])
+    const [rows] = (await once(createInterface({ input: list.stdout! }), 'line')) as [string]
+    const all = lunar.json<EventView[]>('pool', 'events', 'tank')
+    expect(rows).toBe(`${all.at(-2)!.number}\t${all.at(-2)!.event}`)
+    list.kill('SIGINT')
   })
 })

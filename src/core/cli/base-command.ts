@@ -24,6 +24,7 @@ import { consent, consentByName } from './prompts.ts'
 import { progressFor, type Progress, type ProgressMode } from './progress.ts'
 import { reportError, reportWarnings } from './report.ts'
 import { withSpinner } from './spinner.ts'
+import { writeStream } from './stream.ts'
 import { processSurroundings, type Surroundings } from './surroundings.ts'
 import { writeTable } from './table.ts'
 import { interrupted, translate } from './translate.ts'
@@ -40,6 +41,7 @@ export abstract class LunarCommand extends Command {
   private readonly warnings: string[] = []
   private generation: number | null = null
   private status = 0
+  private streamed = false
 
   constructor(
     argv: string[],
@@ -166,6 +168,13 @@ export abstract class LunarCommand extends Command {
     return rows
   }
 
+  /** Prints rows as they come, with `--json` an object a line and no envelope, until they end or nobody reads them. */
+  protected stream<Row>(rows: AsyncIterable<Row>, columns: readonly Column<Row>[], flags: ListFlags): Promise<void> {
+    this.streamed = true
+    const chosen = chooseColumns(columns, flags.output)
+    return writeStream(this.around, rows, chosen, { json: this.jsonEnabled(), tabs: flags['no-header'], bytes: flags.bytes })
+  }
+
   /** Prints one object. @returns its data, for the envelope */
   protected async details<T>(reply: CommandReply<T>, view: (data: T) => DetailView, bytes = false): Promise<T> {
     const data = this.keep(reply)
@@ -187,7 +196,7 @@ export abstract class LunarCommand extends Command {
   }
 
   private async finish(data: unknown): Promise<void> {
-    if (!this.jsonEnabled()) return reportWarnings(this.around, this.warnings)
+    if (!this.jsonEnabled() || this.streamed) return reportWarnings(this.around, this.warnings)
     await this.writeEnvelope(successEnvelope(this.id ?? '', this.generation, data ?? null, this.warnings))
   }
 

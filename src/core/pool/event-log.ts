@@ -10,11 +10,29 @@ const LATE_BATCH = 50
 /** Characters of code, object and message together. */
 const TEXT_MAX = 700
 
+/** An event as it was kept. */
+export interface PoolEvent {
+  readonly number: number
+  /** Milliseconds since 1970. */
+  readonly timeMs: number
+  readonly event: string
+  readonly object: string
+  readonly message: string
+}
+
+/** @param value of the record with the key (event, 0, number) */
+export function decodeEvent(number: number, value: Uint8Array): PoolEvent {
+  const view = new DataView(value.buffer, value.byteOffset, value.byteLength)
+  const [event = '', object = '', ...message] = Buffer.from(value.subarray(8)).toString('utf8').split('\n')
+  return { number, timeMs: view.getUint32(4, true) * 0x1_0000_0000 + view.getUint32(0, true), event, object, message: message.join('\n') }
+}
+
 /** The events kept in a pool's metadata: written with the change they tell of, or later where no commit could be made. */
 export class EventLog {
   private next = 1
   private readonly late: { code: string; object: string; message: string }[] = []
   private lateLost = 0
+  private readonly listeners = new Set<(event: PoolEvent) => void>()
 
   constructor(
     private readonly metadata: () => Metadata,
@@ -27,6 +45,12 @@ export class EventLog {
     for await (const { lo } of this.metadata().range(hiOf('event'))) this.next = lo + 1
   }
 
+  /** Tells of each event once it is durable, in that order, which may differ from that of their numbers. @returns what ends it */
+  listen(tell: (event: PoolEvent) => void): () => void {
+    this.listeners.add(tell)
+    return () => this.listeners.delete(tell)
+  }
+
   /** Puts an event into a batch, and drops the one that is too old to keep. */
   add(batch: Batch, code: string, object: string, message: string): void {
     const body = Buffer.from(`${code}\n${object}\n${message}`.slice(0, TEXT_MAX), 'utf8')
@@ -35,7 +59,11 @@ export class EventLog {
     new DataView(value.buffer).setUint32(0, now >>> 0, true)
     new DataView(value.buffer).setUint32(4, Math.floor(now / 0x1_0000_0000), true)
     value.set(body, 8)
-    batch.put(keyOf('event', 0, this.next), value)
+    const number = this.next
+    batch.put(keyOf('event', 0, number), value)
+    batch.whenDurable(() => {
+      for (const tell of this.listeners) tell(decodeEvent(number, value))
+    })
     if (this.next > EVENTS_KEPT) batch.delete(keyOf('event', 0, this.next - EVENTS_KEPT))
     this.next++
   }

@@ -764,6 +764,11 @@ export interface PoolService extends AsyncDisposable {
   call<V extends Verb>(verb: V, params: Params<V>, signal?: AbortSignal): Promise<Reply<Result<V>>>
   /** The LUN as a block device, for user data; closing it does not close the service. */
   openLun(name: string, options?: { readOnly?: boolean; incomplete?: boolean; mixed?: boolean }): Promise<BlockDevice>
+  /**
+   * Events with a number above `after` (0 when left out), each once, as they come, until the signal aborts: past any change of the owner, and without being one.
+   * @throws LunarError `ERR_POOL_NOT_FOUND` when the disks are gone, `ERR_LOCKED` when the owner cannot be asked
+   */
+  follow(after?: number, signal?: AbortSignal): AsyncIterable<EventView>
   /** Holds off unconfiguring, whoever asks for it. @throws LunarError `ERR_RELATIONSHIP_NOT_FOUND` */
   holdRelationship(name: string): Promise<RelationshipHold>
   close(): Promise<void>

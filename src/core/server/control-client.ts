@@ -254,7 +254,7 @@ function interrupted(signal: AbortSignal): unknown {
 }
 
 /** A path from a lock record is only used when it is a socket in a folder that one user has for himself. */
-function isTrusted(socket: string): boolean {
+export function isTrusted(socket: string): boolean {
   if (!isAbsolute(socket) || !/^[0-9a-f-]+\.sock$/.test(basename(socket))) return false
   try {
     const folder = statSync(dirname(socket))
@@ -270,4 +270,4 @@ const notSent = (error: unknown): boolean =>
   errnoOf(error) === 'EPIPE' || (errnoOf(error) !== undefined && (error as NodeJS.ErrnoException).syscall === 'connect')
 
 /** EAGAIN: those that wait to be let in are too many already. */
-const isNobody = (error: unknown): boolean => ['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'ENOTSOCK', 'EPIPE', 'EAGAIN'].includes(errnoOf(error) ?? '')
+export const isNobody = (error: unknown): boolean => ['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'ENOTSOCK', 'EPIPE', 'EAGAIN'].includes(errnoOf(error) ?? '')

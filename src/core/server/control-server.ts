@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { deferred, type Deferred } from '../base/deferred.ts'
 import { LunarError } from '../base/errors.ts'
 import type { BlockDevice } from '../block/device.ts'
-import type { Params, RelationshipHold, Reply, Verb } from './api.ts'
+import type { EventView, Params, RelationshipHold, Reply, Verb } from './api.ts'
 import { bindSocket } from './control-socket.ts'
 import { DataBuffers } from './data-buffers.ts'
 import { serveData } from './data-plane.ts'
@@ -15,9 +15,11 @@ import { isVerb, verbKinds } from './verbs.ts'
 import { API_VERSION, VERSION } from './version.ts'
 import {
   DATA_IN_FLIGHT_MAX,
+  INSTANCE_HEADER,
   JSON_MAX,
   Moved,
   parseObject,
+  POOL_HEADER,
   SESSION_HEADER,
   STATUS_ERROR,
   STATUS_MOVED,
@@ -32,6 +34,8 @@ export interface ControlHandler {
   call(verb: Verb, params: Params<Verb>, session: Session, signal: AbortSignal): Promise<Reply<unknown>>
   openLun(name: string, options: LunOptions): Promise<BlockDevice>
   holdRelationship(name: string): Promise<RelationshipHold>
+  /** @throws Moved when the pool was not opened */
+  followEvents(after: number, signal: AbortSignal): Promise<AsyncIterable<EventView>>
   /** As Prometheus reads them. */
   metrics(): Promise<string>
   /** A client came or went, or a request ended. */
@@ -50,6 +54,8 @@ export class ControlServer {
   private readonly buffers = new DataBuffers(DATA_IN_FLIGHT_MAX)
   private readonly server: Server
   private readonly waits = new Set<AbortController>()
+  /** Who follows events: nobody waits for them. */
+  private readonly followers = new Set<AbortController>()
   private requests = 0
   private served = 0
   private errors = 0
@@ -97,6 +103,7 @@ export class ControlServer {
   async drain(): Promise<void> {
     this.draining = true
     for (const wait of this.waits) wait.abort(new Moved())
+    for (const follower of this.followers) follower.abort()
     for (const session of this.sessions.values()) session.stream.write('{"moved":true}\n')
     if (this.idle) return
     this.quiet = deferred()
@@ -137,6 +144,7 @@ export class ControlServer {
   }
 
   private async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.method === 'GET' && request.url?.split('?', 1)[0] === '/v1/events') return this.follow(request, response)
     this.requests++
     this.served++
     try {
@@ -167,6 +175,30 @@ export class ControlServer {
     if (area === 'relationships' && first === 'hold') return session.run(() => this.holdRelationship(session, request, response))
     if (area === 'relationships' && first === 'release') return session.run(() => this.releaseRelationship(session, request, response))
     throw unknown(path)
+  }
+
+  /** Events, a line each, until one of both sides ends it. It counts neither as a client nor as a request: an owner that is not needed leaves all the same. */
+  private async follow(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const stop = new AbortController()
+    response.once('close', () => {
+      stop.abort()
+    })
+    this.followers.add(stop)
+    try {
+      if (this.draining) throw new Moved()
+      const after = Number(new URLSearchParams(request.url?.split('?', 2)[1]).get('after') ?? '0')
+      if (!Number.isSafeInteger(after) || after < 0) throw new LunarError('ERR_USAGE', 'Cannot follow the events', { why: '"after" is no number of an event' })
+      const events = await this.handler.followEvents(after, stop.signal)
+      const { instance, poolId } = this.handler.hello
+      response.writeHead(200, { 'content-type': 'application/x-ndjson', [INSTANCE_HEADER]: instance, [POOL_HEADER]: poolId })
+      response.flushHeaders()
+      for await (const event of events) if (!response.write(`${JSON.stringify(event)}\n`)) await drained(response, stop.signal)
+      response.end()
+    } catch (error) {
+      fail(request, response, error)
+    } finally {
+      this.followers.delete(stop)
+    }
   }
 
   private async beginSession(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -237,6 +269,20 @@ export class ControlServer {
     await session.release(Number(handle))
     sendJson(response, 200, {})
   }
+}
+
+/** Resolves when the reader has taken what was written, or the signal aborts. */
+async function drained(response: ServerResponse, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = deferred()
+  const go = (): void => {
+    resolve()
+  }
+  response.once('drain', go)
+  signal.addEventListener('abort', go)
+  if (signal.aborted) go()
+  await promise
+  response.off('drain', go)
+  signal.removeEventListener('abort', go)
 }
 
 async function readJson(request: IncomingMessage): Promise<Record<string, unknown>> {

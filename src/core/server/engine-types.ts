@@ -2,7 +2,7 @@
 import type { Label } from '../../metadata/label.ts'
 import type { BlockDevice, Disk } from '../block/device.ts'
 import type { Exposition } from './exposition.ts'
-import type { DiskSpec, Params, RelationshipHold, Reply, Result, Verb } from './api.ts'
+import type { DiskSpec, EventView, Params, RelationshipHold, Reply, Result, Verb } from './api.ts'
 
 /** A disk that was opened and whose label was read; locked for an owner. */
 export interface FoundDisk {
@@ -104,6 +104,8 @@ export interface Engine {
   hasWork(): boolean
   /** Resolves when `hasWork()` turns false, or the signal aborts. */
   settled(signal?: AbortSignal): Promise<void>
+  /** Events with a number above `after` that are there, then each one when it is durable, until the signal aborts or whoever reads is too slow. */
+  followEvents(after: number, signal: AbortSignal): AsyncIterable<EventView>
   /** Adds the metrics of the pool. */
   measure(into: Exposition): Promise<void>
   /** View mode: false when what was read may have been overwritten meanwhile; then open again. */

@@ -5,11 +5,12 @@ import { randomUuid, type UuidSource } from '../base/uuid.ts'
 import type { BlockDevice } from '../block/device.ts'
 import { checkRecords } from '../../metadata/check.ts'
 import { dumpRecord } from '../../metadata/dump.ts'
+import { EVENTS_KEPT } from '../../metadata/records.ts'
 import { Luns } from '../lun/luns.ts'
 import { OpenLun } from '../lun/open-lun.ts'
 import { createPoolOn, wipeDisks } from '../pool/format.ts'
 import { Pool } from '../pool/pool.ts'
-import type { Params, RelationshipHold, Reply, Result, ServerStatus, Verb } from './api.ts'
+import type { EventView, Params, RelationshipHold, Reply, Result, ServerStatus, Verb } from './api.ts'
 import { hostFiles, removePoolFile } from '../wod/files.ts'
 import { Wods } from '../wod/wods.ts'
 import { Relationships } from '../snapshot/relationships.ts'
@@ -23,6 +24,7 @@ import { PresentableVolumes } from './volumes.ts'
 import { rstoreChecks } from './rstore-checks.ts'
 import { snapChanges } from './snap-changes.ts'
 import { SnapViews } from './snap-views.ts'
+import { eventStream } from './event-stream.ts'
 import { Exposition } from './exposition.ts'
 import type { Engine, EngineOptions, FormatDisk, FoundDisk, LunOptions } from './engine-types.ts'
 import { measurePool } from './pool-metrics.ts'
@@ -196,6 +198,11 @@ export class LocalEngine implements Engine {
 
   settled(signal?: AbortSignal): Promise<void> {
     return this.parts.processes.settled(signal)
+  }
+
+  followEvents(after: number, signal: AbortSignal): AsyncIterable<EventView> {
+    const { pool, views } = this.parts
+    return eventStream(pool.events, () => views.events(EVENTS_KEPT, after), signal)
   }
 
   measure(into: Exposition): Promise<void> {

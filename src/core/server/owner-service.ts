@@ -1,9 +1,10 @@
 import { isCode, LunarError } from '../base/errors.ts'
 import { ResourceStack } from '../base/resources.ts'
 import type { BlockDevice } from '../block/device.ts'
-import type { OpenOptions, Params, PoolService, RelationshipHold, Reply, Result, Verb } from './api.ts'
+import type { EventView, OpenOptions, Params, PoolService, RelationshipHold, Reply, Result, Verb } from './api.ts'
 import { acquire, type Acquired } from './acquire.ts'
 import type { Engine, LunOptions } from './engine-types.ts'
+import { followEvents } from './follow-events.ts'
 import { NextOwner } from './handover.ts'
 import type { Owner } from './owner.ts'
 import type { KnownPool } from './registry.ts'
@@ -71,6 +72,10 @@ export class OwnerService implements PoolService {
     })
   }
 
+  follow(after = 0, signal?: AbortSignal): AsyncIterable<EventView> {
+    return followEvents(this.known, { after, command: this.options.command, ...(signal ? { signal } : {}) })
+  }
+
   async holdRelationship(name: string): Promise<RelationshipHold> {
     const held = await this.steady(async at => ({ at, ...(await holdAt(at, name)) }))
     this.held.add(held)
@@ -96,7 +101,7 @@ export class OwnerService implements PoolService {
   }
 
   /** The owner went away: whoever holds something does not wait for the next call to look for the next one. */
-  private async follow(left: Acquired): Promise<void> {
+  private async rejoin(left: Acquired): Promise<void> {
     const current = await this.current.catch(() => undefined)
     if (current !== left || this.closing || this.held.size === 0) return
     this.current = this.again()
@@ -138,7 +143,7 @@ export class OwnerService implements PoolService {
 
   private use(acquired: Acquired): void {
     if (acquired.kind === 'owner') this.release = acquired.owner.use()
-    else void acquired.client.ended.then(() => this.follow(acquired))
+    else void acquired.client.ended.then(() => this.rejoin(acquired))
   }
 
   /** What is left to do in the background goes on: a moment here, then in a process of its own. */

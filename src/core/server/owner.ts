@@ -10,7 +10,7 @@ import { isCode, LunarError } from '../base/errors.ts'
 import { ResourceStack } from '../base/resources.ts'
 import type { BlockDevice } from '../block/device.ts'
 import type { FileDisk } from '../block/file.ts'
-import type { LockView, Params, PoolStatus, RelationshipHold, Reply, Result, ServerStatus, Verb } from './api.ts'
+import type { EventView, LockView, Params, PoolStatus, RelationshipHold, Reply, Result, ServerStatus, Verb } from './api.ts'
 import type { ControlServer } from './control-server.ts'
 import { makeDisk, requireDistinct, requireOther } from './disk-maker.ts'
 import { engineModule } from './engine-module.ts'
@@ -23,6 +23,7 @@ import { ProcessMetrics } from './process-metrics.ts'
 import { findDisk } from './scan.ts'
 import type { Session } from './session.ts'
 import { VERSION } from './version.ts'
+import { Moved } from './wire.ts'
 
 export interface OwnerOptions {
   readonly kind: LockRecord['kind']
@@ -123,6 +124,7 @@ export class Owner {
       holdRelationship: name => this.holdRelationship(name),
       changed: () => this.onChange?.(),
       metrics: () => this.metrics(),
+      followEvents: (after, signal) => this.followEvents(after, signal),
       failed: error => this.problems.push(error),
     })
     this.server = server
@@ -178,6 +180,14 @@ export class Owner {
     const reply = await this.change(engine, verb, params, signal)
     if (verb !== 'pool.status') return reply
     return answer({ ...reply, data: { ...(reply.data as PoolStatus), owner: holderView(this.record) } })
+  }
+
+  private async followEvents(after: number, signal: AbortSignal): Promise<AsyncIterable<EventView>> {
+    // An owner that cannot open its pool has none to tell: whoever follows waits for the next.
+    const engine = await this.engine.catch(() => {
+      throw new Moved()
+    })
+    return engine.followEvents(after, signal)
   }
 
   /** Of the pool and of this process, as text. */

@@ -3,7 +3,7 @@ import type { LockRecord } from '../../metadata/lock-record.ts'
 import { isCode, LunarError } from '../base/errors.ts'
 import { ResourceStack } from '../base/resources.ts'
 import type { BlockDevice } from '../block/device.ts'
-import type { LockView, OpenOptions, Params, PoolService, PoolStatus, RelationshipHold, Reply, Result, Verb } from './api.ts'
+import type { EventView, LockView, OpenOptions, Params, PoolService, PoolStatus, RelationshipHold, Reply, Result, Verb } from './api.ts'
 import { engineModule } from './engine-module.ts'
 import type { DiskOpener, Engine, FoundDisk } from './engine-types.ts'
 import { describeRecord, holderView } from './holder.ts'
@@ -62,6 +62,12 @@ export class ViewService implements PoolService {
         why: 'user data is served by the owner of the pool; this one was opened to look at its metadata',
       }),
     )
+  }
+
+  async *follow(after = 0, signal?: AbortSignal): AsyncGenerator<EventView> {
+    await this.leave() // its disks may go while it waits
+    const { followEvents } = await import('./follow-events.ts')
+    yield* followEvents(this.known, { after, command: this.options.command, ...(signal ? { signal } : {}) })
   }
 
   holdRelationship(name: string): Promise<RelationshipHold> {

@@ -10,6 +10,7 @@ import type { Lun } from '../lun/lun.ts'
 import { typeRuns } from '../lun/ranges.ts'
 import { sliceOf, storeOf } from '../lun/slice-map.ts'
 import type { Luns } from '../lun/luns.ts'
+import { decodeEvent, type PoolEvent } from '../pool/event-log.ts'
 import { isAstride } from '../pool/grouping.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
@@ -38,6 +39,7 @@ import { areDegraded, troubleMessages, type Troubles } from './troubles.ts'
 const time = (ms: number): string => new Date(ms).toISOString()
 const roleOf = (raid: Redundancy, member: number): Pick<RstoreDetail['members'][number], 'role' | 'column'> =>
   member >= COLUMNS * copiesOf[raid] ? { role: 'parity', column: null } : { role: copiesOf[raid] > 1 ? 'copy' : 'column', column: member % COLUMNS }
+export const eventView = ({ number, timeMs, event, object, message }: PoolEvent): EventView => ({ number, time: time(timeMs), event, object, message })
 const worst = (a: Health, b: Health): Health =>
   a === 'critical' || b === 'critical' ? 'critical' : a === 'degraded' || b === 'degraded' ? 'degraded' : 'healthy'
 
@@ -479,11 +481,7 @@ export class Views {
 
   async events(limit: number, after: number): Promise<EventView[]> {
     const rows: EventView[] = []
-    for await (const { lo, value } of this.pool.metadata.range(hiOf('event'), after + 1)) {
-      const view = new DataView(value.buffer, value.byteOffset, value.byteLength)
-      const [event = '', object = '', ...message] = Buffer.from(value.subarray(8)).toString('utf8').split('\n')
-      rows.push({ number: lo, time: time(view.getUint32(4, true) * 0x1_0000_0000 + view.getUint32(0, true)), event, object, message: message.join('\n') })
-    }
+    for await (const { lo, value } of this.pool.metadata.range(hiOf('event'), after + 1)) rows.push(eventView(decodeEvent(lo, value)))
     return rows.slice(-limit)
   }
 }

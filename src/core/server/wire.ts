@@ -10,6 +10,9 @@ export const JSON_MAX = MIB
 export const DATA_IN_FLIGHT_MAX = 128 * MIB
 
 export const SESSION_HEADER = 'x-lunar-session'
+/** Who answers, where there is no session: as in `Hello`. */
+export const INSTANCE_HEADER = 'x-lunar-instance'
+export const POOL_HEADER = 'x-lunar-pool'
 /** What went wrong travels as an `ErrorWire` with this status. */
 export const STATUS_ERROR = 422
 /** The owner is going away in good order: ask whoever owns the pool then. Nothing of the request was done. */

@@ -139,11 +139,16 @@ export class Stage {
       },
       openLun: this.options.openLun ?? (() => Promise.reject(new Error('the test has no LUN'))),
       holdRelationship: () => Promise.reject(new Error('the test has no relationship')),
+      follow: noEvents,
       close,
       [Symbol.asyncDispose]: close,
     }
     return Promise.resolve(service)
   }
+}
+
+const noEvents = async function* (): AsyncGenerator<never> {
+  // None come.
 }
 
 /** What was asked for; the signal that ends it belongs to the run. */

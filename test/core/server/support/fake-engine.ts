@@ -233,6 +233,9 @@ async function open(disks: readonly FoundDisk[], options: EngineOptions, hooks: 
     },
     holdRelationship: name => Promise.reject(new LunarError('ERR_RELATIONSHIP_NOT_FOUND', `Cannot find relationship ${name}`)),
     hasWork: () => changes && state.work > 0,
+    async *followEvents() {
+      // Nothing happens here.
+    },
     measure: into => Promise.resolve(into.gauge('pool_healthy', 'Always.', { pool: 'tank' }, 1)),
     async settled(signal) {
       if (state.work === 0) return
