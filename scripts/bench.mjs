@@ -12,6 +12,7 @@ import { cpus, release, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { table } from '../bench/harness.mjs'
+import { loopDelayRows } from '../bench/loop-delay.mjs'
 import { nbdRows } from '../bench/nbd.mjs'
 import { parityRows } from '../bench/parity.mjs'
 import { relationshipSuites } from '../bench/relationships.mjs'
@@ -39,6 +40,7 @@ const suites = [
   { name: 'redundancy', rows: redundancyRows },
   { name: 'parity', rows: parityRows },
   { name: 'nbd', rows: nbdRows },
+  { name: 'loop delay', rows: loopDelayRows },
   ...relationshipSuites,
 ].filter(({ name }) => name.includes(values.only))
 
