@@ -30,7 +30,9 @@ async function load(...files) {
 }
 
 const code = await load(
-  ...['block', 'layout', 'label', 'lock-record', 'root', 'journal', 'node', 'batch', 'key', 'records', 'parity-group'].map(name => `src/metadata/${name}.ts`),
+  ...['block', 'layout', 'label', 'lock-record', 'root', 'journal', 'node', 'batch', 'key', 'records', 'history', 'parity-group'].map(
+    name => `src/metadata/${name}.ts`,
+  ),
   'src/core/raid/geometry.ts',
 )
 
@@ -158,6 +160,7 @@ const figures = () =>
       ['chunks in a record of a chunk map', code.CHUNKS_PER_RECORD],
       ['blocks in a record of the map of a write-once device', code.WOD_BLOCKS],
       ['events kept', code.EVENTS_KEPT],
+      ['changes kept in the history', code.HISTORY_KEPT],
       ['segment', bytes(code.SEGMENT)],
       ['stripe unit', bytes(code.UNIT)],
       ['columns of a redundant store', code.COLUMNS],

@@ -41,6 +41,7 @@ import PoolCreate from './pool/create.ts'
 import PoolDestroy from './pool/destroy.ts'
 import PoolEvents from './pool/events.ts'
 import PoolExport from './pool/export.ts'
+import PoolHistory from './pool/history.ts'
 import PoolImport from './pool/import.ts'
 import PoolList from './pool/list.ts'
 import PoolSet from './pool/set.ts'
@@ -138,6 +139,7 @@ export const commands = {
   'pool:destroy': PoolDestroy,
   'pool:events': PoolEvents,
   'pool:export': PoolExport,
+  'pool:history': PoolHistory,
   'pool:import': PoolImport,
   'pool:list': PoolList,
   'pool:set': PoolSet,

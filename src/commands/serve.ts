@@ -21,9 +21,8 @@ export default class Serve extends LunarCommand {
   ].join('\n')
   static override examples = [
     'lunar serve tank',
-    'lunar serve tank --tcp 0.0.0.0:10809 --tls-dir tls',
+    'lunar serve tank --tcp 0.0.0.0:10809 --tls-dir tls --metrics-listen 127.0.0.1:9809',
     'lunar serve tank --socket web1=web1.sock',
-    'lunar serve tank --metrics-listen 127.0.0.1:9807',
   ]
   static override args = { pools: manyArg('the pools') }
   static override flags = {

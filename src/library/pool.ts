@@ -1,6 +1,7 @@
 import type {
   CheckView,
   EventView,
+  HistoryView,
   LockView,
   Params,
   PoolDetail,
@@ -159,6 +160,12 @@ export class Pool implements AsyncDisposable {
   events(options: CallOptions & { readonly limit?: number; readonly after?: number } = {}): Promise<EventView[]> {
     const { signal, ...params } = options
     return this.asker.ask('pool.events', params, signal ? { signal } : {})
+  }
+
+  /** Who changed it, when and how, oldest first: the newest `limit`, or those with a number above `after`. */
+  history(options: CallOptions & { readonly limit?: number; readonly after?: number } = {}): Promise<HistoryView[]> {
+    const { signal, ...params } = options
+    return this.asker.ask('pool.history', params, signal ? { signal } : {})
   }
 
   /**

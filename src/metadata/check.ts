@@ -2,6 +2,7 @@ import { LunarError } from '../core/base/errors.ts'
 import { ZEROS } from '../core/block/write-once.ts'
 import { checkHosts, HostRecords } from './check-hosts.ts'
 import { checkTrees, TreeRecords } from './check-trees.ts'
+import { decodeHistory } from './history.ts'
 import { kindOf, objectOf } from './key.ts'
 import {
   CHUNKS_VALUE,
@@ -185,6 +186,9 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
           hosts.presentations.push({ host: object, lo, record: decodeRecord(presentationRecord, value) })
           break
         case 'event':
+          break
+        case 'history':
+          decodeHistory(value)
           break
         case undefined:
           problem('record.unknown', `key ${hi}.${lo}`, 'a record of a kind that is not known')

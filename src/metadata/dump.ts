@@ -1,4 +1,5 @@
 import { Buffer } from 'node:buffer'
+import { decodeHistory } from './history.ts'
 import { kindOf, objectOf } from './key.ts'
 import {
   decodeEntry,
@@ -87,6 +88,8 @@ function describe(kind: string, lo: number, value: Uint8Array): unknown {
       const [event, object, message] = Buffer.from(value.subarray(8)).toString('utf8').split('\n')
       return { timeMs: view.getUint32(4, true) * 0x1_0000_0000 + view.getUint32(0, true), event, object, message }
     }
+    case 'history':
+      return decodeHistory(value)
     default:
       return Buffer.from(value).toString('hex')
   }

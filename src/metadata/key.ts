@@ -30,6 +30,7 @@ export const kinds = {
   slots: 19,
   host: 24,
   presentation: 25,
+  history: 40,
 } as const
 export type Kind = keyof typeof kinds
 

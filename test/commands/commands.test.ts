@@ -94,6 +94,7 @@ const lists = [
   'lun:list',
   'lun:map',
   'pool:events',
+  'pool:history',
   'pool:import',
   'pool:list',
   'rstore:list',

@@ -74,12 +74,13 @@ afterAll(() => {
   rmSync(base, { recursive: true, force: true })
 })
 
-/** A server runs until it is stopped: it is once it has said where it listens. */
+/** What runs until it is stopped is stopped once it has written a line: a server that it listens, who follows events the first of them. */
 const untilListening = (line: string): string => `coproc SERVER { exec ${line}; }; pid=$SERVER_PID; read -r listens <&"\${SERVER[0]}"`
 
 /** The lines of a command's examples, with what they need around them. */
 function linesOf(id: string, examples: readonly string[]): string[] {
-  if (id === 'serve') return examples.map(line => `${untilListening(line)}; kill -TERM $pid; wait $pid`)
+  const endless = (line: string): boolean => id === 'serve' || line.includes('--follow')
+  if (examples.some(endless)) return examples.map(line => (endless(line) ? `${untilListening(line)}; kill -TERM $pid; wait $pid` : line))
   if (id === 'server:stop') return [`${untilListening('lunar serve tank')}; ${examples.join(' && ')}`]
   return [...examples]
 }

@@ -1,10 +1,12 @@
 /** What operators see of a pool from outside: metrics over HTTP, with unmodified clients. */
 import { once } from 'node:events'
 import { request } from 'node:http'
+import { userInfo } from 'node:os'
 import { createInterface } from 'node:readline'
 import { describe, expect, test } from 'vitest'
 import { deferred } from '../../src/core/base/deferred.ts'
-import type { EventView, LockView } from '../../src/core/server/api.ts'
+import { MIB } from '../../src/core/base/units.ts'
+import type { EventView, HistoryView, LockView } from '../../src/core/server/api.ts'
 import { readExposition, type Page } from '../support/exposition.ts'
 import { useProgram } from '../support/program.ts'
 import { clientOk, serve } from '../support/server.ts'
@@ -118,5 +120,26 @@ describe('observing', { timeout: 60_000 }, () => {
     const all = lunar.json<EventView[]>('pool', 'events', 'tank')
     expect(rows).toBe(`${all.at(-2)!.number}\t${all.at(-2)!.event}`)
     list.kill('SIGINT')
+  })
+
+  test('each change is in the history: who, what, and how it ended, with a server and without', async () => {
+    lunar.makeTank(3)
+    lunar.ok('lun', 'create', 'tank/db', '--size', '4MiB', '--raid', 'raid1')
+    expect(lunar.run('lun', 'create', 'tank/db', '--size', '4MiB', '--raid', 'raid1').status).toBe(4)
+    lunar.ok('lun', 'create', 'tank/dry', '--size', '4MiB', '--raid', 'raid1', '--dry-run')
+    lunar.ok('lun', 'list')
+    const server = await serve(lunar, ['tank', '--metrics-listen', '127.0.0.1:0'], 1)
+    lunar.ok('pool', 'set', 'tank', "comment=it's ours")
+    const history = (): HistoryView[] => lunar.json<HistoryView[]>('pool', 'history', 'tank')
+    const known = history()
+    const { username, uid } = userInfo()
+    expect(known.map(({ verb, result }) => `${verb} ${result}`)).toEqual(['pool.create ok', 'lun.create ok', 'lun.create ERR_EXISTS', 'pool.set ok'])
+    expect(new Set(known.map(row => `${row.user} ${row.uid}`))).toEqual(new Set([`${username} ${uid}`]))
+    expect(known[1]!.command).toBe('lunar lun create tank/db --size 4MiB --raid raid1')
+    expect(JSON.parse(known[1]!.parameters)).toMatchObject({ name: 'db', size: 4 * MIB, raid: 'raid1' })
+    expect(known[3]!.command).toBe(`lunar pool set tank 'comment=it'\\''s ours'`)
+    expect(await server.kill('SIGKILL')).toBe('SIGKILL')
+    expect(history()).toEqual(known)
+    expect(lunar.ok('pool', 'history', 'tank', '-H', '-o', 'number,verb', '--sort', '-number', '--limit', '2')).toBe('4\tpool.set\n3\tlun.create\n')
   })
 })

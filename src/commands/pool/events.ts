@@ -10,10 +10,9 @@ export default class PoolEvents extends LunarCommand {
   static override description =
     'With --follow it goes on with what happens, whoever owns the pool, until it is interrupted; --json is then an object a line. It locks nothing: while nobody owns the pool it waits for the next owner.'
   static override examples = [
-    'lunar pool events tank',
     'lunar pool events tank --limit 5 -o time,event,message',
     'lunar pool events tank --after 1 --json',
-    'lunar pool events tank --follow --limit 10',
+    'lunar pool events tank --follow',
   ]
   static override args = { pool: optionalPoolArg() }
   static override flags = {

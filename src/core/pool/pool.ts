@@ -17,6 +17,7 @@ import { memberCount, parityCount, PARITY_MEMBER, SLICE, SLICES, type Redundancy
 import { PoolBarrier } from './barrier.ts'
 import { describeDisk } from './disk-record.ts'
 import { EventLog } from './event-log.ts'
+import { HistoryLog } from './history-log.ts'
 import type { LunStores } from './lun-stores.ts'
 import { domainCount, fewestDisks, largestStoreCount, placeStore, type Candidate } from './placement.ts'
 import type { ParityLog } from './parity-log.ts'
@@ -72,6 +73,7 @@ export class Pool implements StoreHost, MetadataHost {
   private readonly cleaning = new Map<number, Promise<number>>()
   /** Events come up from the moment metadata is being opened. */
   readonly events: EventLog
+  readonly history = new HistoryLog(() => this.metadata)
   /** Called when a disk came or went, space was given back or an event waits, so that processes look again. */
   onChange: () => void = () => undefined
 

@@ -9,6 +9,7 @@ import type { OpenOptions } from './api.ts'
 import type { ControlClient } from './control-client.ts'
 import { requireLocal } from './disk-maker.ts'
 import { mapBounded } from './bounded.ts'
+import { whoAmI } from './history.ts'
 import { isStopped } from './holder.ts'
 import { Owner, type LockedPool, type OwnerOptions, type OwnerServer } from './owner.ts'
 import { lockedError, takeLocks } from './ownership.ts'
@@ -156,7 +157,7 @@ export async function askRecord(
   const { command, readOnly = false, signal } = options
   const client = await ControlClient.connect(
     record.socket,
-    { pid: process.pid, version: VERSION, command, readOnly },
+    { pid: process.pid, ...whoAmI(), version: VERSION, command, readOnly },
     { helloMs, ...(signal ? { signal } : {}) },
   )
   if (!client || (client.hello.instance === record.instance && client.hello.poolId === record.poolId)) return client

@@ -528,6 +528,25 @@ export interface EventView {
   readonly message: string
 }
 
+/** An administrative change of a pool, whoever made it. */
+export interface HistoryView {
+  readonly number: number
+  /** When it began. */
+  readonly time: string
+  /** Milliseconds. */
+  readonly duration: number
+  readonly user: string
+  /** Null where it is not known. */
+  readonly uid: number | null
+  /** What was typed, or the program. */
+  readonly command: string
+  readonly verb: string
+  /** JSON; one that is too long is cut and ends in an ellipsis. */
+  readonly parameters: string
+  /** `ok`, or the code of the error. */
+  readonly result: string
+}
+
 export interface LockHolder {
   readonly pid: number
   readonly version: string
@@ -579,6 +598,8 @@ export interface Verbs {
   /** As Prometheus reads it; without an owner only what the metadata says. */
   'pool.metrics': { params: object; result: { text: string } }
   'pool.events': { params: { limit?: number; after?: number }; result: EventView[] }
+  /** Administrative changes, oldest first: the newest `limit`, those with a number above `after`. */
+  'pool.history': { params: { limit?: number; after?: number }; result: HistoryView[] }
   /** Flushes, closes and lets the disks go; the owner ends. */
   'pool.close': { params: object; result: { closed: true } }
   'pool.destroy': { params: Change & { force?: boolean }; result: { name: string; disks: string[]; luns: string[]; files: string[] } }

@@ -203,7 +203,15 @@ export class ControlServer {
 
   private async beginSession(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = await readJson(request)
-    const client: SessionRequest = { pid: Number(body.pid), version: plain(body.version), command: plain(body.command), readOnly: body.readOnly === true }
+    const uid = Number.isSafeInteger(body.uid) ? Number(body.uid) : null
+    const client: SessionRequest = {
+      pid: Number(body.pid),
+      uid,
+      user: plain(body.user),
+      version: plain(body.version),
+      command: plain(body.command),
+      readOnly: body.readOnly === true,
+    }
     if (response.destroyed) return
     if (this.draining) throw new Moved()
     const session = new Session(client, response)

@@ -9,6 +9,7 @@ import { mapBounded } from './bounded.ts'
 import { makeDisk, requireDistinct, type MadeDisk } from './disk-maker.ts'
 import { engineModule } from './engine-module.ts'
 import type { FormatDisk, FoundDisk } from './engine-types.ts'
+import { whoAmI, withHistory } from './history.ts'
 import { Owner } from './owner.ts'
 import { leaveOwner } from './owner-service.ts'
 import type { OwnedDisk } from './ownership.ts'
@@ -76,7 +77,9 @@ async function format(params: CreatePoolParams, made: readonly Made[], open: Res
   )
   let reply: Reply<PoolDetail>
   try {
-    reply = await owner.call('pool.show', {})
+    const { command, ...rest } = params
+    const engine = await owner.engine
+    reply = await withHistory(engine, { ...whoAmI(), command }, 'pool.create', rest, () => owner.call('pool.show', {}))
   } finally {
     await leaveOwner(owner, options)
   }

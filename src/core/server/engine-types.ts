@@ -1,4 +1,5 @@
 /** What the front door asks of the engine, and the engine of the front door. */
+import type { HistoryEntry } from '../../metadata/history.ts'
 import type { Label } from '../../metadata/label.ts'
 import type { BlockDevice, Disk } from '../block/device.ts'
 import type { Exposition } from './exposition.ts'
@@ -106,6 +107,8 @@ export interface Engine {
   settled(signal?: AbortSignal): Promise<void>
   /** Events with a number above `after` that are there, then each one when it is durable, until the signal aborts or whoever reads is too slow. */
   followEvents(after: number, signal: AbortSignal): AsyncIterable<EventView>
+  /** Adds an administrative change to the history; durable when it resolves. */
+  keepHistory(entry: HistoryEntry): Promise<void>
   /** Adds the metrics of the pool. */
   measure(into: Exposition): Promise<void>
   /** View mode: false when what was read may have been overwritten meanwhile; then open again. */

@@ -5,6 +5,7 @@ import { randomUuid, type UuidSource } from '../base/uuid.ts'
 import type { BlockDevice } from '../block/device.ts'
 import { checkRecords } from '../../metadata/check.ts'
 import { dumpRecord } from '../../metadata/dump.ts'
+import { HISTORY_KEPT, type HistoryEntry } from '../../metadata/history.ts'
 import { EVENTS_KEPT } from '../../metadata/records.ts'
 import { Luns } from '../lun/luns.ts'
 import { OpenLun } from '../lun/open-lun.ts'
@@ -205,6 +206,10 @@ export class LocalEngine implements Engine {
     return eventStream(pool.events, () => views.events(EVENTS_KEPT, after), signal)
   }
 
+  keepHistory(entry: HistoryEntry): Promise<void> {
+    return this.parts.pool.history.add(entry)
+  }
+
   measure(into: Exposition): Promise<void> {
     return measurePool(this.parts, into)
   }
@@ -241,6 +246,7 @@ const looks = {
     return { text: into.text() }
   },
   'pool.events': ({ views }, { limit, after }: Params<'pool.events'>) => views.events(limit ?? 1000, after ?? 0),
+  'pool.history': ({ views }, { limit, after }: Params<'pool.history'>) => views.history(limit ?? HISTORY_KEPT, after ?? 0),
   /** What destroying would take away; the labels are wiped by whoever holds the disks. */
   'pool.destroy': async ({ pool, luns, wods }, { dryRun }: Params<'pool.destroy'>) => {
     if (!dryRun) throw new LunarError('ERR_USAGE', `Cannot destroy pool "${pool.record.name}" over its owner`, { fix: 'lunar pool destroy' })

@@ -16,12 +16,14 @@ import { makeDisk, requireDistinct, requireOther } from './disk-maker.ts'
 import { engineModule } from './engine-module.ts'
 import type { DiskOpener, Engine, FoundDisk, LunOptions, MissingDisk } from './engine-types.ts'
 import { Exposition } from './exposition.ts'
+import { whoAmI, withHistory, type Actor } from './history.ts'
 import { describeRecord, holderView } from './holder.ts'
 import { clearRecords, writeRecords, type OwnedDisk } from './ownership.ts'
 import { Registry, type KnownPool } from './registry.ts'
 import { ProcessMetrics } from './process-metrics.ts'
 import { findDisk } from './scan.ts'
 import type { Session } from './session.ts'
+import { verbKinds } from './verbs.ts'
 import { VERSION } from './version.ts'
 import { Moved } from './wire.ts'
 
@@ -177,7 +179,9 @@ export class Owner {
       })
     }
     if (verb === 'server.status' || verb === 'server.stop') return answer(await this.aboutServer(engine, verb))
-    const reply = await this.change(engine, verb, params, signal)
+    const change = (): Promise<Reply<Result<V>>> => this.change(engine, verb, params, signal)
+    if (verbKinds[verb] === 'change' && !this.options.readOnly) return withHistory(engine, this.actor(session), verb, params, change)
+    const reply = await change()
     if (verb !== 'pool.status') return reply
     return answer({ ...reply, data: { ...(reply.data as PoolStatus), owner: holderView(this.record) } })
   }
@@ -207,6 +211,10 @@ export class Owner {
   async measure(into: Exposition): Promise<void> {
     await (await this.engine).measure(into)
     this.server?.measure({ pool: this.pool.name }, into)
+  }
+
+  private actor(session: Session | undefined): Actor {
+    return session ? session.client : { ...whoAmI(), command: this.options.command }
   }
 
   private async aboutServer(engine: Engine, verb: 'server.status' | 'server.stop'): Promise<Reply<unknown>> {

@@ -11,6 +11,7 @@ export const verbKinds: Readonly<Record<Verb, VerbKind>> = {
   'pool.set': 'change',
   'pool.metrics': 'live',
   'pool.events': 'metadata',
+  'pool.history': 'metadata',
   'pool.close': 'owner',
   'pool.destroy': 'owner',
   'disk.add': 'change',

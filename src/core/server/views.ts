@@ -2,6 +2,7 @@
 import { LunarError } from '../base/errors.ts'
 import { formatSize } from '../base/units.ts'
 import { FileDisk } from '../block/file.ts'
+import { decodeHistory, NO_UID } from '../../metadata/history.ts'
 import { hiOf } from '../../metadata/key.ts'
 import type { VolumeKind } from '../../metadata/records.ts'
 import { BLOCK, FORMAT_VERSION, JOURNAL_AT, ROOTS_AT, SEGMENT } from '../../metadata/layout.ts'
@@ -20,6 +21,7 @@ import type {
   DiskDetail,
   DiskSummary,
   EventView,
+  HistoryView,
   Health,
   LunDetail,
   LunRelationship,
@@ -477,6 +479,15 @@ export class Views {
     }))
     const slices = Array.from({ length: SLICES }, (_, slice) => ({ slice, address: addresses.get(slice) ?? null, open: lun.stores.isOpen(store, slice) }))
     return { ...this.rstoreSummary(lun, store), members, slices }
+  }
+
+  async history(limit: number, after: number): Promise<HistoryView[]> {
+    const rows: HistoryView[] = []
+    for await (const { lo, value } of this.pool.metadata.range(hiOf('history'), after + 1)) {
+      const { timeMs, durationMs, uid, ...rest } = decodeHistory(value)
+      rows.push({ number: lo, time: time(timeMs), duration: durationMs, uid: uid === NO_UID ? null : uid, ...rest })
+    }
+    return limit === 0 ? [] : rows.slice(-limit)
   }
 
   async events(limit: number, after: number): Promise<EventView[]> {

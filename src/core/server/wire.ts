@@ -37,6 +37,9 @@ export interface Hello {
 /** What a client says when it begins a session. */
 export interface SessionRequest {
   readonly pid: number
+  /** Whose process it is, for the history; the socket is for this user and root alone. Older versions do not say. */
+  readonly uid: number | null
+  readonly user: string
   readonly version: string
   readonly command: string
   readonly readOnly: boolean

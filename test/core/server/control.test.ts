@@ -28,7 +28,7 @@ beforeEach(async () => {
 })
 afterEach(() => service.close())
 
-const who = { pid: 1, version: 'x', command: 'test', readOnly: false }
+const who = { pid: 1, uid: 0, user: 'root', version: 'x', command: 'test', readOnly: false }
 const join_ = async (readOnly = false): Promise<ControlClient> => (await ControlClient.connect(socket, { ...who, readOnly }))!
 
 /** A request as a stranger would send it. */

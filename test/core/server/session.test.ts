@@ -5,7 +5,9 @@ import { Session } from '../../../src/core/server/session.ts'
 
 function begin(): { session: Session; closed: number[]; hold(number: number): Promise<number> } {
   const closed: number[] = []
-  const session = new Session({ pid: 7, version: '1', command: 'app', readOnly: false }, { destroy: () => undefined } as unknown as ServerResponse)
+  const session = new Session({ pid: 7, uid: 0, user: 'root', version: '1', command: 'app', readOnly: false }, {
+    destroy: () => undefined,
+  } as unknown as ServerResponse)
   const hold = (number: number): Promise<number> =>
     session.keep({
       number,

@@ -26,6 +26,7 @@ const kinds = {
   slots: 19,
   host: 24,
   presentation: 25,
+  history: 40,
 }
 export const SLICE = 1024 * 1024
 const SLICES = 8
