@@ -12,6 +12,7 @@ const checks = [
   { name: 'dead code', args: [tool('knip', 'bin', 'knip.js'), '--no-progress'] },
   { name: 'import direction', args: [tool('vitest', 'vitest.mjs'), 'run', 'test/tidy.test.ts'] },
   { name: 'manifest', before: buildWhenStale, args: [join(root, 'scripts', 'manifest.mjs'), '--check'] },
+  { name: 'description of the control socket', args: [join(root, 'scripts', 'openapi.mjs'), '--check'] },
   { name: 'library reference', before: buildWhenStale, args: [join(root, 'scripts', 'api-doc.mjs'), '--check'] },
 ]
 

@@ -9,6 +9,7 @@ import { DataBuffers } from './data-buffers.ts'
 import { serveData } from './data-plane.ts'
 import type { LunOptions } from './engine-types.ts'
 import { EXPOSITION_TYPE, type Exposition, type Labels } from './exposition.ts'
+import { whoAmI } from './history.ts'
 import { bodyLength, readText } from './http-body.ts'
 import { Session } from './session.ts'
 import { isVerb, verbKinds } from './verbs.ts'
@@ -165,7 +166,8 @@ export class ControlServer {
     if (request.method !== 'POST' || version !== 'v1') throw unknown(path)
     if (this.draining) throw new Moved()
     if (area === 'session') return this.beginSession(request, response)
-    const session = this.sessions.get(String(request.headers[SESSION_HEADER]))
+    const key = request.headers[SESSION_HEADER]
+    const session = key === undefined && area === 'call' ? guest(request, response) : this.sessions.get(String(key))
     if (!session) throw new LunarError('ERR_USAGE', 'Cannot take the request', { why: 'it belongs to no session' })
     if (area === 'call') return session.run((signal, abort) => this.call(first, session, request, response, signal, abort))
     if (area === 'luns' && first === 'open') return session.run(() => this.openLun(session, request, response))
@@ -292,6 +294,10 @@ async function drained(response: ServerResponse, signal: AbortSignal): Promise<v
   response.off('drain', go)
   signal.removeEventListener('abort', go)
 }
+
+/** Somebody who asks one thing without a session: the socket is for one user and root, and what it is done with says its name. */
+const guest = (request: IncomingMessage, response: ServerResponse): Session =>
+  new Session({ ...whoAmI(), pid: 0, version: '', command: plain(request.headers['user-agent']) || 'a program', readOnly: false }, response)
 
 async function readJson(request: IncomingMessage): Promise<Record<string, unknown>> {
   bodyLength(request, JSON_MAX)

@@ -198,7 +198,10 @@ export const wodSnaps = {
       return { name, size, bound: size }
     }
     const wod = wods.named(name)
-    if (!wod) return views.lunSummary(luns.find(name), 'healthy')
+    if (!wod) {
+      const { name: called, size, bound } = await views.lunSummary(luns.find(name), 'healthy')
+      return { name: called, size, bound }
+    }
     await wodImages.checkOpen(wod)
     return { name, size: wod.record.imageSize, bound: wod.record.imageSize }
   },

@@ -127,7 +127,7 @@ describe('versions', () => {
 
 describe('bad requests', () => {
   it.each([
-    ['no session', '/v1/call/pool.list', '{}', {}, 'ERR_USAGE'],
+    ['no session', '/v1/luns/open', '{}', {}, 'ERR_USAGE'],
     ['no JSON', '/v1/session', 'nonsense', {}, 'ERR_USAGE'],
     ['a JSON list', '/v1/session', '[]', {}, 'ERR_USAGE'],
     ['an endless body', '/v1/session', '{}', { 'content-length': 1e12 }, 'ERR_USAGE'],
