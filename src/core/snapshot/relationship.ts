@@ -1,6 +1,7 @@
 import { LunarError } from '../base/errors.ts'
 import type { LockMode, Release } from '../block/range-lock.ts'
 import type { Batch } from '../../metadata/batch.ts'
+import type { Eras } from '../../metadata/eras.ts'
 import { keyOf } from '../../metadata/key.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
 import {
@@ -150,8 +151,8 @@ export class Relationship {
   }
 
   /** Eras whose records mean something. */
-  get eras(): Set<number> {
-    return new Set(this.maps.map(map => map.era))
+  get eras(): Eras {
+    return { inUse: new Set(this.maps.map(map => map.era)), next: this.record.nextEra }
   }
 
   /** @throws LunarError `ERR_RELATIONSHIP_STATE` */

@@ -7,7 +7,7 @@ import { ByteBudget } from '../block/hold.ts'
 import { whilePaused, whileQuiet } from '../block/quiesce.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { hiOf, keyOf } from '../../metadata/key.ts'
-import { dropEras } from '../../metadata/eras.ts'
+import { dropEras, NO_ERAS } from '../../metadata/eras.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
 import {
   decodeRecord,
@@ -933,7 +933,7 @@ export class Relationships {
 
   /** Where nothing is to be tidied, no task has to run for it. */
   private async noteOldMaps(number: number): Promise<void> {
-    const eras = this.byNumber.get(number)?.eras ?? new Set<number>()
+    const eras = this.byNumber.get(number)?.eras ?? NO_ERAS
     if (this.gone.has(number) || (await dropEras(this.metadata, hiOf('chunks', number), eras, 1, new Batch())) > 0) this.untidy.add(number)
   }
 
@@ -946,7 +946,7 @@ export class Relationships {
     for (const number of this.untidy) {
       const relationship = this.byNumber.get(number)
       const batch = new Batch()
-      const dropped = await dropEras(this.metadata, hiOf('chunks', number), relationship?.eras ?? new Set(), ERASE_STEP, batch)
+      const dropped = await dropEras(this.metadata, hiOf('chunks', number), relationship?.eras ?? NO_ERAS, ERASE_STEP, batch)
       if (dropped < ERASE_STEP) {
         this.untidy.delete(number)
         if (this.gone.delete(number)) batch.delete(keyOf('relationship', number))

@@ -5,7 +5,7 @@ import { ResourceStack } from '../base/resources.ts'
 import { KIB, MIB } from '../base/units.ts'
 import { inSlots, WriteOnce, type PlacedBlock, type WriteOnceDevice, type WriteOnceSpace } from '../block/write-once.ts'
 import { Batch } from '../../metadata/batch.ts'
-import { dropEras } from '../../metadata/eras.ts'
+import { dropEras, NO_ERAS } from '../../metadata/eras.ts'
 import { hiOf, keyOf } from '../../metadata/key.ts'
 import {
   decodeRecord,
@@ -459,7 +459,8 @@ export class Wods {
       const wod = this.byNumber.get(number)
       const era = wod?.record.era
       const batch = new Batch()
-      const dropped = await dropEras(this.pool.metadata, hiOf('wodBlocks', number), new Set(era === undefined ? [] : [era]), ERASE_STEP, batch)
+      const eras = wod ? { inUse: new Set([wod.record.era]), next: wod.record.nextEra } : NO_ERAS
+      const dropped = await dropEras(this.pool.metadata, hiOf('wodBlocks', number), eras, ERASE_STEP, batch)
       const finished = dropped < ERASE_STEP
       const gone = finished ? this.gone.get(number) : undefined
       if (gone) {
