@@ -38,7 +38,10 @@ import {
   typeAt,
   WOD_BLOCKS_VALUE,
   WOD_CONFIGURED,
+  WOD_ENABLED,
   WOD_GONE,
+  WOD_INVALID,
+  WOD_UPDATING,
   decodeWodBlocks,
   wodKinds,
   wodRecord,
@@ -87,6 +90,7 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
   const mapped = new Set<number>()
   const wods = new Map<number, WodRecord>()
   const wodMaps: WodMapRecord[] = []
+  const updated = new Set<number>()
   const trees = new TreeRecords()
   const hosts = new HostRecords()
   const boundSlices = new Set<string>()
@@ -160,6 +164,10 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
           if (value.length === WOD_BLOCKS_VALUE) wodMaps.push({ wod: object, index: lo, value })
           else problem('record.damaged', `wodBlocks ${object}.${lo}`, `it has ${value.length} bytes, not ${WOD_BLOCKS_VALUE}`)
           break
+        case 'wodDone':
+          if (value.length !== CHUNKS_VALUE) problem('record.damaged', `wodDone ${object}.${lo}`, `it has ${value.length} bytes, not ${CHUNKS_VALUE}`)
+          updated.add(object)
+          break
         case 'snapshot':
           trees.snapshots.set(object, decodeRecord(snapshotRecord, value))
           break
@@ -216,6 +224,7 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
   checkSegments(states, owners, disks, problem)
   checkRelationships(relationships, mapped, luns, trees.snapshots, problem)
   checkWods(wods, wodMaps, luns, problem)
+  checkWodUpdates(wods, updated, problem)
   checkTrees(trees, luns, boundSlices, problem)
   checkHosts(hosts, { lun: luns, snapshot: trees.snapshots, wod: wods }, problem)
   for (const { what, lun, store, mask } of marks) {
@@ -356,6 +365,20 @@ function checkWods(wods: ReadonlyMap<number, WodRecord>, maps: readonly WodMapRe
       if (other !== undefined) problem('wodBlocks.shared', object, `blocks ${other} and ${block} lie in one slot`)
       taken.set(`${wod}:${slot}`, block)
     }
+  }
+}
+
+/** An update under way has its map of what it has done, and no such map is without its device. */
+function checkWodUpdates(wods: ReadonlyMap<number, WodRecord>, updated: ReadonlySet<number>, problem: Report): void {
+  for (const number of updated)
+    if (!wods.has(number)) problem('wodDone.orphan', `write-once device ${number}`, 'there is a map of an update of a write-once device that does not exist')
+  for (const [number, { flags, updateEra, nextEra }] of wods) {
+    if ((flags & WOD_GONE) !== 0) continue
+    const object = `write-once device ${number}`
+    if (updateEra >= nextEra) problem('wod.era', object, `its update has era ${updateEra}, the next to be given out is ${nextEra}`)
+    if ((updateEra !== 0) !== ((flags & WOD_UPDATING) !== 0)) problem('wod.update', object, 'it has a map of an update without one, or an update without a map')
+    if ((flags & WOD_UPDATING) !== 0 && (flags & (WOD_CONFIGURED | WOD_ENABLED | WOD_INVALID)) !== (WOD_CONFIGURED | WOD_ENABLED))
+      problem('wod.update', object, 'its source is updated from it, and it is not enabled')
   }
 }
 

@@ -28,6 +28,7 @@ export const kinds = {
   treeMap: 17,
   leafMap: 18,
   slots: 19,
+  wodDone: 20,
   host: 24,
   presentation: 25,
   history: 40,

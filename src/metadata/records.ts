@@ -237,6 +237,12 @@ export const WOD_INVALID = 8
 export const WOD_STALE = 16
 /** Its image is being completed. */
 export const WOD_COMPLETING = 32
+/** Its source is being updated from it. */
+export const WOD_UPDATING = 64
+/** Such an update ended before its end: the source is of two instants. */
+export const WOD_MIXED = 128
+/** Bytes of a reason in its record. */
+export const WOD_REASON_MAX = 96
 
 /** On a sparse file; on blocks packed into a file; on a thin LUN; on a log in a LUN. */
 export const wodKinds = ['file', 'vdisk', 'lun', 'store'] as const
@@ -250,7 +256,7 @@ export const wodRecord = struct('wodRecord', 768, {
   blockShift: u8(81, 'block size as a power of two'),
   flags: u16(
     82,
-    'bit 0: gone; bit 1: is the image of a source; bit 2: enabled; bit 3: invalid; bit 4: what it held before may still take space; bit 5: the image is being completed',
+    'bit 0: gone; bit 1: is the image of a source; bit 2: enabled; bit 3: invalid; bit 4: what it held before may still take space; bit 5: the image is being completed; bit 6: its source is being updated; bit 7: such an update ended before its end',
   ),
   lun: u32(84, 'LUN that holds its blocks, for kinds 2 and 3'),
   era: u32(88, 'era of its map'),
@@ -264,7 +270,9 @@ export const wodRecord = struct('wodRecord', 768, {
   imageSize: u64(136, 'bytes of the source at the instant'),
   onFull: u8(144, '0 the write that cannot be preserved fails, 1 the image is dropped'),
   completeDelay: u32(148, 'pause between the steps of complete image, milliseconds; 0xffffffff adaptive'),
-  reason: text(152, 104, 'why the image is invalid'),
+  reason: text(152, WOD_REASON_MAX, 'why the image is invalid, or its source mixed'),
+  updateEra: u32(248, 'era of the map of what a source update has done, 0: there is none'),
+  sourceDelay: u32(252, 'pause between the steps of a source update, milliseconds; 0xffffffff adaptive'),
   path: text(256, 512, 'file that holds its blocks, for kinds 0 and 1'),
 })
 export type WodRecord = ReturnType<typeof wodRecord.decode>

@@ -121,8 +121,10 @@ describe('wod', () => {
       expect((await service.call('snap.enable', { relationships: ['DcsSnap1'] })).data).toMatchObject([{ state: 'enabled', changed: true, lost: [] }])
       expect((await service.call('snap.enable', { relationships: ['1'] })).data).toMatchObject([{ changed: false }])
       await expect(service.openLun('w')).rejects.toMatchObject({ code: 'ERR_READ_ONLY' })
-      for (const kind of ['imageUpdate', 'sourceUpdate'] as const)
-        await expect(service.call('snap.start', { relationship: '1', kind })).rejects.toMatchObject({ code: 'ERR_RELATIONSHIP_STATE' })
+      await expect(service.call('snap.start', { relationship: '1', kind: 'imageUpdate' })).rejects.toMatchObject({
+        code: 'ERR_RELATIONSHIP_STATE',
+        fix: expect.stringContaining('lunar EnableNewSnap 1') as string,
+      })
       await expect(service.call('snap.configure', { source: 'a', image: 'w' })).rejects.toMatchObject({ code: 'ERR_IN_RELATIONSHIP' })
     })
     const before = lunar.runWith({}, 'lun', 'read', 'tank/a').out
@@ -239,6 +241,41 @@ describe('wod', () => {
     expect(read('w').equals(before)).toBe(true)
     await expectSoundFiles(disks)
   })
+
+  test(
+    'source update is a task: the source is the instant at once, also when the owner was killed, and mixed when it was stopped',
+    { timeout: 120_000 },
+    async () => {
+      const disks = await imagesOfBothKinds()
+      lunar.ok('EnableSnap', 'tank/2')
+      const before = read('a')
+      lunar.ok('lun', 'write', 'tank/a', lunar.write('new', stamped(3 * MIB, 2)), '--offset', '1MiB')
+      const after = read('a')
+      const status = (): RelationshipStatus => lunar.json('GetSnapStatus', 'tank/2')
+      lunar.ok('SetSourceUpdateDelay', '3600000', 'tank/2')
+      expect(lunar.json('GetSnapConfig', 'tank/2')).toMatchObject({ delaysMs: { sourceUpdate: 3_600_000 } })
+      expect(lunar.json('StartSourceUpdate', 'tank/2', '--keep-before', 'k', '--dry-run')).toMatchObject({ changed: true, process: null })
+      const { task } = lunar.json<{ task: number }>('StartSourceUpdate', 'tank/2', '--keep-before', 'k')
+      expect(lunar.refused('ERR_RELATIONSHIP_STATE', 'DisableSnap', 'tank/2')).toContain('lunar StopSourceUpdate 2')
+      lunar.refused('ERR_RELATIONSHIP_STATE', 'EnableSnap', 'tank/1')
+      let now = status()
+      while (now.progress === null || now.progress.done === 0) now = status()
+      expect(now).toMatchObject({ state: 'updating', process: 'sourceUpdate', chunks: { frozen: 47 }, progress: { task, total: 3 * MIB, delayMs: 3_600_000 } })
+      const { holder } = lunar.json<{ holder: { pid: number } | null }>('lock', 'show', 'tank')
+      process.kill(holder!.pid, 'SIGKILL')
+      expect(lunar.runWith({}, 'lun', 'read', 'tank/a', '--offset', '3MiB').out.equals(before.subarray(3 * MIB))).toBe(true)
+      expect(lunar.json<TaskView>('task', 'show', String(task))).toMatchObject({ kind: 'sourceUpdate', target: 'DcsSnap2', state: 'running' })
+      expect(lunar.json('StopSourceUpdate', 'tank/2')).toMatchObject({ changed: true, state: 'mixed', process: null })
+      expect(lunar.json<TaskView>('task', 'show', String(task)).state).toBe('stopped')
+      expect(lunar.refused('ERR_MIXED', 'lun', 'read', 'tank/a')).toContain('lunar StartSourceUpdate 2')
+      expect(lunar.json<PoolStatus>('pool', 'status', 'tank')).toMatchObject({ health: 'degraded', relationships: [{ number: 2, trouble: 'mixed' }] })
+      lunar.ok('SetSourceUpdateDelay', '0', 'tank/2')
+      lunar.ok('StartSourceUpdate', 'tank/2', '--wait')
+      expect([read('a').equals(before), read('w').equals(before), read('a@k').equals(after)]).toEqual([true, true, true])
+      expect(status()).toMatchObject({ state: 'enabled', process: null, reason: null })
+      await expectSoundFiles(disks)
+    },
+  )
 
   test('the status of a pool names images that are given up, mixed or lost, and devices whose file is away', { timeout: 120_000 }, async () => {
     await imagesOfBothKinds()

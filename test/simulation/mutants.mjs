@@ -140,6 +140,20 @@ export const mutants = [
     test: 'test/core/snapshot/relationships-crash.test.ts',
   },
   {
+    name: 'copied-back-over-a-write',
+    file: 'src/core/snapshot/volume.ts',
+    text: 'if (image.isUpdating) await image.frozen.finish(',
+    instead: 'if (image.isUpdating) void String(',
+    test: 'test/core/snapshot/wod-update.test.ts',
+  },
+  {
+    name: 'copied-back-unflushed',
+    file: 'src/core/snapshot/wod-update.ts',
+    text: 'if (written) await volume.lun.flush()',
+    instead: 'if (written) await Promise.resolve()',
+    test: 'test/core/snapshot/wod-update.test.ts',
+  },
+  {
     name: 'round-overwrites-before-durable',
     file: 'src/core/snapshot/rounds.ts',
     text: 'await this.host.prepare(',

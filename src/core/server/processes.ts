@@ -32,7 +32,10 @@ const ENDED_KEPT = 100
 /** What a copying process is of. */
 type Target = Relationship | WodImage
 
-const updateOf = (target: Target): ProcessName | undefined => (target instanceof Relationship ? target.update : undefined)
+const updateOf = (target: Target): ProcessName | undefined => {
+  if (target instanceof Relationship) return target.update
+  return target.isUpdating ? 'sourceUpdate' : undefined
+}
 
 /** The background processes of an open pool: started when there is work for them, resumed after a crash, shown as tasks. */
 export class Processes {
@@ -101,16 +104,17 @@ export class Processes {
   /** Whether a process that nothing is due for any more was ended before its end. */
   private async wasStopped({ kind, target, targetName }: ProcessRecord): Promise<boolean> {
     const relationship = this.relationships.all.find(({ number }) => number === target)
+    const image = this.wodImages.all.find(({ number }) => number === target)
     switch (processKinds[kind]) {
       case 'restore':
         return this.trees.all.some(tree => tree.number === target && tree.restoring !== undefined)
       case 'clone':
         return !this.luns.all.some(({ name, isIncomplete }) => name === targetName && !isIncomplete)
       case 'completeImage':
-        return relationship !== undefined && !(await this.relationships.isWhole(relationship))
+        return (relationship && !(await this.relationships.isWhole(relationship))) ?? (image && !(await this.wodImages.isWhole(image))) ?? false
       case 'imageUpdate':
       case 'sourceUpdate':
-        return relationship?.isMixed === true
+        return relationship?.isMixed === true || image?.wod.isMixed === true
       default:
         return false
     }
@@ -127,7 +131,10 @@ export class Processes {
     for (const tree of this.trees.all) await this.ensure('restore', tree.number, this.trees.sourceNameOf(tree), () => this.trees.restores.process(tree))
     for (const clone of this.relationships.clones)
       await this.ensure('clone', clone.number, this.relationships.image(clone).name, () => this.trees.clones.process(clone))
-    for (const image of this.wodImages.all) await this.ensure('completeImage', image.number, image.label, () => this.wodImages.process(image))
+    for (const image of this.wodImages.all) {
+      for (const kind of ['completeImage', 'sourceUpdate'] as const)
+        await this.ensure(kind, image.number, image.label, () => this.wodImages.process(image, kind))
+    }
   }
 
   /** Starts a process unless it runs or was paused. */
@@ -230,9 +237,9 @@ export class Processes {
     return target instanceof Relationship ? this.relationships.stopComplete(target) : this.wodImages.stopComplete(target)
   }
 
-  /** @returns bytes left. There are none of images on write-once devices. */
+  /** @returns bytes left */
   private stopUpdate(target: Target, reason: string): Promise<number> {
-    return target instanceof Relationship ? this.relationships.stopUpdate(target, reason) : Promise.resolve(0)
+    return target instanceof Relationship ? this.relationships.stopUpdate(target, reason) : this.wodImages.stopUpdate(target, reason)
   }
 
   /** A process of this kind that a crash or the end of its owner interrupted, or that was paused. */

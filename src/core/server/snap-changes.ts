@@ -1,9 +1,9 @@
 /** The verbs that change relationships. */
 import { LunarError } from '../base/errors.ts'
 import { PACE_ADAPTIVE } from '../../metadata/records.ts'
+import type { Lun } from '../lun/lun.ts'
 import type { Disabled, Enabled, EnableOptions } from '../snapshot/relationships.ts'
-import type { Relationship } from '../snapshot/relationship.ts'
-import type { Params, ProcessName, Result } from './api.ts'
+import type { Params, Result } from './api.ts'
 import type { EngineParts } from './engine.ts'
 import { delayView } from './snap-views.ts'
 
@@ -29,19 +29,23 @@ export const disabledView = ({ snaps }: EngineParts, { relationship, ...rest }: 
   ...rest,
 })
 
-/** Takes a snapshot of the volume that an update overwrites, unless the update is refused or under way. */
-async function keepState(
-  { relationships, trees }: EngineParts,
-  relationship: Relationship,
-  kind: ProcessName,
-  name: string,
-  dryRun: boolean,
+/**
+ * Starts a process; an update, unless it is refused or under way, after a snapshot of the volume that it overwrites, when one is wanted.
+ * @param overwritten nothing by complete image
+ * @returns whether it was not under way yet
+ */
+export async function startKeeping(
+  { trees }: EngineParts,
+  label: string,
+  { keepBefore, dryRun }: Params<'snap.start'>,
+  overwritten: Lun | undefined,
   start: (options: { readonly dryRun: boolean }) => Promise<boolean>,
-): Promise<void> {
-  if (kind === 'completeImage')
-    throw new LunarError('ERR_USAGE', `Cannot keep a state before completing the image of ${relationship.label}`, { why: 'it overwrites nothing' })
-  const volume = kind === 'sourceUpdate' ? relationships.source(relationship) : relationships.image(relationship)
-  if (await start({ dryRun: true })) await trees.create({ names: [`${volume.name}@${name}`], readOnly: true, dryRun })
+): Promise<boolean> {
+  if (keepBefore !== undefined) {
+    if (!overwritten) throw new LunarError('ERR_USAGE', `Cannot keep a state before completing the image of ${label}`, { why: 'it overwrites nothing' })
+    if (await start({ dryRun: true })) await trees.create({ names: [`${overwritten.name}@${keepBefore}`], readOnly: true, dryRun: dryRun === true })
+  }
+  return start({ dryRun: dryRun === true })
 }
 
 export const snapChanges = {
@@ -82,13 +86,14 @@ export const snapChanges = {
     return disabled.map(one => disabledView(parts, one))
   },
 
-  'snap.start': async (parts: EngineParts, { relationship: name, kind, keepBefore, dryRun }: Params<'snap.start'>): Promise<Result<'snap.start'>> => {
+  'snap.start': async (parts: EngineParts, params: Params<'snap.start'>): Promise<Result<'snap.start'>> => {
     const { relationships, snaps, processes } = parts
+    const { relationship: name, kind, dryRun } = params
     const relationship = relationships.find(name)
-    const start = (options: { readonly dryRun: boolean }): Promise<boolean> =>
-      kind === 'completeImage' ? relationships.startComplete(relationship, options) : relationships.startUpdate(relationship, kind, options)
-    if (keepBefore !== undefined) await keepState(parts, relationship, kind, keepBefore, dryRun === true, start)
-    const changed = await start({ dryRun: dryRun === true })
+    const overwritten = { completeImage: undefined, imageUpdate: relationships.image(relationship), sourceUpdate: relationships.source(relationship) }
+    const changed = await startKeeping(parts, relationship.label, params, overwritten[kind], options =>
+      kind === 'completeImage' ? relationships.startComplete(relationship, options) : relationships.startUpdate(relationship, kind, options),
+    )
     if (dryRun) return { ...snaps.view(relationship), task: processes.numberOf(kind, relationship.number), changed }
     await processes.look()
     return { ...snaps.view(relationship), task: await processes.latestOf(kind, relationship.number), changed }

@@ -34,8 +34,9 @@ export class Troubles {
     }
     for (const image of this.wodImages.all) {
       const { wod, number } = image
-      if (wod.isInvalid)
-        found.push({ number, source: this.wodImages.source(image).name, image: wod.name, trouble: 'invalid', lost: 0, reason: wod.record.reason })
+      if (!wod.isInvalid && !wod.isMixed) continue
+      const trouble = wod.isInvalid ? 'invalid' : 'mixed'
+      found.push({ number, source: this.wodImages.source(image).name, image: wod.name, trouble, lost: 0, reason: wod.record.reason })
     }
     return { relationships: found.sort((a, b) => a.number - b.number), devices: await this.devices(), droppedSnapshots: this.dropped() }
   }

@@ -85,7 +85,7 @@ export class PresentableVolumes {
     const found = mixed ? undefined : this.relationships.mixedBy(lun)
     if (found)
       throw new LunarError('ERR_MIXED', `Cannot present LUN "${lun.name}"`, {
-        why: `${found.record.reason} (${found.label})`,
+        why: `${found.reason} (${found.label})`,
         fix: 'let the update end first, or repeat it with --force=mixed',
       })
   }

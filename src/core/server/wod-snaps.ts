@@ -1,16 +1,24 @@
 /** The verbs of relationships for images on write-once devices; all others go on to those of LUN images. */
 import { LunarError } from '../base/errors.ts'
-import { PACE_ADAPTIVE } from '../../metadata/records.ts'
+import { PACE_ADAPTIVE, type WodRecord } from '../../metadata/records.ts'
+import type { Progress } from '../process/runner.ts'
 import { Relationship } from '../snapshot/relationship.ts'
 import { Trees } from '../snapshot/tree/trees.ts'
 import { WodImage } from '../snapshot/wod-image.ts'
 import type { Params, RelationshipConfig, RelationshipStatus, RelationshipSummary, RelationshipView, Result } from './api.ts'
 import type { EngineParts } from './engine.ts'
-import { asOfView, disabledView, enabledView, enableOptions, snapChanges } from './snap-changes.ts'
+import { asOfView, disabledView, enabledView, enableOptions, snapChanges, startKeeping } from './snap-changes.ts'
 import { delayView, progressView } from './snap-views.ts'
 
 const BLOCK_BYTES = 512
 const instant = (ms: number): string | null => (ms === 0 ? null : new Date(ms).toISOString())
+
+function stateOf({ wod, isUpdating }: WodImage): RelationshipView['state'] {
+  if (wod.isInvalid) return 'invalid'
+  if (isUpdating) return 'updating'
+  if (wod.isMixed) return 'mixed'
+  return wod.isEnabled ? 'enabled' : 'disabled'
+}
 
 function view({ wodImages }: EngineParts, image: WodImage): RelationshipView {
   const { wod } = image
@@ -19,8 +27,8 @@ function view({ wodImages }: EngineParts, image: WodImage): RelationshipView {
     name: null,
     source: wodImages.source(image).name,
     image: wod.name,
-    state: wod.isInvalid ? 'invalid' : wod.isEnabled ? 'enabled' : 'disabled',
-    process: image.isCompleting ? 'completeImage' : null,
+    state: stateOf(image),
+    process: image.isUpdating ? 'sourceUpdate' : image.isCompleting ? 'completeImage' : null,
   }
 }
 
@@ -49,11 +57,16 @@ function config(parts: EngineParts, image: WodImage): RelationshipConfig {
     ...view(parts, image),
     chunkBytes: image.wod.blockBytes,
     blockBytes: BLOCK_BYTES,
-    delaysMs: { completeImage: delayView(image.wod.record.completeDelay), imageUpdate: 0, sourceUpdate: 0 },
+    delaysMs: { completeImage: delayView(image.wod.record.completeDelay), imageUpdate: 0, sourceUpdate: delayView(image.wod.record.sourceDelay) },
     store: `write-once device ${image.wod.name}`,
     policy: image.dropsWhenFull ? 'drop' : 'fail-writes',
     created: new Date(image.wod.record.createdMs).toISOString(),
   }
+}
+
+function progressOf(running: Progress | undefined, { completeDelay, sourceDelay }: WodRecord): RelationshipStatus['progress'] {
+  if (!running) return null
+  return running.kind === 'sourceUpdate' ? progressView(running, 'sourceUpdate', sourceDelay) : progressView(running, 'completeImage', completeDelay)
 }
 
 async function status(parts: EngineParts, image: WodImage): Promise<RelationshipStatus> {
@@ -62,12 +75,12 @@ async function status(parts: EngineParts, image: WodImage): Promise<Relationship
   const running = parts.processes.of(image)
   return {
     ...view(parts, image),
-    chunks: { total, migrated: written, different: written, frozen: 0, lost: 0 },
+    chunks: { total, migrated: written, different: written, frozen: await image.frozen.count(total), lost: 0 },
     differentPercent: percent,
     completePercent: percent,
     asOf: instant(record.asOfMs),
     enabledAt: isEnabled ? instant(record.asOfMs) : null,
-    progress: running ? progressView(running, 'completeImage', record.completeDelay) : null,
+    progress: progressOf(running, record),
     lost: [],
     reason: record.reason === '' ? null : record.reason,
   }
@@ -90,12 +103,12 @@ function allOf(parts: EngineParts, names: readonly string[]): { all: (WodImage |
   return { all, images: all.filter(one => one instanceof WodImage), relationships: all.filter(one => one instanceof Relationship) }
 }
 
-const noUpdates = ({ wodImages }: EngineParts, image: WodImage, what: string): never =>
+const noImageUpdate = ({ wodImages }: EngineParts, image: WodImage, what: string): never =>
   wodImages.refuse(
     image,
     what,
-    'its image is a write-once device: it takes one write a block, and keeps no account of what changes',
-    `lunar EnableNewSnap ${image.number}`,
+    'its image is a write-once device: a block of it takes one write, and an update would be the second',
+    `lunar EnableNewSnap ${image.number}, which makes the image what the source is now, in one commit`,
   )
 
 export const wodSnaps = {
@@ -168,8 +181,11 @@ export const wodSnaps = {
     const image = imageOf(parts, params.relationship)
     if (!image) return snapChanges['snap.start'](parts, params)
     const { kind } = params
-    if (kind !== 'completeImage') noUpdates(parts, image, kind === 'imageUpdate' ? 'update the image of' : 'update the source of')
-    const changed = await parts.wodImages.startComplete(image, { dryRun: params.dryRun === true })
+    if (kind === 'imageUpdate') return noImageUpdate(parts, image, 'update the image of')
+    const { wodImages } = parts
+    const changed = await startKeeping(parts, image.label, params, kind === 'sourceUpdate' ? wodImages.source(image) : undefined, options =>
+      kind === 'sourceUpdate' ? wodImages.startUpdate(image, options) : wodImages.startComplete(image, options),
+    )
     if (params.dryRun) return { ...view(parts, image), task: parts.processes.numberOf(kind, image.number), changed }
     await parts.processes.look()
     return { ...view(parts, image), task: await parts.processes.latestOf(kind, image.number), changed }
@@ -186,8 +202,8 @@ export const wodSnaps = {
     const image = imageOf(parts, params.relationship)
     if (!image) return snapChanges['snap.setDelay'](parts, params)
     const { kind, delay } = params
-    if (kind !== 'completeImage') noUpdates(parts, image, 'set a delay of an update of')
-    const was = await parts.wodImages.setDelay(image, delay === 'adaptive' ? PACE_ADAPTIVE : delay, { dryRun: params.dryRun === true })
+    if (kind === 'imageUpdate') return noImageUpdate(parts, image, 'set a delay of an image update of')
+    const was = await parts.wodImages.setDelay(image, kind, delay === 'adaptive' ? PACE_ADAPTIVE : delay, { dryRun: params.dryRun === true })
     if (!params.dryRun) parts.processes.paceChanged(image, kind)
     return { ...view(parts, image), delayMs: delay, was: delayView(was) }
   },

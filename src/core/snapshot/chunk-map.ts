@@ -1,6 +1,6 @@
 import { invariant } from '../base/errors.ts'
 import type { Batch } from '../../metadata/batch.ts'
-import { keyOf } from '../../metadata/key.ts'
+import { hiOf, type Key } from '../../metadata/key.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
 import { CHUNKS_PER_RECORD, CHUNKS_VALUE, eraIndex } from '../../metadata/records.ts'
 import type { ChunkRun } from './chunks.ts'
@@ -9,7 +9,7 @@ import type { ChunkRun } from './chunks.ts'
 const PAGES_MAX = 16 * 1024
 
 /**
- * One bit for each chunk, of one era of one relationship, loaded by page. What `put` has recorded is durable when its batch is, and known
+ * One bit for each chunk, of one era of one relationship or write-once device, loaded by page. What `put` has recorded is durable when its batch is, and known
  * to `has` after `remember`: whoever changes a bit holds its chunk locked from one to the other.
  */
 export class ChunkMap {
@@ -21,9 +21,11 @@ export class ChunkMap {
 
   constructor(
     private readonly metadata: Metadata,
-    private readonly relationship: number,
+    /** Number of the relationship; of a `wodDone` map of the write-once device. */
+    private readonly object: number,
     /** 0: a map that is empty for good. */
     readonly era: number,
+    private readonly kind: 'chunks' | 'wodDone' = 'chunks',
   ) {}
 
   /** Undefined when every page of the run is in memory already. */
@@ -173,8 +175,8 @@ export class ChunkMap {
       yield { page: lo - base, bytes: this.pages.get(lo - base) ?? value }
   }
 
-  private keyOf(page: number): { hi: number; lo: number } {
-    return keyOf('chunks', this.relationship, eraIndex(this.era, page))
+  private keyOf(page: number): Key {
+    return { hi: hiOf(this.kind, this.object), lo: eraIndex(this.era, page) }
   }
 
   /** Lets pages go when there are too many. Only while nobody has a chunk locked. */

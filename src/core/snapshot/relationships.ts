@@ -36,6 +36,7 @@ import type { ChunkMap } from './chunk-map.ts'
 import { checkChunkSize, CHUNK_DEFAULT, runsWhere, type ChunkRun } from './chunks.ts'
 import { Relationship, type UpdateKind } from './relationship.ts'
 import type { ThroughVolume } from './tree/snapshot-volume.ts'
+import { NO_WOD_UPDATES, updateVerb, updateWords, type Mixed, type UpdateOf, type WodUpdates } from './update-state.ts'
 import { CompleteImage, Update, updateRun } from './updates.ts'
 import { Volume, type FirstWriteCounts } from './volume.ts'
 
@@ -133,6 +134,8 @@ export class Relationships {
   /** The snapshot that a LUN is being restored to. */
   restoredTo: (lun: Lun) => string | undefined = () => undefined
   cloneSources: CloneSources | undefined
+  /** What images on write-once devices do to their sources. */
+  wodUpdates: WodUpdates = NO_WOD_UPDATES
   /** State changes come one after the other. */
   readonly changing = new Mutex()
 
@@ -276,15 +279,51 @@ export class Relationships {
     const mixed = force.mixed ? undefined : this.mixedBy(lun)
     if (mixed) {
       throw new LunarError('ERR_MIXED', `Cannot open LUN "${lun.name}"`, {
-        why: `${mixed.record.reason} (${mixed.label})`,
-        fix: `lunar ${mixed.record.mixed === 1 ? 'StartImageUpdate' : 'StartSourceUpdate'} ${mixed.number}, or repeat it with --force=mixed`,
+        why: `${mixed.reason} (${mixed.label})`,
+        fix: `lunar Start${updateVerb(mixed.kind)} ${mixed.number}, or repeat it with --force=mixed`,
       })
     }
   }
 
-  /** The relationship whose unfinished update left a volume of two instants. */
-  mixedBy(lun: Lun): Relationship | undefined {
-    return this.of(lun).find(({ isMixed, record }) => isMixed && (updateKinds[record.mixed] === 'sourceUpdate' ? record.source : record.image) === lun.number)
+  /** The update that did not come to its end and left a volume of two instants. */
+  mixedBy(lun: Lun): Mixed | undefined {
+    const found = this.mixing(lun)
+    return found ? { number: found.number, label: found.label, kind: mixedKind(found), reason: found.record.reason } : this.wodUpdates.mixed(lun.number)
+  }
+
+  private mixing(lun: Lun): Relationship | undefined {
+    return this.of(lun).find(one => one.isMixed && (mixedKind(one) === 'sourceUpdate' ? one.record.source : one.record.image) === lun.number)
+  }
+
+  /**
+   * Runs a change after which LUNs are of one instant again.
+   * @param commit makes durable what `fill` adds, and is called once
+   */
+  async forgiveMixed(luns: readonly Lun[], commit: (fill: (batch: Batch) => void) => Promise<void>): Promise<void> {
+    await this.wodUpdates.forgive(
+      luns.map(({ number }) => number),
+      async fill => {
+        const undo: (() => void)[] = []
+        try {
+          await commit(batch => {
+            fill?.(batch)
+            for (const lun of luns) {
+              const found = this.mixing(lun)
+              if (found) undo.push(found.change({ mixed: 0, reason: '' }, { clear: RELATIONSHIP_MIXED }, batch))
+            }
+          })
+        } catch (error) {
+          for (const one of undo) one()
+          throw error
+        }
+      },
+    )
+  }
+
+  /** The update under way of a relationship that a LUN is the source or the image of. */
+  updateOn(lun: Lun): UpdateOf | undefined {
+    for (const { number, label, update } of this.of(lun)) if (update) return { number, label, kind: update }
+    return this.wodUpdates.running(lun.number)
   }
 
   /** @throws LunarError `ERR_IN_RELATIONSHIP` with the relationships */
@@ -490,6 +529,8 @@ export class Relationships {
     const due = plans.filter(({ changed }) => changed)
     for (const plan of due) this.checkTogether(plan, due)
     if ((due.length > 0 || together) && !options.dryRun) {
+      // What a read still copies for an update that was stopped is of the instant before.
+      for (const { relationship } of due) await relationship.locks.settled()
       for (const plan of due) if (plan.fresh || plan.lost.length > 0) await this.markImagesOf(plan.relationship)
       const now = this.pool.options.clock.wallMs()
       await this.atOneInstant(
@@ -584,8 +625,7 @@ export class Relationships {
         `lunar EnableNewSnap ${relationship.number}`,
       )
     const mixed = [source, ...(fresh ? [] : [image])].map(lun => this.mixedBy(lun)).find(found => found !== undefined)
-    if (mixed && !options.forceMixed)
-      throw new LunarError('ERR_MIXED', `Cannot enable ${relationship.label}`, { why: `${mixed.record.reason} (${mixed.label})` })
+    if (mixed && !options.forceMixed) throw new LunarError('ERR_MIXED', `Cannot enable ${relationship.label}`, { why: `${mixed.reason} (${mixed.label})` })
     const lost = fresh ? [] : await this.lostRanges(relationship)
     this.checkLost(relationship, lost, options)
     if (fresh || lost.length > 0) this.checkNoDependants(relationship, 'enable')
@@ -727,18 +767,12 @@ export class Relationships {
 
   /** One update at a time on a volume; state changes wait for its end. */
   private checkNoUpdate(relationship: Relationship, what: string): void {
-    const { source, image } = relationship.record
     for (const lun of [this.source(relationship), this.image(relationship)]) {
       const snapshot = this.restoredTo(lun)
       if (snapshot !== undefined) relationship.refuse(what, `LUN "${lun.name}" is being restored to ${snapshot}`, 'wait for the end: lunar task list')
+      const other = this.updateOn(lun)
+      if (other) relationship.refuse(what, `${updateWords(other.kind)} of ${other.label} is under way`, `lunar Stop${updateVerb(other.kind)} ${other.number}`)
     }
-    const other = this.all.find(({ record, update }) => update && [record.source, record.image].some(lun => lun === source || lun === image))
-    if (other)
-      relationship.refuse(
-        what,
-        `${other.update === 'sourceUpdate' ? 'a source update' : 'an image update'} of ${other.label} is under way`,
-        `lunar Stop${other.update === 'sourceUpdate' ? 'SourceUpdate' : 'ImageUpdate'} ${other.number}`,
-      )
   }
 
   /** Images of this image read through it unless they own all of their chunks. */
@@ -957,6 +991,8 @@ export class Relationships {
     return this.untidy.size > 0
   }
 }
+
+const mixedKind = ({ record }: Relationship): UpdateKind => (updateKinds[record.mixed] === 'imageUpdate' ? 'imageUpdate' : 'sourceUpdate')
 
 /** @throws LunarError `ERR_USAGE` unless it is a pause between steps, in milliseconds, or `PACE_ADAPTIVE` */
 export function checkDelay(delay: number): void {

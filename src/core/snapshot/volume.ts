@@ -15,7 +15,8 @@ import type { Metadata } from '../../metadata/metadata.ts'
 import { fullPolicies } from '../../metadata/records.ts'
 import type { Lun } from '../lun/lun.ts'
 import { SLICE, SLICES } from '../raid/geometry.ts'
-import { runsOf, type ChunkRun } from './chunks.ts'
+import { runsOf, runsWhere, type ChunkRun } from './chunks.ts'
+import { withUnknown } from './extents.ts'
 import { commitGroups, copyRuns, joinMarks, type CopyRun, type Due, type Mark } from './marks.ts'
 import { imageMark, sourceMark, type Plan } from './planning.ts'
 import { Relationship } from './relationship.ts'
@@ -23,7 +24,8 @@ import type { ThroughVolume } from './tree/snapshot-volume.ts'
 import { settleRestored } from './tree/settle-restored.ts'
 import { TreeCopies, type Preservation, type Tree } from './tree/tree.ts'
 import { FirstWrite, Rounds, type Round } from './rounds.ts'
-import type { WodImage } from './wod-image.ts'
+import { WodImage } from './wod-image.ts'
+import { copyBack } from './wod-update.ts'
 
 /** A write up to this size may be acknowledged while what must be durable before it is under way. Bytes. */
 const HOLD_WRITE_MAX = 256 * 1024
@@ -44,6 +46,9 @@ export interface FirstWriteCounts {
   writes: number
   bytes: number
 }
+
+/** What has locks on chunks of a volume. */
+type Layer = Relationship | Tree
 
 /** What a volume needs of those it is in relationships with. */
 export interface VolumeHost {
@@ -132,13 +137,18 @@ export class Volume implements BlockDevice, FastDevice {
     this.wodImageFailed = failed
   }
 
+  /** An update has still to do something of it as a source. */
+  private get isUpdated(): boolean {
+    return this.asSource.some(({ record }) => record.frozenEra !== 0) || this.wodImages.some(({ isUpdating }) => isUpdating)
+  }
+
   /** All of them, in the order in which chunks are locked. */
   private get relationships(): Relationship[] {
     return this.asImage ? [...this.asSource, this.asImage] : this.asSource
   }
 
   /** Whatever has locks on chunks of the volume, in the order in which they are taken. */
-  private get layers(): readonly (Relationship | Tree)[] {
+  private get layers(): readonly Layer[] {
     if (!this.tree?.isActive) return this.relationships
     return [...this.asSource, this.tree, ...(this.asImage ? [this.asImage] : [])]
   }
@@ -148,8 +158,7 @@ export class Volume implements BlockDevice, FastDevice {
   /** What the LUN itself holds, when nothing is acknowledged and not written there yet (`FastDevice`). */
   tryRead(offset: number, into: Uint8Array): boolean {
     if (this.isPlain) return this.lun.tryRead(offset, into)
-    if (this.asImage || this.tree?.restoring || this.asSource.some(({ record }) => record.frozenEra !== 0) || this.hold.touches(offset, into.length))
-      return false
+    if (this.asImage || this.tree?.restoring || this.isUpdated || this.hold.touches(offset, into.length)) return false
     this.lastUsedMs = this.clock.monotonicMs()
     return this.lun.tryRead(offset, into)
   }
@@ -183,12 +192,14 @@ export class Volume implements BlockDevice, FastDevice {
       this.rounds.hurry()
       await held
     }
-    const image = this.through
-    const concerned = (relationship: Relationship): boolean => relationship.update === (relationship === image ? 'imageUpdate' : 'sourceUpdate')
-    if (this.host.readOnly) return this.readAhead(offset, into, concerned)
-    await this.settle(offset, into.length, concerned)
+    if (this.host.readOnly) return this.readAhead(offset, into)
+    await this.settle(offset, into.length, this.concernsReads)
     return this.readPresent(offset, into)
   }
+
+  /** An update that writes this volume. */
+  private readonly concernsReads = (relationship: Relationship): boolean =>
+    relationship.update === (relationship === this.through ? 'imageUpdate' : 'sourceUpdate')
 
   /** What is being restored and not copied back yet is read where it is copied from. */
   private async readPresent(offset: number, into: Uint8Array): Promise<void> {
@@ -201,21 +212,34 @@ export class Volume implements BlockDevice, FastDevice {
   }
 
   /** Where nothing may be written, what an update has still to copy is read from where it would be copied from. */
-  private async readAhead(offset: number, into: Uint8Array, concerned: (relationship: Relationship) => boolean): Promise<void> {
+  private async readAhead(offset: number, into: Uint8Array): Promise<void> {
     await this.readPresent(offset, into)
-    for (const relationship of this.relationships) {
-      if (relationship.record.frozenEra === 0 || !concerned(relationship)) continue
-      const { chunks, record } = relationship
-      const run = chunks.touched(offset, into.length)
-      for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
-      for (const { from, to, value } of [...runsOf(run, chunk => relationship.frozen.has(chunk))]) {
-        if (!value) continue
-        const at = Math.max(offset, chunks.offsetOf(from))
-        const bytes = into.subarray(at - offset, Math.min(into.length, chunks.endOf(to - 1) - offset))
-        if (relationship === this.asImage) await this.host.volume(record.source).readThrough(at, bytes)
-        else await this.host.volume(record.image).lun.read(at, bytes)
-      }
+    for (const { image, offset: at, length } of await this.frozenIn(offset, into.length)) {
+      const bytes = into.subarray(at - offset, at - offset + length)
+      if (image instanceof WodImage) await image.read(at, bytes, undefined)
+      else if (image === this.asImage) await this.host.volume(image.record.source).readThrough(at, bytes)
+      else await this.host.volume(image.record.image).lun.read(at, bytes)
     }
+  }
+
+  /** What updates have still to do of a range of this volume, and the images that it is copied from or to. */
+  private async frozenIn(
+    offset: number,
+    length: number,
+  ): Promise<{ readonly image: Relationship | WodImage; readonly offset: number; readonly length: number }[]> {
+    const found: { image: Relationship | WodImage; offset: number; length: number }[] = []
+    const add = (image: Relationship | WodImage, { from, to }: ChunkRun): void => {
+      const at = Math.max(offset, image.chunks.offsetOf(from))
+      found.push({ image, offset: at, length: Math.min(offset + length, image.chunks.endOf(to - 1)) - at })
+    }
+    for (const relationship of this.relationships) {
+      if (relationship.record.frozenEra === 0 || !this.concernsReads(relationship)) continue
+      const run = relationship.chunks.touched(offset, length)
+      for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
+      for (const part of runsWhere(run, chunk => relationship.frozen.has(chunk))) add(relationship, part)
+    }
+    for (const image of this.wodImages) if (image.isUpdating) for (const part of await image.frozen.of(image.chunks.touched(offset, length))) add(image, part)
+    return found
   }
 
   async readv(offset: number, parts: readonly Uint8Array[]): Promise<void> {
@@ -478,14 +502,14 @@ export class Volume implements BlockDevice, FastDevice {
     offset: number,
     length: number,
     put: () => Promise<void>,
-    except?: Relationship,
+    except?: Relationship | WodImage,
     kept?: { readonly tree: Preservation | undefined },
   ): Promise<void> {
-    return this.perform(await this.plan(offset, length, except, kept), offset, length, put, false)
+    return this.perform(await this.plan(offset, length, except, kept), offset, length, put, false, except)
   }
 
   /** What is due before and after a change of a range whose chunks are locked. */
-  private async plan(offset: number, length: number, except?: Relationship, kept?: { readonly tree: Preservation | undefined }): Promise<Plan> {
+  private async plan(offset: number, length: number, except?: Relationship | WodImage, kept?: { readonly tree: Preservation | undefined }): Promise<Plan> {
     for (let loading = this.load(offset, length); loading; loading = this.load(offset, length)) await loading
     return this.planNow(offset, length, except, kept)
   }
@@ -500,7 +524,7 @@ export class Volume implements BlockDevice, FastDevice {
     return undefined
   }
 
-  private planNow(offset: number, length: number, except?: Relationship, kept?: { readonly tree: Preservation | undefined }): Plan {
+  private planNow(offset: number, length: number, except?: Relationship | WodImage, kept?: { readonly tree: Preservation | undefined }): Plan {
     if (this.through) this.checkReadable(this.through)
     const before: Mark[] = []
     let preserved = 0
@@ -521,9 +545,16 @@ export class Volume implements BlockDevice, FastDevice {
   }
 
   /** @param urgent it was acknowledged already: the reserve of the metadata is there for it */
-  private async perform({ before, after, tree }: Plan, offset: number, length: number, put: () => Promise<void>, urgent: boolean): Promise<void> {
+  private async perform(
+    { before, after, tree }: Plan,
+    offset: number,
+    length: number,
+    put: () => Promise<void>,
+    urgent: boolean,
+    except?: Relationship | WodImage,
+  ): Promise<void> {
     await this.prepareAlone(before, tree, urgent)
-    await this.preserveOnce(offset, length)
+    await this.preserveOnce(offset, length, except)
     if (after) await this.fillEdges(after.relationship, after.migrated, offset, length)
     await put()
     if (!after) return
@@ -544,13 +575,14 @@ export class Volume implements BlockDevice, FastDevice {
     }
   }
 
-  /** Copies what the images on write-once devices lack; durable when it resolves. */
-  private async preserveOnce(offset: number, length: number): Promise<void> {
+  /** Copies what the images on write-once devices lack, and what the source holds from now on is nothing to copy back; durable when it resolves. */
+  private async preserveOnce(offset: number, length: number, except?: Relationship | WodImage): Promise<void> {
     await Promise.all(
       this.wodImages.map(async image => {
-        if (!image.isActive) return
+        if (!image.isActive || image === except) return
         try {
           await image.preserve(offset, length, { read: (from, into) => this.readLocked(from, into), extents: (from, size) => this.extentsThrough(from, size) })
+          if (image.isUpdating) await image.frozen.finish(image.chunks.touched(offset, length))
         } catch (error) {
           await this.wodImageFailed(image, error)
         }
@@ -744,9 +776,10 @@ export class Volume implements BlockDevice, FastDevice {
   }
 
   /** What `lockFor` locks, in its order: each layer may add to the range that the next have to lock. */
-  private lockRuns(from: number, to: number): { readonly layer: Relationship | Tree; readonly run: ChunkRun }[] {
-    const runs: { layer: Relationship | Tree; run: ChunkRun }[] = []
-    for (const layer of this.layers) {
+  private lockRuns(from: number, to: number): { readonly layer: Layer | WodImage; readonly run: ChunkRun }[] {
+    const runs: { layer: Layer | WodImage; run: ChunkRun }[] = []
+    const updated = this.wodImages.filter(({ isLocking }) => isLocking)
+    for (const layer of updated.length === 0 ? this.layers : [...this.layers, ...updated]) {
       const run = layer.chunks.touched(from, to - from)
       if (run.to <= run.from) continue
       runs.push({ layer, run })
@@ -763,6 +796,10 @@ export class Volume implements BlockDevice, FastDevice {
       const run = relationship.chunks.touched(offset, length)
       for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
       if (relationship.hasFrozen(run)) await this.host.settle(relationship, run)
+    }
+    for (const image of this.wodImages) {
+      if (!image.isUpdating) continue
+      for (const run of await image.frozen.of(image.chunks.touched(offset, length))) await copyBack(this, image, run)
     }
   }
 
@@ -802,7 +839,11 @@ export class Volume implements BlockDevice, FastDevice {
 
   async extents(offset: number, length: number): Promise<Extent[]> {
     const extents: Extent[] = []
-    if (!this.tree?.restoring) return this.extentsThrough(offset, length)
+    if (!this.tree?.restoring) {
+      const unknown = await this.frozenIn(offset, length)
+      const below = await this.extentsThrough(offset, length)
+      return unknown.length === 0 ? below : withUnknown(below, unknown)
+    }
     await this.tree.present(offset, length, async parts => {
       for (const part of parts) extents.push(...(await (part.restoring?.device ?? this).extentsThrough(part.offset, part.length)))
     })

@@ -2,8 +2,12 @@ import { isCode, LunarError } from '../base/errors.ts'
 import { alignDown, alignUp } from '../base/units.ts'
 import type { BlockDevice, Extent } from '../block/device.ts'
 import { checkRange } from '../block/range.ts'
+import type { LockMode, Release } from '../block/range-lock.ts'
 import { fullPolicies } from '../../metadata/records.ts'
 import type { Wod } from '../wod/wods.ts'
+import { ChunkLocks } from './chunk-locks.ts'
+import { Chunking, type ChunkRun } from './chunks.ts'
+import { WodFrozen, type FrozenParts } from './wod-frozen.ts'
 
 /** Blocks remembered as preserved; correctness never depends on it. */
 const KNOWN_MAX = 1_000_000
@@ -20,14 +24,23 @@ export interface CopySource {
 
 /**
  * An image that needs nothing but a write-once device (Symantec; features.md E3). Before a block of the source is written it is
- * copied; whoever comes second is told that it is there already, which is as good. So writers need no lock on it.
+ * copied; whoever comes second is told that it is there already, which is as good. So writers need no lock on it, but while its source is updated.
  */
 export class WodImage {
   /** Readers that have it open. */
   readonly users: string[] = []
   private readonly known = new Set<number>()
+  /** On blocks of the source that are copied back, or written meanwhile. */
+  readonly locks = new ChunkLocks()
+  /** What a source update has still to do. */
+  readonly frozen: WodFrozen
 
-  constructor(readonly wod: Wod) {}
+  constructor(
+    readonly wod: Wod,
+    parts: FrozenParts,
+  ) {
+    this.frozen = new WodFrozen(wod, parts)
+  }
 
   get number(): number {
     return this.wod.record.relationship
@@ -41,12 +54,32 @@ export class WodImage {
   get isActive(): boolean {
     return this.wod.isEnabled && !this.wod.isInvalid
   }
+  get isUpdating(): boolean {
+    return this.wod.isUpdating
+  }
+  /** Whoever writes its source has to lock blocks: also when the update has ended and its last blocks are on their way. */
+  get isLocking(): boolean {
+    return this.isUpdating || !this.locks.idle
+  }
+  get chunks(): Chunking {
+    return new Chunking(this.wod.blockBytes, this.size)
+  }
   /** Bytes: the source at the instant. */
   get size(): number {
     return this.wod.record.imageSize
   }
   get dropsWhenFull(): boolean {
     return fullPolicies[this.wod.record.onFull] === 'drop'
+  }
+
+  /** Locks a run of blocks; a promise only when it must wait. */
+  lock(run: ChunkRun, mode: LockMode): Release | Promise<Release> {
+    const granted = this.locks.lock(run, mode)
+    const trimming = (release: Release) => (): void => {
+      release()
+      if (this.locks.idle) this.frozen.trim()
+    }
+    return granted instanceof Promise ? granted.then(trimming) : trimming(granted)
   }
 
   /** A new instant: nothing is preserved. */

@@ -2,10 +2,22 @@ import { isFull, LunarError } from '../base/errors.ts'
 import type { BlockDevice } from '../block/device.ts'
 import { keyOf } from '../../metadata/key.ts'
 import type { Batch } from '../../metadata/batch.ts'
-import { fullPolicies, poolRecord, WOD_COMPLETING, WOD_CONFIGURED, WOD_ENABLED, WOD_INVALID, WOD_STALE } from '../../metadata/records.ts'
+import {
+  fullPolicies,
+  poolRecord,
+  WOD_COMPLETING,
+  WOD_CONFIGURED,
+  WOD_ENABLED,
+  WOD_INVALID,
+  WOD_MIXED,
+  WOD_REASON_MAX,
+  WOD_STALE,
+  WOD_UPDATING,
+} from '../../metadata/records.ts'
 import { fitting } from '../../metadata/struct.ts'
+import { whilePaused, whileQuiet } from '../block/quiesce.ts'
 import type { Lun } from '../lun/lun.ts'
-import type { Luns, ResizeOptions } from '../lun/luns.ts'
+import { checkUnused, type Luns, type ResizeOptions } from '../lun/luns.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { Wod, Wods } from '../wod/wods.ts'
 import type { ProcessBody } from '../process/runner.ts'
@@ -20,9 +32,14 @@ import {
   type Relationships,
   type Together,
 } from './relationships.ts'
+import { updateVerb, updateWords, type Mixed, type UpdateOf } from './update-state.ts'
 import type { Volume } from './volume.ts'
 import { readOnlyImage, WodImage, WodVolume, type CopySource, type ReadSource } from './wod-image.ts'
 import { WodComplete } from './wod-complete.ts'
+import { WodUpdate } from './wod-update.ts'
+
+/** The processes of such an image. */
+export type WodProcessName = 'completeImage' | 'sourceUpdate'
 
 export interface NewWodImage {
   readonly source: string
@@ -42,13 +59,25 @@ export class WodImages {
   ) {
     for (const wod of wods.all) if (wod.isConfigured) this.add(wod)
     relationships.cannotBeImage = lun => this.describeUsers(lun)
+    relationships.wodUpdates = {
+      running: lun => this.updateOf(this.all.find(({ wod, isUpdating }) => isUpdating && wod.record.source === lun)),
+      mixed: lun => this.mixedBy(lun),
+      forgive: (luns, change) => this.forgive(luns, change),
+    }
   }
 
   private add(wod: Wod): WodImage {
-    const image = new WodImage(wod)
+    const image = this.imageOf(wod)
     this.byNumber.set(image.number, image)
     this.wire(wod.record.source)
     return image
+  }
+
+  private imageOf(wod: Wod): WodImage {
+    return new WodImage(wod, {
+      metadata: this.pool.metadata,
+      written: (of, from, to) => this.wods.written(of, from * of.blockBytes, (to - from) * of.blockBytes),
+    })
   }
 
   /** Tells a volume the images that it preserves for. */
@@ -189,9 +218,11 @@ export class WodImages {
         asOfMs: 0,
         onFull: fullPolicies.indexOf(spec.onFull ?? 'fail-writes'),
         completeDelay: COMPLETE_DELAY_MS,
+        sourceDelay: 0,
+        updateEra: 0,
         reason: '',
       }
-      if (spec.dryRun) return new WodImage(wod.with(change))
+      if (spec.dryRun) return this.imageOf(wod.with(change))
       await this.wods.update(wod, () => change, {
         code: 'relationship.configured',
         message: `${source.name} to ${wod.name}`,
@@ -244,9 +275,12 @@ export class WodImages {
     relationships: readonly Relationship[] = [],
   ): Promise<{ readonly changed: ReadonlySet<WodImage>; readonly enabled: readonly Enabled[] }> {
     return this.exclusively(async () => {
-      const due = [...new Set(images)].filter(image => this.isDue(image, options.fresh))
-      // What a device lies on is looked at before anything waits for the instant.
-      for (const { wod } of due) await wod.device()
+      const due = [...new Set(images)].filter(image => this.isDue(image, options))
+      // What a device lies on is looked at before anything waits for the instant; what a read still copies back was of the one before.
+      for (const { wod, locks } of due) {
+        await wod.device()
+        await locks.settled()
+      }
       const enabled = await this.relationships.enableNow(
         relationships,
         options,
@@ -279,8 +313,8 @@ export class WodImages {
     return this.relationships.volume(source).size
   }
 
-  /** @returns whether it is to be enabled. @throws LunarError `ERR_RELATIONSHIP_STATE`, `ERR_BUSY`, `ERR_INCOMPLETE` when it cannot be */
-  private isDue(image: WodImage, fresh: boolean): boolean {
+  /** @returns whether it is to be enabled. @throws LunarError `ERR_RELATIONSHIP_STATE`, `ERR_BUSY`, `ERR_MIXED`, `ERR_INCOMPLETE` when it cannot be */
+  private isDue(image: WodImage, { fresh, forceMixed }: EnableOptions): boolean {
     const { wod } = image
     if (!fresh) {
       if (wod.isInvalid) this.refuse(image, 'enable', `it is invalid: ${wod.record.reason}`, `lunar EnableNewSnap ${image.number}`)
@@ -298,11 +332,19 @@ export class WodImages {
     const source = this.source(image)
     if (source.isIncomplete) this.refuse(image, 'enable', `an import into its source "${source.name}" has not ended`)
     if (wod.record.size < source.size) this.refuse(image, 'enable', `the source has grown to ${source.size} bytes, the device has ${wod.record.size}`)
-    const updating = this.volume(image).asSource.find(({ update }) => update !== undefined)
-    if (updating) this.refuse(image, 'enable', `an update of ${updating.label} is under way`)
-    const snapshot = this.relationships.restoredTo(this.volume(image).lun)
-    if (snapshot !== undefined) this.refuse(image, 'enable', `its source is being restored to ${snapshot}`)
+    this.checkNoUpdate(image, 'enable')
+    const mixed = forceMixed ? undefined : this.relationships.mixedBy(source)
+    if (mixed) throw new LunarError('ERR_MIXED', `Cannot enable ${image.label}`, { why: `${mixed.reason} (${mixed.label})` })
     return true
+  }
+
+  /** One update at a time on a volume. */
+  private checkNoUpdate(image: WodImage, what: string): void {
+    const source = this.source(image)
+    const other = this.relationships.updateOn(source)
+    if (other) this.refuse(image, what, ...underWay(other))
+    const snapshot = this.relationships.restoredTo(source)
+    if (snapshot !== undefined) this.refuse(image, what, `its source is being restored to ${snapshot}`, 'wait for the end: lunar task list')
   }
 
   /** @returns the images that changed, and what became of the relationships that are disabled at the same instant */
@@ -313,7 +355,10 @@ export class WodImages {
   ): Promise<{ readonly changed: ReadonlySet<WodImage>; readonly disabled: readonly Disabled[] }> {
     return this.exclusively(async () => {
       const due = [...new Set(images)].filter(({ wod }) => wod.isEnabled)
-      for (const image of due) this.checkQuiet(image, 'disable')
+      for (const image of due) {
+        if (image.isUpdating) this.refuse(image, 'disable', ...underWay(this.updateOf(image)!))
+        this.checkQuiet(image, 'disable')
+      }
       const disabled = await this.relationships.disableNow(
         relationships,
         options,
@@ -338,13 +383,7 @@ export class WodImages {
   /** @returns whether it did not run yet. @throws LunarError `ERR_RELATIONSHIP_STATE` */
   startComplete(image: WodImage, options: { readonly dryRun: boolean }): Promise<boolean> {
     return this.exclusively(async () => {
-      if (!image.isActive)
-        this.refuse(
-          image,
-          'complete the image of',
-          image.wod.isInvalid ? `it is invalid: ${image.wod.record.reason}` : 'it is disabled',
-          `lunar EnableNewSnap ${image.number}`,
-        )
+      this.checkActive(image, 'complete the image of')
       if (image.isCompleting) return false
       if (!options.dryRun) await this.wods.update(image.wod, ({ flags }) => ({ flags: flags | WOD_COMPLETING }))
       return true
@@ -364,29 +403,116 @@ export class WodImages {
     return this.wods.update(image.wod, ({ flags }) => ({ flags: flags & ~WOD_COMPLETING }))
   }
 
-  /** Complete image, to be run; undefined when the image does not want it. */
-  async process(image: WodImage): Promise<ProcessBody | undefined> {
-    if (!image.isCompleting || !image.isActive) return undefined
+  /** A process, to be run; undefined when the image does not want it. */
+  async process(image: WodImage, kind: WodProcessName): Promise<ProcessBody | undefined> {
     const { wod } = image
     const volume = this.volume(image)
-    const body = new WodComplete(
-      image,
-      this.copySource(image),
-      (from, to) => this.wods.written(wod, from * wod.blockBytes, (to - from) * wod.blockBytes),
-      () => volume.lastUsedMs,
-      () => this.pool.options.clock.monotonicMs(),
-      () => this.endComplete(image),
-    )
-    await body.begin()
+    const nowMs = (): number => this.pool.options.clock.monotonicMs()
+    let body: WodComplete | WodUpdate | undefined
+    if (kind === 'sourceUpdate' && image.isUpdating) body = new WodUpdate(image, volume, nowMs, () => this.finishUpdate(image))
+    if (kind === 'completeImage' && image.isCompleting && image.isActive)
+      body = new WodComplete(
+        image,
+        this.copySource(image),
+        (from, to) => this.wods.written(wod, from * wod.blockBytes, (to - from) * wod.blockBytes),
+        () => volume.lastUsedMs,
+        nowMs,
+        () => this.endComplete(image),
+      )
+    await body?.begin()
     return body
   }
 
+  // ---- source update
+
+  /**
+   * What the device holds is frozen; from now on the source reads as it was at the instant, but for what nobody has written since.
+   * @returns whether it was not under way yet. @throws LunarError `ERR_RELATIONSHIP_STATE`, `ERR_BUSY`, `ERR_PROTECTED`
+   */
+  startUpdate(image: WodImage, options: { readonly dryRun: boolean }): Promise<boolean> {
+    return this.exclusively(async () => {
+      const what = 'update the source of'
+      this.checkActive(image, what)
+      if (image.isUpdating) return false
+      this.checkNoUpdate(image, what)
+      const source = this.source(image)
+      this.relationships.checkOpen(source, { mixed: true })
+      if (source.isIncomplete) this.refuse(image, what, `an import into its source "${source.name}" has not ended`)
+      checkUnused(source, `${what} ${image.label}`)
+      if (source.isProtected)
+        throw new LunarError('ERR_PROTECTED', `Cannot ${what} ${image.label}`, {
+          why: `LUN "${source.name}" is protected`,
+          fix: `lunar lun unprotect ${source.name}`,
+        })
+      await image.wod.device() // away, it would leave the source half way
+      if (options.dryRun) return true
+      await whileQuiet([this.volume(image)], () =>
+        this.wods.update(image.wod, ({ flags, nextEra }) => ({ flags: flags | WOD_UPDATING, updateEra: nextEra, nextEra: nextEra + 1 }), {
+          code: 'relationship.sourceUpdate',
+          message: 'started',
+        }),
+      )
+      return true
+    })
+  }
+
+  /** Nothing is frozen any more: but for what was written since, the source is what it was at the instant. */
+  private async finishUpdate(image: WodImage): Promise<void> {
+    if (!image.isUpdating) return
+    await this.wods.update(image.wod, ({ flags }) => ({ flags: flags & ~(WOD_UPDATING | WOD_MIXED), updateEra: 0, reason: '' }), {
+      code: 'relationship.sourceUpdate',
+      message: 'done',
+    })
+    await this.wods.noteOldMaps(image.wod)
+  }
+
+  /** Ends an update before its end, when its process runs no more: the source is of two instants. @returns bytes left */
+  stopUpdate(image: WodImage, reason: string): Promise<number> {
+    return this.exclusively(async () => {
+      if (!image.isUpdating) return 0
+      const left = (await image.frozen.count(image.chunks.count)) * image.wod.blockBytes
+      if (left === 0) {
+        await this.finishUpdate(image)
+        return 0
+      }
+      // Paused: a write of the source that copies nothing back first must not be durable before the set is known to be given up.
+      await whilePaused([this.volume(image)], () =>
+        this.wods.update(image.wod, ({ flags }) => ({ flags: (flags & ~WOD_UPDATING) | WOD_MIXED, updateEra: 0, reason: this.endedEarly(image, reason) }), {
+          code: 'relationship.mixed',
+          message: this.endedEarly(image, reason),
+        }),
+      )
+      await this.wods.noteOldMaps(image.wod)
+      return left
+    })
+  }
+
+  private endedEarly(image: WodImage, reason: string): string {
+    return fitting(`an update of "${this.source(image).name}" ended before its end: ${reason}`, WOD_REASON_MAX)
+  }
+
+  private updateOf(image: WodImage | undefined): UpdateOf | undefined {
+    return image && { number: image.number, label: image.label, kind: 'sourceUpdate' }
+  }
+
+  private mixedBy(lun: number): Mixed | undefined {
+    const image = this.all.find(({ wod }) => wod.isMixed && wod.record.source === lun)
+    return image && { number: image.number, label: image.label, kind: 'sourceUpdate', reason: image.wod.record.reason }
+  }
+
+  private forgive(luns: readonly number[], change: (fill?: (batch: Batch) => void) => Promise<void>): Promise<void> {
+    const mixed = this.all.filter(({ wod }) => wod.isMixed && luns.includes(wod.record.source)).map(({ wod }) => wod)
+    if (mixed.length === 0) return change()
+    return this.wods.updateTogether(mixed, ({ flags, reason }) => ({ flags: flags & ~WOD_MIXED, reason: (flags & WOD_INVALID) === 0 ? '' : reason }), change)
+  }
+
   /** @returns what it was */
-  setDelay(image: WodImage, delay: number, options: { readonly dryRun: boolean }): Promise<number> {
+  setDelay(image: WodImage, kind: WodProcessName, delay: number, options: { readonly dryRun: boolean }): Promise<number> {
     return this.exclusively(async () => {
       checkDelay(delay)
-      const was = image.wod.record.completeDelay
-      if (was !== delay && !options.dryRun) await this.wods.update(image.wod, () => ({ completeDelay: delay }))
+      const field = kind === 'sourceUpdate' ? 'sourceDelay' : 'completeDelay'
+      const was = image.wod.record[field]
+      if (was !== delay && !options.dryRun) await this.wods.update(image.wod, () => ({ [field]: delay }))
       return was
     })
   }
@@ -394,6 +520,11 @@ export class WodImages {
   private copySource(image: WodImage): CopySource {
     const volume = this.volume(image)
     return { read: (offset, into) => volume.readThrough(offset, into), extents: (offset, length) => volume.extentsThrough(offset, length) }
+  }
+
+  private checkActive(image: WodImage, what: string): void {
+    if (image.isActive) return
+    this.refuse(image, what, image.wod.isInvalid ? `it is invalid: ${image.wod.record.reason}` : 'it is disabled', `lunar EnableNewSnap ${image.number}`)
   }
 
   private checkQuiet(image: WodImage, what: string): void {
@@ -415,10 +546,23 @@ export class WodImages {
     const full = isFull(error)
     if (!(error instanceof LunarError) || error.code === 'ERR_BUG' || (full && !image.dropsWhenFull)) throw error
     if (image.wod.isInvalid) return
-    const reason = fitting(`${error.message}: ${error.why}`, 100)
-    await this.wods.update(image.wod, ({ flags }) => ({ flags: (flags | WOD_INVALID) & ~WOD_COMPLETING, reason }), {
-      code: 'relationship.invalid',
-      message: reason,
-    })
+    const reason = fitting(`${error.message}: ${error.why}`, WOD_REASON_MAX)
+    await this.wods.update(
+      image.wod,
+      // A source update that ends here leaves its source of two instants.
+      ({ flags }) => ({
+        flags: (flags & ~(WOD_COMPLETING | WOD_UPDATING)) | WOD_INVALID | ((flags & WOD_UPDATING) !== 0 ? WOD_MIXED : 0),
+        updateEra: 0,
+        reason,
+      }),
+      { code: 'relationship.invalid', message: reason },
+    )
+    await this.wods.noteOldMaps(image.wod)
   }
 }
+
+/** Why an update is in the way, and what to do. */
+const underWay = ({ number, label, kind }: UpdateOf): [why: string, fix: string] => [
+  `${updateWords(kind)} of ${label} is under way`,
+  `lunar Stop${updateVerb(kind)} ${number}`,
+]

@@ -5,7 +5,7 @@ import { ResourceStack } from '../base/resources.ts'
 import { KIB, MIB } from '../base/units.ts'
 import { inSlots, WriteOnce, type PlacedBlock, type WriteOnceDevice, type WriteOnceSpace } from '../block/write-once.ts'
 import { Batch } from '../../metadata/batch.ts'
-import { dropEras, NO_ERAS } from '../../metadata/eras.ts'
+import { dropEras, NO_ERAS, type Eras } from '../../metadata/eras.ts'
 import { hiOf, keyOf } from '../../metadata/key.ts'
 import {
   decodeRecord,
@@ -15,7 +15,9 @@ import {
   WOD_ENABLED,
   WOD_GONE,
   WOD_INVALID,
+  WOD_MIXED,
   WOD_STALE,
+  WOD_UPDATING,
   wodKinds,
   wodRecord,
   type WodKind,
@@ -106,6 +108,14 @@ export class Wod {
   get isCompleting(): boolean {
     return this.flag(WOD_COMPLETING)
   }
+  /** Its source is being updated from it. */
+  get isUpdating(): boolean {
+    return this.flag(WOD_UPDATING)
+  }
+  /** Its source is of two instants: an update of it ended before its end. */
+  get isMixed(): boolean {
+    return this.flag(WOD_MIXED)
+  }
   private flag(bit: number): boolean {
     return (this.record.flags & bit) !== 0
   }
@@ -125,6 +135,7 @@ const kindOf = (record: WodRecord): WodKind => {
   if (kind === undefined) throw new LunarError('ERR_METADATA_DAMAGED', 'Cannot use a write-once device', { why: `its kind ${record.kind} is not known` })
   return kind
 }
+const doneEras = ({ updateEra, nextEra }: WodRecord): Eras => ({ inUse: new Set([updateEra]), next: nextEra })
 export const onLun = (kind: WodKind): boolean => kind === 'lun' || kind === 'store'
 
 /** The write-once devices of a pool: the directory, and what creates, empties and deletes them. */
@@ -153,7 +164,13 @@ export class Wods {
       else wods.add(number, record)
       if (wods.gone.has(number) || (record.flags & WOD_STALE) !== 0) wods.untidy.add(number)
     }
+    for (const wod of wods.all) await wods.noteOldMaps(wod)
     return wods
+  }
+
+  /** What an update of the source has done is still to be deleted when the update has ended. */
+  async noteOldMaps({ number, record }: Wod): Promise<void> {
+    if ((await dropEras(this.pool.metadata, hiOf('wodDone', number), doneEras(record), 1, new Batch())) > 0) this.untidy.add(number)
   }
 
   private add(number: number, record: WodRecord): Wod {
@@ -221,6 +238,8 @@ export class Wods {
         onFull: 0,
         completeDelay: 0,
         reason: '',
+        updateEra: 0,
+        sourceDelay: 0,
         path: spec.path ?? '',
       }
       const made = onLun(spec.on) ? await this.createOnLun(spec, number, record) : await this.createOnFile(spec, number, record)
@@ -457,20 +476,22 @@ export class Wods {
   async tidy(): Promise<boolean> {
     for (const number of this.untidy) {
       const wod = this.byNumber.get(number)
-      const era = wod?.record.era
+      const { era, updateEra } = wod?.record ?? {}
       const batch = new Batch()
       const eras = wod ? { inUse: new Set([wod.record.era]), next: wod.record.nextEra } : NO_ERAS
       const dropped = await dropEras(this.pool.metadata, hiOf('wodBlocks', number), eras, ERASE_STEP, batch)
-      const finished = dropped < ERASE_STEP
+      const left = ERASE_STEP - dropped
+      const more = left === 0 ? 0 : await dropEras(this.pool.metadata, hiOf('wodDone', number), wod ? doneEras(wod.record) : NO_ERAS, left, batch)
+      const finished = more < left
       const gone = finished ? this.gone.get(number) : undefined
       if (gone) {
         if (gone.path !== '') await this.removeFile(gone)
         batch.delete(keyOf('wod', number))
       }
       if (!batch.isEmpty) await this.pool.metadata.commit(batch, 'data', true)
-      if (dropped > 0 || (finished && wod?.isStale && (await this.releaseSome(wod)))) return true
+      if (dropped + more > 0 || (finished && wod?.isStale && (await this.releaseSome(wod)))) return true
       // Emptied again or deleted meanwhile, it has to be looked at again.
-      if (this.byNumber.get(number) !== wod || wod?.record.era !== era) return true
+      if (this.byNumber.get(number) !== wod || wod?.record.era !== era || wod?.record.updateEra !== updateEra) return true
       this.untidy.delete(number)
       this.gone.delete(number)
     }

@@ -102,7 +102,7 @@ const fresh = { fresh: true, forceLostPart: false, forceMixed: false, dryRun: fa
 /** Runs complete image to its end. @returns bytes copied */
 async function complete(images: WodImages, image: WodImage): Promise<number> {
   await images.startComplete(image, { dryRun: false })
-  const body = (await images.process(image))!
+  const body = (await images.process(image, 'completeImage'))!
   let copied = 0
   for (;;) {
     const step = await body.step(new AbortController().signal)
@@ -335,14 +335,14 @@ describe('complete image', () => {
   test('goes on where it was, beside writes of the source, and needs the source no more', async () => {
     const { pool, images, contents } = await prepared('vdisk')
     const image = images.named('w')!
-    await images.setDelay(image, 0, { dryRun: false })
-    await expect(images.process(image)).resolves.toBeUndefined()
+    await images.setDelay(image, 'completeImage', 0, { dryRun: false })
+    await expect(images.process(image, 'completeImage')).resolves.toBeUndefined()
     expect(await images.startComplete(image, { dryRun: true })).toBe(true)
     expect(await images.startComplete(image, { dryRun: false })).toBe(true)
     expect(await images.startComplete(image, { dryRun: false })).toBe(false)
     await expect(images.enable([image], fresh)).rejects.toMatchObject({ code: 'ERR_RELATIONSHIP_STATE' })
-    await images.setDelay(image, 20, { dryRun: false })
-    const body = (await images.process(image))!
+    await images.setDelay(image, 'completeImage', 20, { dryRun: false })
+    const body = (await images.process(image, 'completeImage'))!
     expect([body.pace?.(), body.remaining()]).toEqual([20, SIZE])
     // With a pace, one block a step.
     expect(await body.step(new AbortController().signal)).toEqual({ moved: BLOCK, finished: false })
@@ -350,7 +350,7 @@ describe('complete image', () => {
     const after = imagesOf(pool.open)
     const again = after.named('w')!
     expect(again.isCompleting).toBe(true)
-    const second = (await after.process(again))!
+    const second = (await after.process(again, 'completeImage'))!
     expect(second.remaining()).toBe(SIZE - BLOCK)
     await sourceOf(pool.open).write(3 * BLOCK + 512, filled(4 * BLOCK, 9))
     for (;;) if ((await second.step(new AbortController().signal)).finished) break

@@ -19,6 +19,7 @@ const kinds = {
   chunks: 12,
   wod: 13,
   wodBlocks: 14,
+  wodDone: 20,
   snapshot: 15,
   tree: 16,
   treeMap: 17,
@@ -207,6 +208,10 @@ export function readRecords(records: Records, poolId: string, problems: string[]
       if (slots.has(`${object}:${slot}`)) problems.push(`wodBlocks: two blocks of write-once device ${object} lie in slot ${slot - 1}`)
       slots.add(`${object}:${slot}`)
     }
+  }
+  for (const { object, block } of each(kinds.wodDone)) {
+    if (!wods.has(object)) problems.push(`wodDone: write-once device ${object} does not exist`)
+    if (block.bytes.length !== 512) problems.push(`wodDone: a map of write-once device ${object} has ${block.bytes.length} bytes`)
   }
   const hosts = new Set<number>()
   for (const { object } of each(kinds.host)) {

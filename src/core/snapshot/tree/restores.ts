@@ -3,16 +3,7 @@ import { checkName } from '../../base/names.ts'
 import { whileQuiet } from '../../block/quiesce.ts'
 import { Batch } from '../../../metadata/batch.ts'
 import { keyOf } from '../../../metadata/key.ts'
-import {
-  poolRecord,
-  RELATIONSHIP_MIXED,
-  snapshotRecord,
-  TREE_EPOCHS,
-  TREE_STOPPED,
-  treeRecord,
-  type SnapshotRecord,
-  type TreeRecord,
-} from '../../../metadata/records.ts'
+import { poolRecord, snapshotRecord, TREE_EPOCHS, TREE_STOPPED, treeRecord, type SnapshotRecord, type TreeRecord } from '../../../metadata/records.ts'
 import type { Lun } from '../../lun/lun.ts'
 import { checkUnused, type Luns } from '../../lun/luns.ts'
 import type { Pool } from '../../pool/pool.ts'
@@ -132,8 +123,12 @@ export class Restores {
     this.luns.checkUnprotected(lun, failed.replace(` LUN "${lun.name}"`, ''))
     checkUnused(lun, failed)
     this.relationships.checkOpen(lun, { mixed: true })
-    const updating = this.relationships.of(lun).find(({ update }) => update !== undefined)
-    updating?.refuse(`${failed} during an update of`, 'an update is under way', `wait for its end: lunar GetSnapStatus ${updating.number}`)
+    const updating = this.relationships.updateOn(lun)
+    if (updating)
+      throw new LunarError('ERR_RELATIONSHIP_STATE', `Cannot ${failed} during an update of ${updating.label}`, {
+        why: 'an update is under way',
+        fix: `wait for its end: lunar GetSnapStatus ${updating.number}`,
+      })
     if (snapshot.record.size !== lun.size)
       throw new LunarError('ERR_BAD_SIZE', `Cannot ${failed}`, {
         why: `the LUN has grown to ${lun.size} bytes, the snapshot has ${snapshot.record.size}`,
@@ -168,7 +163,6 @@ export class Restores {
   private async commit(plans: readonly Plan[], delay: number): Promise<void> {
     const now = this.pool.options.clock.wallMs()
     const batch = new Batch()
-    const undo: (() => void)[] = []
     let number = Math.max(1, this.pool.record.nextSnapshot)
     const made = plans.map(({ tree, lun, before, snapshot }) => {
       const at = tree.record.nextEpoch
@@ -192,20 +186,19 @@ export class Restores {
       batch.put(keyOf('tree', tree.number), treeRecord.encode(treeAfter))
       this.pool.event(batch, 'snapshot.created', `${lun.name}@${before}`, `read-only, before a restore to ${snapshot.name}`)
       this.pool.event(batch, 'lun.restored', lun.name, `to ${snapshot.name}`)
-      // Of two instants it is no longer.
-      const mixed = this.relationships.mixedBy(lun)
-      if (mixed) undo.push(mixed.change({ mixed: 0, reason: '' }, { clear: RELATIONSHIP_MIXED }, batch))
       return { number: number++, record, tree, treeAfter }
     })
     const poolBefore = this.pool.record
     this.pool.record = { ...poolBefore, nextSnapshot: number }
     batch.put(keyOf('pool'), poolRecord.encode(this.pool.record))
-    try {
-      await this.pool.metadata.commit(batch, 'admin', true)
-    } catch (error) {
-      for (const one of undo) one()
-      throw error
-    }
+    // Of two instants they are no longer.
+    await this.relationships.forgiveMixed(
+      plans.map(({ lun }) => lun),
+      fill => {
+        fill(batch)
+        return this.pool.metadata.commit(batch, 'admin', true)
+      },
+    )
     for (const { number: own, record, tree, treeAfter } of made) {
       this.host.addSnapshot(own, record)
       this.host.setTree(tree, treeAfter)

@@ -445,7 +445,7 @@ export class Trees {
     this.luns.checkOwn(lun, 'take a snapshot of')
     if (lun.isIncomplete) throw new LunarError('ERR_INCOMPLETE', failed, { why: `an import into LUN "${name}" has not ended` })
     this.relationships.checkOpen(lun, { mixed: true })
-    const updating = this.relationships.of(lun).find(({ update }) => update !== undefined)
+    const updating = this.relationships.updateOn(lun)
     if (updating)
       throw new LunarError('ERR_RELATIONSHIP_STATE', failed, {
         why: `an update of ${updating.label} is under way`,
