@@ -8,18 +8,9 @@ import { EncodedBlock, PAYLOAD_MAX, StreamRing, type StreamName, type Tail } fro
 import { BLOCK, JOURNAL_AT, journalStreams, ROOT_COUNT, ROOTS_AT } from './layout.ts'
 import type { Key } from './key.ts'
 import { decideAgreed, decideQuorum, type Decision, type DecideOptions } from './quorum.ts'
-import {
-  glanceAtQuorumDisk,
-  hasRoot,
-  inspectQuorumDisk,
-  readTailOf,
-  ringBuffer,
-  rootFor,
-  type Glance,
-  type Inspection,
-  type MetadataDisk,
-} from './quorum-disk.ts'
+import { glanceAtQuorumDisk, hasRoot, inspectQuorumDisk, readTailOf, ringBuffer, type Glance, type Inspection, type MetadataDisk } from './quorum-disk.ts'
 import { DEPARTURES_MAX, encodeRoot, rootAddress, type Departure, type Place, type Root } from './root.ts'
+import { findSources, readSource } from './sources.ts'
 import { MetadataSpace } from './space.ts'
 import { ChangeRoom, Tree, type Entry, type TreeRoot } from './tree.ts'
 
@@ -790,14 +781,9 @@ async function glanceAndDecide(options: MetadataOptions): Promise<Chosen | undef
 
 async function inspectAndRead(options: MetadataOptions): Promise<Chosen> {
   const { inspections, decision } = await inspectAndDecide(options)
-  let chosen: Chosen | undefined
-  // A disk that is not current may hold the state only up to where it left it: then the next one is asked.
-  for (const { source, root } of findSources(inspections, decision)) {
-    const tail = await readTailOf(source.member, root, decision.winner.sequence)
-    chosen = { source: source.member, root, tail, decision, inspections }
-    if (root.sequence + tail.blocks.length === decision.winner.sequence) break
-  }
-  return chosen!
+  const { sequence } = decision.winner
+  const { member, root, tail } = await readSource(findSources(inspections, decision), sequence, source => readTailOf(source.member, source.root, sequence))
+  return { source: member, root, tail, decision, inspections }
 }
 
 /** Looks at the disks that their labels call quorum disks; at all of them when those do not decide. */
@@ -822,24 +808,6 @@ async function inspectAndDecide(options: MetadataOptions): Promise<{ inspections
     }
   }
   throw new LunarError('ERR_BUG', 'Invariant broken: no look at the quorum disks decided')
-}
-
-/**
- * The disks and the roots to load the winning state from, the best first: current ones, then those that have gone on from it, then those that
- * stayed behind. A checkpoint of what all have, such as a clean close, is a second root
- * of the same state, and a crash may leave it on some disks only: the newest one is taken, whose tail is empty then, so that
- * opening overwrites nothing that either points to.
- */
-function findSources(inspections: readonly Inspection[], decision: Decision): { source: Inspection; root: Root }[] {
-  const rank = ({ source: { member } }: { source: Inspection }): number =>
-    decision.current.includes(member.id) ? 2 : decision.stale.includes(member.id) ? 0 : 1
-  const found: { source: Inspection; root: Root }[] = []
-  for (const source of inspections) {
-    const root = rootFor(source.roots, decision.winner)
-    if (root) found.push({ source, root })
-  }
-  if (found.length === 0) throw new LunarError('ERR_METADATA_DAMAGED', 'Cannot open the pool', { why: 'no quorum disk has a root of the state that won' })
-  return found.sort((a, b) => rank(b) - rank(a) || b.root.number - a.root.number)
 }
 
 /** Writes the whole journal area once, so that the host has blocks for it (fault F08). Durable after the next durable write or flush. */

@@ -93,7 +93,7 @@ export const mutants = [
   },
   {
     name: 'older-root-loaded',
-    file: 'src/metadata/metadata.ts',
+    file: 'src/metadata/sources.ts',
     text: ' || b.root.number - a.root.number',
     instead: '',
     test: 'test/simulation/same-state.test.ts',
