@@ -1,5 +1,6 @@
 /** Changes of relationships beside writes and crashes: each happens whole, at one instant. */
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
+import { deferred } from '../../../src/core/base/deferred.ts'
 import { KIB, MIB } from '../../../src/core/base/units.ts'
 import { CrashExplorer } from '../../../src/core/block/crash-states.ts'
 import type { SimulatedDisk } from '../../../src/core/block/simulated.ts'
@@ -86,3 +87,49 @@ test('an image that was let go half way says so from the moment it is a LUN of i
   }
   expect([...found].sort()).toEqual(['after', 'before'])
 })
+
+test.each(['a', 'b'])('nothing is written to %s between giving up an update and the commit that says so', async name => {
+  const { pool, relationship } = await disabled()
+  const { relationships, luns } = pool
+  await luns.create({ name: 'other', size: MIB, raid: 'raid1', reserve: false })
+  await relationships.enable([relationship], { ...EVERY, fresh: true })
+  await write(pool, 'a', 512 * KIB, 4 * KIB, 3)
+  await relationships.startUpdate(relationship, 'imageUpdate')
+  const held = await raw(pool, name)
+  const { metadata } = pool.pool
+  const reached = deferred<void>()
+  const gate = deferred<void>()
+  const commit = metadata.commit.bind(metadata)
+  const spy = vi.spyOn(metadata, 'commit').mockImplementation(async (batch, stream, urgent) => {
+    if (stream === 'admin') {
+      reached.resolve()
+      await gate.promise
+    }
+    return commit(batch, stream, urgent)
+  })
+  const stopping = relationships.stopUpdate(relationship, 'it was stopped')
+  await reached.promise
+  let isWritten = false
+  const writing = write(pool, name, 512 * KIB, 64 * KIB, 9).then(() => {
+    isWritten = true
+  })
+  // As much as a write needs, and more.
+  for (let round = 0; round < 3; round++) {
+    await write(pool, 'other', 0, 64 * KIB, round)
+    await volume(pool, 'other').flush()
+  }
+  expect([isWritten, relationship.isMixed, (await raw(pool, name)).equals(held)]).toEqual([false, true, true])
+  gate.resolve()
+  await Promise.all([stopping, writing])
+  await volume(pool, name).flush()
+  expect((await raw(pool, name)).subarray(512 * KIB, 576 * KIB).every(byte => byte === 9)).toBe(true)
+  spy.mockRestore()
+  await pool.pool.close()
+})
+
+/** What the LUN itself holds. */
+async function raw({ luns }: OpenPool, name: string): Promise<Buffer> {
+  const into = Buffer.alloc(MIB)
+  await luns.find(name).read(0, into)
+  return into
+}
