@@ -316,6 +316,8 @@ function checkRelationships(
     names.set(record.name, number)
     for (const era of [record.migratedEra, record.deltaEra, record.lostEra, record.frozenEra])
       if (era >= record.nextEra) problem('relationship.era', object, `a map has era ${era}, the next to be given out is ${record.nextEra}`)
+    if (record.blankFrom !== 0 && record.blankFrom < record.size)
+      problem('relationship.blank', object, `it is zeros from byte ${record.blankFrom} on, before the ${record.size} bytes of its instant end`)
     if ((record.frozenEra !== 0) !== (record.update !== 0))
       problem('relationship.update', object, 'it has a frozen set without an update, or an update without one')
   }

@@ -215,6 +215,7 @@ export const relationshipRecord = struct('relationshipRecord', 384, {
   imageDelay: u32(152, 'the same of image update'),
   sourceDelay: u32(156, 'the same of source update'),
   reason: text(160, 120, 'why it is invalid or mixed'),
+  blankFrom: u64(280, 'bytes: from here on, behind the instant, the image reads as zeros and its LUN is still to be cleared; 0: nothing is'),
 })
 export type RelationshipRecord = ReturnType<typeof relationshipRecord.decode>
 

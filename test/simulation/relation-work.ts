@@ -4,6 +4,7 @@ import { isCode } from '../../src/core/base/errors.ts'
 import { KIB, MIB, SECTOR } from '../../src/core/base/units.ts'
 import type { Life } from './life.ts'
 import { Copied, type Change, type LunModel, type Moment } from './model.ts'
+import { ZERO } from './stamps.ts'
 import { RelationModel, type RelationState, type UpdateBegun, type UpdateName } from './relation-model.ts'
 
 const RELATIONS_MAX = 4
@@ -115,6 +116,13 @@ function becomes(lun: LunModel, what: string, from: LunModel, sectors: number, b
   return change
 }
 
+/** Its end becomes zeros at some moment of a call that begins now. */
+function blanked(lun: LunModel, from: number, begun: Moment): Change {
+  const change: Change = { what: 'enable, behind the source', from, to: lun.sectors, version: ZERO, begun }
+  lun.changes.push(change)
+  return change
+}
+
 /** The call has returned: the contents are known, and durable when it returned well. */
 function ended(change: Change, now: Moment, well: boolean): void {
   if (change.version instanceof Copied) change.version.freeze()
@@ -142,7 +150,9 @@ function enable(life: Life): boolean {
     const plans = chosen.map(relation => {
       const fresh = anew || relation.state.last === 'idle'
       const change = fresh || relation.state.last === 'partial' ? becomes(relation.image, 'enable', relation.source, relation.source.sectors, begun) : undefined
-      return { relation, fresh, change, entry: relation.state.begin('enabled', begun) }
+      // Behind the end of its source a new instant is zeros.
+      const behind = fresh && relation.image.sectors > relation.source.sectors ? blanked(relation.image, relation.source.sectors, begun) : undefined
+      return { relation, fresh, change, behind, entry: relation.state.begin('enabled', begun) }
     })
     try {
       const { data } = await running.engine.call('snap.enable', {
@@ -152,13 +162,14 @@ function enable(life: Life): boolean {
         forceMixed: true,
       })
       const now = life.now()
-      for (const { relation, fresh, change, entry } of plans) {
+      for (const { relation, fresh, change, behind, entry } of plans) {
         const { changed, lost } = data.find(({ number }) => number === relation.number)!
         if (!changed) {
           relation.state.refuse(entry)
-          if (change) dropped(relation.image, change)
+          for (const one of [change, behind]) if (one) dropped(relation.image, one)
           continue
         }
+        if (behind) ended(behind, now, true)
         entry.acked = now
         for (const lun of [relation.source, relation.image]) lun.flushed(begun, now)
         if (fresh) relation.was.invalid = relation.was.mixed = false
@@ -172,10 +183,12 @@ function enable(life: Life): boolean {
     } catch (error) {
       const refused = isRefusal(error)
       if (!refused) life.refusedBy(error, luns)
-      for (const { relation, change, entry } of plans) {
+      for (const { relation, change, behind, entry } of plans) {
         if (refused) relation.state.refuse(entry)
-        if (change && refused) dropped(relation.image, change)
-        else if (change) ended(change, life.now(), false)
+        for (const one of [change, behind]) {
+          if (one && refused) dropped(relation.image, one)
+          else if (one) ended(one, life.now(), false)
+        }
       }
     }
   })

@@ -1,4 +1,5 @@
 import { LunarError } from '../base/errors.ts'
+import { Mutex } from '../base/mutex.ts'
 import type { LockMode, Release } from '../block/range-lock.ts'
 import type { Batch } from '../../metadata/batch.ts'
 import type { Eras } from '../../metadata/eras.ts'
@@ -29,6 +30,10 @@ export class Relationship {
   readonly locks = new ChunkLocks()
   /** Handles that are open on it: while there are any it is not unconfigured. */
   holders = 0
+  /** What the image's LUN holds from here on is still to be cleared, durably: until then nobody else may write there. Bytes. */
+  unclearedFrom: number
+  /** Parts of it are cleared one after the other. */
+  readonly clearing = new Mutex()
   chunks: Chunking
   migrated!: ChunkMap
   delta!: ChunkMap
@@ -41,12 +46,18 @@ export class Relationship {
     private readonly metadata: Metadata,
   ) {
     this.chunks = new Chunking(2 ** record.chunkShift, record.size)
+    this.unclearedFrom = this.blankFrom
     this.openMaps()
   }
 
   /** What it is called in messages. */
   get label(): string {
     return this.record.name === '' ? `DcsSnap${this.number}` : `DcsSnap${this.number} (${this.record.name})`
+  }
+
+  /** From here on the image reads as zeros, whatever its LUN holds; `Infinity` when all of that is the image's. Bytes. */
+  get blankFrom(): number {
+    return this.record.blankFrom === 0 ? Infinity : this.record.blankFrom
   }
 
   private flag(bit: number): boolean {
@@ -137,6 +148,8 @@ export class Relationship {
 
   private become(record: RelationshipRecord): void {
     this.record = record
+    // It grows when it is durable that something was cleared.
+    this.unclearedFrom = Math.min(this.unclearedFrom, this.blankFrom)
     this.chunks = new Chunking(2 ** record.chunkShift, record.size)
     this.openMaps()
   }

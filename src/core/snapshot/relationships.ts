@@ -34,6 +34,7 @@ import { isLessRedundant } from '../lun/ranges.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { ChunkMap } from './chunk-map.ts'
 import { checkChunkSize, CHUNK_DEFAULT, runsWhere, type ChunkRun } from './chunks.ts'
+import { clearSome } from './clearing.ts'
 import { Relationship, type UpdateKind } from './relationship.ts'
 import type { ThroughVolume } from './tree/snapshot-volume.ts'
 import { NO_WOD_UPDATES, updateVerb, updateWords, type Mixed, type UpdateOf, type WodUpdates } from './update-state.ts'
@@ -127,6 +128,8 @@ export class Relationships {
   private readonly volumes = new Map<number, Volume>()
   /** Relationships whose old maps may still have records. */
   private readonly untidy = new Set<number>()
+  /** Images whose LUN failed when it was cleared. */
+  private readonly unclearable = new Set<Relationship>()
   /** Why a LUN cannot be an image, for other reasons than relationships of this kind. */
   cannotBeImage: (lun: Lun) => string | undefined = () => undefined
   /** Names of the snapshots of a LUN, which read what it holds. */
@@ -415,6 +418,7 @@ export class Relationships {
         deltaEra: 0,
         lostEra: 0,
         frozenEra: 0,
+        blankFrom: 0,
         completeDelay: COMPLETE_DELAY_MS,
         imageDelay: 0,
         sourceDelay: 0,
@@ -489,6 +493,7 @@ export class Relationships {
       if (partial) this.checkNoDependants(relationship, 'unconfigure')
       if (options.dryRun) return
       if (partial) await this.markImagesOf(relationship)
+      else await this.clear(relationship)
       const batch = new Batch()
       const undo = [relationship.change({}, { set: RELATIONSHIP_GONE }, batch)]
       // What such an image holds is of no use as a LUN: it says so from the moment it is one.
@@ -530,52 +535,75 @@ export class Relationships {
     for (const plan of due) this.checkTogether(plan, due)
     if ((due.length > 0 || together) && !options.dryRun) {
       // What a read still copies for an update that was stopped is of the instant before.
-      for (const { relationship } of due) await relationship.locks.settled()
+      for (const { relationship } of due) {
+        await relationship.locks.settled()
+        await this.clear(relationship)
+      }
       for (const plan of due) if (plan.fresh || plan.lost.length > 0) await this.markImagesOf(plan.relationship)
       const now = this.pool.options.clock.wallMs()
-      await this.atOneInstant(
-        due.map(({ relationship }) => relationship),
-        async batch => {
-          // What was written to a source since it was looked at counts: now nothing more comes.
-          for (const plan of due) if (!plan.fresh) await this.replan(plan, due, options)
-          return due.map(plan => {
-            const { record } = plan.relationship
-            const era = record.nextEra
-            this.pool.event(batch, plan.fresh ? 'relationship.enabledNew' : 'relationship.enabled', plan.relationship.label, this.describe(plan.relationship))
-            if (plan.fresh) {
+      const instant = (): Promise<void> =>
+        this.atOneInstant(
+          due.map(({ relationship }) => relationship),
+          async batch => {
+            // What was written to a source since it was looked at counts: now nothing more comes.
+            for (const plan of due) if (!plan.fresh) await this.replan(plan, due, options)
+            return due.map(plan => {
+              const { record } = plan.relationship
+              const era = record.nextEra
+              this.pool.event(batch, plan.fresh ? 'relationship.enabledNew' : 'relationship.enabled', plan.relationship.label, this.describe(plan.relationship))
+              if (plan.fresh) {
+                return plan.relationship.change(
+                  {
+                    size: this.source(plan.relationship).size,
+                    blankFrom: this.behind(plan.relationship),
+                    migratedEra: era,
+                    deltaEra: era + 1,
+                    lostEra: era + 2,
+                    frozenEra: 0,
+                    nextEra: era + 3,
+                    asOfMs: now,
+                    enabledMs: now,
+                    update: 0,
+                    mixed: 0,
+                    reason: '',
+                  },
+                  {
+                    set: RELATIONSHIP_ENABLED | RELATIONSHIP_USED,
+                    clear: RELATIONSHIP_INVALID | RELATIONSHIP_MIXED | RELATIONSHIP_COMPLETE | RELATIONSHIP_COMPLETING,
+                  },
+                  batch,
+                )
+              }
+              const forgotten = plan.lost.length > 0 ? { lostEra: era, nextEra: era + 1 } : {}
               return plan.relationship.change(
-                {
-                  size: this.source(plan.relationship).size,
-                  migratedEra: era,
-                  deltaEra: era + 1,
-                  lostEra: era + 2,
-                  frozenEra: 0,
-                  nextEra: era + 3,
-                  asOfMs: now,
-                  enabledMs: now,
-                  update: 0,
-                  mixed: 0,
-                  reason: '',
-                },
-                {
-                  set: RELATIONSHIP_ENABLED | RELATIONSHIP_USED,
-                  clear: RELATIONSHIP_INVALID | RELATIONSHIP_MIXED | RELATIONSHIP_COMPLETE | RELATIONSHIP_COMPLETING,
-                },
+                { enabledMs: now, ...forgotten },
+                { set: RELATIONSHIP_ENABLED, clear: RELATIONSHIP_COMPLETE | RELATIONSHIP_MIXED },
                 batch,
               )
-            }
-            const forgotten = plan.lost.length > 0 ? { lostEra: era, nextEra: era + 1 } : {}
-            return plan.relationship.change(
-              { enabledMs: now, ...forgotten },
-              { set: RELATIONSHIP_ENABLED, clear: RELATIONSHIP_COMPLETE | RELATIONSHIP_MIXED },
-              batch,
-            )
-          })
-        },
-        together && { luns: together.luns, change: commit => together.change(now, commit) },
-      )
+            })
+          },
+          together && { luns: together.luns, change: commit => together.change(now, commit) },
+        )
+      // Nothing is cleared for the new instants before they are durable.
+      await due.reduceRight<() => Promise<void>>(
+        (inner, { relationship }) =>
+          () =>
+            relationship.clearing.run(inner),
+        instant,
+      )()
     }
     return plans
+  }
+
+  /** Where an image that is larger than its source ends as its source does, from where on it is zeros; 0 when nothing is behind that. */
+  private behind(relationship: Relationship): number {
+    const { size } = this.source(relationship)
+    return this.image(relationship).size > size ? size : 0
+  }
+
+  /** What the image's LUN holds behind the instant is cleared, durably, when it resolves. */
+  async clear(relationship: Relationship): Promise<void> {
+    while (await clearSome(relationship, this.image(relationship), this.metadata));
   }
 
   /** A source that is an image cannot become another one at the very instant that is taken of it. */
@@ -972,11 +1000,31 @@ export class Relationships {
   }
 
   get needsTidying(): boolean {
-    return this.untidy.size > 0
+    return this.untidy.size > 0 || this.toClear !== undefined
   }
 
-  /** Deletes a bounded number of records of maps that mean nothing any more. @returns whether something is left */
+  private get toClear(): Relationship | undefined {
+    return this.all.find(relationship => relationship.record.blankFrom > 0 && !this.unclearable.has(relationship))
+  }
+
+  /** @returns whether something is left */
+  private async clearNext(relationship: Relationship): Promise<boolean> {
+    try {
+      await clearSome(relationship, this.image(relationship), this.metadata)
+    } catch (error) {
+      if (!(error instanceof LunarError) || error.code === 'ERR_BUG') throw error
+      // It reads as zeros all the same; the rest of the pool does not wait for it.
+      this.unclearable.add(relationship)
+      this.pool.warnings.push(
+        `LUN "${this.image(relationship).name}" keeps space that nothing needs: ${error.message}${error.why === '' ? '' : `: ${error.why}`}`,
+      )
+    }
+    return this.needsTidying
+  }
+
+  /** Deletes a bounded number of records of maps that mean nothing any more, or clears a part of what lies behind an instant. @returns whether something is left */
   async tidy(): Promise<boolean> {
+    if (this.toClear) return this.clearNext(this.toClear)
     for (const number of this.untidy) {
       const relationship = this.byNumber.get(number)
       const batch = new Batch()

@@ -63,6 +63,8 @@ export interface VolumeHost {
   through(image: Relationship): ThroughVolume
   /** The image cannot be kept: durable when it resolves. */
   invalidate(relationship: Relationship, error: unknown): Promise<void>
+  /** Clears what an image's LUN holds behind the instant. */
+  clear(image: Relationship): Promise<void>
   /** Does what an update still has to do of a run, whose chunks are not locked. */
   settle(relationship: Relationship, run: ChunkRun): Promise<void>
 }
@@ -255,6 +257,8 @@ export class Volume implements BlockDevice, FastDevice {
    * source, and what a chunk held before it is written.
    */
   async readThrough(offset: number, into: Uint8Array): Promise<void> {
+    const blank = this.blankIn(offset, into)
+    if (blank) return this.readThrough(offset, blank)
     const image = this.through
     if (!image || offset >= image.record.size) return this.lun.read(offset, into)
     this.checkReadable(image)
@@ -275,8 +279,18 @@ export class Volume implements BlockDevice, FastDevice {
     }
   }
 
+  /** Fills what of a range lies behind the instant of an image and is not cleared yet. @returns the rest, when there was any */
+  private blankIn(offset: number, into: Uint8Array): Uint8Array | undefined {
+    const from = (this.asImage?.blankFrom ?? Infinity) - offset
+    if (from >= into.length) return undefined
+    into.fill(0, Math.max(0, from))
+    return into.subarray(0, Math.max(0, from))
+  }
+
   /** The same with the chunks of the relationship whose image this is locked by the caller. */
   private async readLocked(offset: number, into: Uint8Array): Promise<void> {
+    const blank = this.blankIn(offset, into)
+    if (blank) return this.readLocked(offset, blank)
     const image = this.through
     if (!image) return this.lun.read(offset, into)
     for await (const part of this.parts(image, offset, into.length)) {
@@ -308,6 +322,8 @@ export class Volume implements BlockDevice, FastDevice {
 
   private async writeAsHost(offset: number, data: Uint8Array): Promise<void> {
     checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, data.length)
+    const clearing = this.clearing(offset + data.length)
+    if (clearing) await clearing
     if (this.isCovered(offset, data.length)) return this.lun.write(offset, data)
     if (isSmall(offset, data.length)) return this.writeSmall(offset, data)
     await inPieces(offset, data.length, PIECE, (at, length) =>
@@ -358,6 +374,7 @@ export class Volume implements BlockDevice, FastDevice {
   private trySmall(offset: number, data: Uint8Array): boolean {
     if (!isSmall(offset, data.length) || !isInside(this.size, this.blockSize, offset, data.length)) return false
     // What an update or a restore has still to do comes first; an image on a write-once device takes its copy by itself.
+    if (offset + data.length > (this.asImage?.unclearedFrom ?? Infinity)) return false
     if (this.relationships.some(({ record }) => record.frozenEra !== 0) || this.through?.isInvalid || this.tree?.restoring || this.wodImages.length > 0)
       return false
     const { budget } = this.hold
@@ -469,8 +486,14 @@ export class Volume implements BlockDevice, FastDevice {
     return this.inside(async () => {
       if (this.isPlain) return this.lun.zero(offset, length)
       checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, length)
+      await this.clearing(offset + length)
       await inPieces(offset, length, PIECE, (at, size) => this.change(at, size, () => this.lun.zero(at, size)))
     })
+  }
+
+  /** Behind the instant of an image nothing is written before its LUN is cleared. */
+  private clearing(end: number): Promise<void> | undefined {
+    return this.asImage && end > this.asImage.unclearedFrom ? this.host.clear(this.asImage) : undefined
   }
 
   /** A hint: what a relationship may still need is left as it is (hazard 22). */
@@ -660,7 +683,7 @@ export class Volume implements BlockDevice, FastDevice {
 
   /** Copies a short run when that needs no waiting. @param images gets those that are written @returns whether all of it was; else it is copied anew */
   private copyNow({ from, to, copies }: CopyRun, tree: TreeCopies | undefined, images: Map<Relationship, Volume>): boolean {
-    if (this.through || to - from > SCRATCH) return false
+    if (this.through || to - from > SCRATCH || to > (this.asImage?.blankFrom ?? Infinity)) return false
     const bytes = this.short.subarray(0, to - from)
     if (!this.lun.tryRead(from, bytes)) return false
     for (const { copier, runs } of copies) {
@@ -854,6 +877,11 @@ export class Volume implements BlockDevice, FastDevice {
   async extentsThrough(offset: number, length: number): Promise<Extent[]> {
     checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, length)
     const image = this.through
+    const blank = Math.max(offset, this.asImage?.blankFrom ?? Infinity)
+    if (blank < offset + length) {
+      const rest = { offset: blank, length: offset + length - blank, kind: 'hole' } as const
+      return blank === offset ? [rest] : [...(await this.extentsThrough(offset, blank - offset)), rest]
+    }
     if (!image || length === 0) return this.lun.extents(offset, length)
     const extents: Extent[] = []
     for await (const part of this.parts(image, offset, length)) {

@@ -119,6 +119,7 @@ const record = (source: number, image: number, size: number): RelationshipRecord
   deltaEra: 2,
   lostEra: 3,
   frozenEra: 0,
+  blankFrom: 0,
   completeDelay: 0,
   imageDelay: 0,
   sourceDelay: 0,
@@ -151,6 +152,7 @@ class World {
       through: (image: Relationship) => this.volumes[image.record.source - 1]!,
       firstWrites: { times: new Latencies(), writes: 0, bytes: 0 },
       invalidate: () => Promise.reject(new Error('nothing fails here')),
+      clear: () => Promise.resolve(),
       settle: () => Promise.reject(new Error('nothing is updated here')),
     }
     this.volumes = this.luns.map(lun => new Volume(lun as unknown as Lun, host, new SteppedClock()))

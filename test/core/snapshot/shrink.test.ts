@@ -1,11 +1,12 @@
 /** Volumes of relationships that are shrunk: what is enabled keeps its size, what is disabled knows what was cut off. */
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
+import { LunarError } from '../../../src/core/base/errors.ts'
 import { KIB, MIB } from '../../../src/core/base/units.ts'
 import type { Relationship } from '../../../src/core/snapshot/relationship.ts'
 import { WodImages } from '../../../src/core/snapshot/wod-images.ts'
 import { checkRecords } from '../../../src/metadata/check.ts'
 import { stamp } from '../../conformance/block-device.ts'
-import { WodPool } from '../../support/wod-pool.ts'
+import { openWods, WodPool } from '../../support/wod-pool.ts'
 
 const SIZE = 4 * MIB
 const CHUNK = 64 * KIB
@@ -119,5 +120,73 @@ test('an image on a write-once device holds its source to its size while it is e
   await images.resize(luns.find('s'), 2 * MIB, force)
   await images.enable([image], { ...enable, fresh: true })
   expect(image.size).toBe(2 * MIB)
+  await pool.open.pool.close()
+})
+
+test('behind the end of its source a new instant is zeros, at once and when its LUN has been cleared, which others wait for', async () => {
+  const { pool, images, relationship } = await make()
+  const { luns, relationships } = pool.open
+  await relationships.disable([relationship])
+  await luns.resize(luns.find('i'), 6 * MIB, force)
+  await write(pool, 'i', 5 * MIB, stamp(5 * MIB, CHUNK, 4))
+  await images.resize(luns.find('s'), 2 * MIB, force)
+  // A failure leaves what the image held.
+  const before = await read(pool, 'i')
+  vi.spyOn(pool.open.pool.metadata, 'commit').mockRejectedValueOnce(new LunarError('ERR_METADATA_FULL', 'full'))
+  await expect(relationships.enable([relationship], { ...enable, fresh: true })).rejects.toMatchObject({ code: 'ERR_METADATA_FULL' })
+  expect(relationship.isEnabled).toBe(false)
+  expect((await read(pool, 'i')).equals(before)).toBe(true)
+
+  await relationships.enable([relationship], { ...enable, fresh: true })
+  const expected = Buffer.alloc(6 * MIB)
+  expected.set(stamp(0, 2 * MIB, 1))
+  expect((await read(pool, 'i')).equals(expected)).toBe(true)
+  expect(relationship.record.blankFrom).toBe(2 * MIB)
+  expect((await volume(pool, 'i').extents(0, 6 * MIB)).map(({ offset, length, kind }) => [offset, length, kind])).toEqual([
+    [0, 2 * MIB, 'data'],
+    [2 * MIB, 4 * MIB, 'hole'],
+  ])
+  // Across a crash it is still so.
+  const { disks, files } = pool
+  const reopened = await openWods(disks, files)
+  pool.open = reopened
+  const again = pool.open.relationships
+  const after = again.all[0]!
+  expect((await read(pool, 'i')).equals(expected)).toBe(true)
+  expect(again.needsTidying).toBe(true)
+  // A write behind the end waits until what was there is gone.
+  await write(pool, 'i', 3 * MIB, stamp(3 * MIB, CHUNK, 5))
+  expected.set(stamp(3 * MIB, CHUNK, 5), 3 * MIB)
+  expect([after.record.blankFrom, after.unclearedFrom]).toEqual([0, Infinity])
+  expect((await read(pool, 'i')).equals(expected)).toBe(true)
+  while (await again.tidy());
+  expect((await read(pool, 'i')).equals(expected)).toBe(true)
+  expect(await problems(pool)).toEqual([])
+  await pool.open.pool.close()
+})
+
+test('what lies behind an instant is cleared in the background, and before the image is a LUN like any other', async () => {
+  const { pool, images, relationship } = await make()
+  const { luns, relationships } = pool.open
+  await relationships.disable([relationship])
+  await images.resize(luns.find('s'), 2 * MIB, force)
+  await relationships.enable([relationship], { ...enable, fresh: true })
+  const bound = async (): Promise<number> => {
+    let count = 0
+    for await (const _ of luns.find('i').map.bound(2, 4)) count++
+    return count
+  }
+  expect(await bound()).toBe(1)
+  while (await relationships.tidy());
+  expect([await bound(), relationship.record.blankFrom]).toEqual([0, 0])
+  await write(pool, 'i', SIZE - CHUNK, stamp(SIZE - CHUNK, CHUNK, 6))
+  await relationships.enable([relationship], { ...enable, fresh: true })
+  await write(pool, 's', 0, stamp(0, 2 * MIB, 7))
+  await relationships.disable([relationship])
+  expect(relationship.isComplete).toBe(true)
+  expect((await read(pool, 'i')).subarray(2 * MIB).equals(Buffer.alloc(2 * MIB))).toBe(true)
+  await relationships.unconfigure(relationship)
+  expect(await bound()).toBe(0)
+  expect((await read(pool, 'i')).subarray(2 * MIB).equals(Buffer.alloc(2 * MIB))).toBe(true)
   await pool.open.pool.close()
 })

@@ -134,6 +134,7 @@ export class Clones {
       deltaEra: 2,
       lostEra: 3,
       frozenEra: 0,
+      blankFrom: 0,
       completeDelay: delay,
       imageDelay: 0,
       sourceDelay: 0,

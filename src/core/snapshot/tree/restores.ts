@@ -80,6 +80,7 @@ export class Restores {
       if (!spec.dryRun) {
         for (const { tree } of plans.filter(({ running }) => running))
           await this.change(tree, { flags: tree.record.flags & ~TREE_STOPPED, ...(spec.delay === undefined ? {} : { restoreDelay: spec.delay }) })
+        for (const { volume } of fresh) if (volume.asImage) await this.relationships.clear(volume.asImage)
         if (fresh.length > 0)
           await whileQuiet(
             // What was written to the snapshots is durable, too: from now on it is what the LUNs hold.
