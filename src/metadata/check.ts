@@ -274,12 +274,16 @@ function checkNames(luns: ReadonlyMap<number, LunRecord>, problem: Report): void
   }
 }
 
-/** Ranges of redundancy types follow each other, and all addresses are in one. */
+/** Ranges of redundancy types follow each other, all addresses are in one, and the last is what the record says of the LUN. */
 function checkRanges(luns: ReadonlyMap<number, LunRecord>, problem: Report): void {
-  for (const [number, { ranges }] of luns) {
+  for (const [number, { raid, stripe, ranges }] of luns) {
+    if (stripe < 1 || ranges.some(range => range.endSlice > 0 && range.stripe < 1)) problem('lun.stripe', `LUN ${number}`, 'no stores are interleaved in it')
     const ends = ranges.map(({ endSlice }) => endSlice)
     const used = ends.filter(end => end > 0)
     if (used.length === 0) continue
+    const last = ranges[used.length - 1]!
+    if (last.raid !== raid || last.stripe !== stripe)
+      problem('lun.ranges', `LUN ${number}`, `it is of type ${raid}, ${stripe} interleaved, its last range of type ${last.raid}, ${last.stripe} interleaved`)
     if (used.some((end, i) => end !== ends[i] || (i > 0 && end <= used[i - 1]!)) || used.at(-1) !== OPEN_END)
       problem('lun.ranges', `LUN ${number}`, `its ranges of redundancy types end at slices ${used.join(', ')}`)
   }

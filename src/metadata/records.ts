@@ -66,10 +66,13 @@ export const LUN_WRITE_ONCE = 32
 /** It holds the preserved chunks of snapshots. */
 export const LUN_STORE = 64
 
+/** Most stores that are interleaved. */
+export const STRIPE_MAX = 255
+
 export const rangeFields = struct('lunRange', 16, {
   endSlice: u32(0, 'first slice after the range; 0xffffffff: it has no end; 0 when unused'),
   raid: u8(4, 'redundancy type'),
-  stripe: u8(5, 'interleaved stores'),
+  stripe: u8(5, 'interleaved stores, 1 to 255'),
 })
 
 /** Key (lun, number). */
@@ -80,7 +83,7 @@ export const lunRecord = struct('lunRecord', 512, {
   createdMs: u64(88, 'milliseconds since 1970'),
   modifiedMs: u64(96, 'milliseconds since 1970, of the last administrative change'),
   raid: u8(104, '1 raid0, 2 raid1, 3 raid5; with ranges that of the last'),
-  stripe: u8(105, 'interleaved stores, 1'),
+  stripe: u8(105, 'interleaved stores, 1 to 255; with ranges that of the last'),
   flags: u16(
     106,
     'bit 0: fully reserved; bit 1: incomplete import; bit 2: deleted, being reclaimed; bit 3: being reserved; bit 4: protected; bit 5: of a write-once device; bit 6: a store of snapshots',
@@ -117,6 +120,12 @@ export function typeAt({ raid, ranges }: Pick<LunRecord, 'raid' | 'ranges'>, sli
   return raid
 }
 
+/** How many stores are interleaved where a slice of a LUN lies. */
+export function stripeAt({ stripe, ranges }: Pick<LunRecord, 'stripe' | 'ranges'>, slice: number): number {
+  for (const range of ranges) if (range.endSlice > slice) return range.stripe
+  return stripe
+}
+
 /** Slices in an LMAP record. Key (lmap, LUN, slice / 64), value 64 u32: 0 unbound, else 1 + store * 8 + slice in the store. */
 export const LMAP_SLICES = 64
 export const LMAP_VALUE = LMAP_SLICES * 4
@@ -129,7 +138,7 @@ export const rsdFields = struct('rsd', 128, {
   memberCount: u8(1, 'members'),
   bound: u8(2, 'bit n: slice n is bound'),
   dirty: u8(3, 'bit n: slice n was given back and is not clean yet'),
-  home: u32(4, 'the 8 MiB of the LUN it was made for'),
+  home: u32(4, 'the 8 MiB of the LUN it was made for; of n interleaved stores for 8 n MiB: the first of these plus its place among them'),
   generation: u32(8, 'allocation generation, for the owner records'),
   checksums: u64(16, 'reserved: where checksums of its blocks lie'),
   members: list(24, RSD_MEMBERS_MAX, rsdMember, 'segments: copy times 4 plus column; parity after the columns'),

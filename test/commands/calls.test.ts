@@ -126,15 +126,23 @@ const cases: readonly { line: string; verb: string; params: unknown; mode?: 'vie
     options: { answers: { 'pool.show': () => pool(), 'lun.create': () => lunDetail('db', 64 * MIB) } },
   },
   {
-    line: 'lun create db --size 4GiB --range 0-1GiB:raid1,1GiB-:raid5',
+    line: 'lun create db --size 4GiB --raid raid5 --stripe 2',
+    verb: 'lun.create',
+    mode: 'owner',
+    params: { name: 'db', size: 4 * GIB, raid: 'raid5', stripe: 2, reserve: false, dryRun: false },
+    out: /^Created/,
+    options: { answers: { 'lun.create': () => lunDetail('db', 4 * GIB) } },
+  },
+  {
+    line: 'lun create db --size 4GiB --range 0-1GiB:raid1,1GiB-:raid5:stripe=4',
     verb: 'lun.create',
     mode: 'owner',
     params: {
       name: 'db',
       size: 4 * GIB,
       ranges: [
-        { offset: 0, length: GIB, raid: 'raid1' },
-        { offset: GIB, length: null, raid: 'raid5' },
+        { offset: 0, length: GIB, raid: 'raid1', stripe: 1 },
+        { offset: GIB, length: null, raid: 'raid5', stripe: 4 },
       ],
       reserve: false,
       dryRun: false,
@@ -147,7 +155,7 @@ const cases: readonly { line: string; verb: string; params: unknown; mode?: 'vie
     verb: 'lun.show',
     mode: 'view',
     params: { lun: 'db' },
-    out: /raid: +raid1\+raid5\n[\s\S]*ranges[^\n]*\n[^\n]*offset +length +raid[^\n]*\n[\s\S]*1 GiB +- +raid5\n/i,
+    out: /raid: +raid1\+raid5\n[\s\S]*ranges[^\n]*\n[^\n]*offset +length +raid +stripe[^\n]*\n[\s\S]*1 GiB +- +raid5 +4\n/i,
     options: {
       answers: {
         'lun.show': () =>
@@ -155,7 +163,7 @@ const cases: readonly { line: string; verb: string; params: unknown; mode?: 'vie
             raid: 'raid1+raid5',
             ranges: [
               { offset: 0, length: GIB, raid: 'raid1' },
-              { offset: GIB, length: null, raid: 'raid5' },
+              { offset: GIB, length: null, raid: 'raid5', stripe: 4 },
             ],
           }),
       },

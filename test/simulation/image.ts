@@ -115,11 +115,11 @@ export async function readPool({ engine, parts }: Running, isKnown: (number: num
       number: lun.number,
       name: lun.name,
       size: lun.size,
-      raid: lun.types[0]!,
+      raid: weakestOf(lun.types),
       reserving: (lun.record.flags & LUN_RESERVING) !== 0,
       useless: lun.isIncomplete,
       refused,
-      versions: typeof device === 'string' ? new Uint32Array(0) : await reader.versions(device, lun.size, lun.types[0] === 'raid5'),
+      versions: typeof device === 'string' ? new Uint32Array(0) : await reader.versions(device, lun.size, weakestOf(lun.types) === 'raid5'),
     })
     if (typeof device !== 'string') await device.close()
   }
@@ -131,6 +131,9 @@ export async function readPool({ engine, parts }: Running, isKnown: (number: num
     ...disksOf(parts),
   }
 }
+
+/** The type that promises least after a crash with a lost disk: what the model of a LUN of several types is. No LUN has both raid0 and raid5. */
+export const weakestOf = (types: readonly Redundancy[]): Redundancy => (['raid0', 'raid5', 'raid1'] as const).find(raid => types.includes(raid))!
 
 async function snapshotsOf(engine: LocalEngine, parts: Running['parts']): Promise<SnapshotImage[]> {
   const found: SnapshotImage[] = []
@@ -209,7 +212,7 @@ export async function checkClean({ parts }: Running, when: string): Promise<void
       const { table } = lun.stores
       for (let member = 0; member < table.memberCount(store); member++) {
         const disk = pool.disk(table.diskOf(store, member))
-        if (!disk.device || (lun.stores.redundant && !disk.inService)) continue
+        if (!disk.device || (lun.stores.members.isRedundant(store) && !disk.inService)) continue
         for (let slice = 0; slice < SLICES; slice++) {
           if (((table.boundMask(store) | table.dirtyMask(store)) & (1 << slice)) !== 0 || lun.stores.bits.isStale(store, slice, member)) continue
           const at = disk.offsetOf(table.segmentOf(store, member), slice * SLICE_ON_MEMBER)
@@ -253,14 +256,12 @@ export async function checkCopies({ parts }: Running, when: string): Promise<voi
   const other = new Uint8Array(SLICE_ON_MEMBER)
   for (const lun of parts.luns.all) {
     if (!lun.stores.redundant) continue
-    if (lun.raid === 'raid5') {
-      await checkParity(parts, lun, when)
-      continue
-    }
+    if (lun.types.includes('raid5')) await checkParity(parts, lun, when)
     for await (const { slice, place } of lun.map.bound(0, lun.sliceCount)) {
       const store = storeOf(place)
       const { table } = lun.stores
       await table.load(store)
+      if (table.raid(store) !== 'raid1') continue
       for (let column = 0; column < COLUMNS; column++) {
         const members = lun.stores.members.readable(store, sliceOf(place), column)
         const read = async (member: number, into: Uint8Array): Promise<void> => {
@@ -288,6 +289,7 @@ async function checkParity({ pool }: Running['parts'], lun: Lun, when: string): 
     const store = storeOf(place)
     const { members, table } = lun.stores
     await table.load(store)
+    if (!members.hasParity(store)) continue
     if (members.notCurrent(store, sliceOf(place)).length > 0) continue
     sum.fill(0)
     for (let m = 0; m < table.memberCount(store); m++) {

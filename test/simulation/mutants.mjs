@@ -14,7 +14,7 @@ export const mutants = [
   },
   {
     name: 'binding-after-data',
-    file: 'src/core/lun/slice-space.ts',
+    file: 'src/core/lun/slice-binding.ts',
     text: "await this.pool.metadata.commit(batch, 'data')\n",
     instead: "void this.pool.metadata.commit(batch, 'data')\n",
   },
@@ -348,6 +348,13 @@ export const mutants = [
     text: "if (members.hasParity(store) || !this.isFree(store, at, data.length, redundant || direct ? 'exclusive' : 'shared')) return 'no'",
     instead: "if (members.hasParity(store)) return 'no'",
     test: 'test/core/lun/at-once.test.ts',
+  },
+  {
+    name: 'stripes-share-a-store',
+    file: 'src/core/lun/slice-binding.ts',
+    text: 'if (place < 0 || !this.isOf(slice, raid, stripe)) continue',
+    instead: 'if (place < 0) continue',
+    test: 'test/core/lun/stripe.test.ts',
   },
   {
     name: 'half-of-a-mirror-written-at-once',

@@ -2,6 +2,7 @@
 import { WriteBackHold } from '../../src/core/block/hold.ts'
 import { Lun } from '../../src/core/lun/lun.ts'
 import { Luns } from '../../src/core/lun/luns.ts'
+import { SliceBinder } from '../../src/core/lun/slice-binding.ts'
 import { SliceSpace } from '../../src/core/lun/slice-space.ts'
 import { LunStores } from '../../src/core/pool/lun-stores.ts'
 import { MirrorStore } from '../../src/core/pool/mirror-store.ts'
@@ -19,7 +20,8 @@ import { Metadata } from '../../src/metadata/metadata.ts'
 const watched: readonly (readonly [{ readonly name: string; readonly prototype: object }, readonly string[]])[] = [
   [WriteBackHold, ['hold', 'drain']],
   [Lun, ['tryRead', 'tryWrite', 'readGroup', 'writeGroup', 'writeZeros', 'flush']],
-  [SliceSpace, ['bindTo', 'cleanNow', 'cleanSome', 'unbindSlices', 'removeStore']],
+  [SliceBinder, ['bindTo', 'join', 'homeStore', 'disksOfRegion', 'anyFreeSlice']],
+  [SliceSpace, ['cleanNow', 'cleanSome', 'unbindSlices', 'removeStore']],
   [LunStores, ['prepareWrite', 'closeOpen', 'staleFor', 'resync', 'resyncParity', 'resynced', 'forget', 'openWith']],
   [MirrorStore, ['legsFailed', 'resync']],
   [ParityStore, ['readFromOthers', 'writeLogged', 'writeWhole', 'verify', 'resync', 'voidSlice', 'replay']],

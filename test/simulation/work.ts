@@ -1,6 +1,7 @@
 /** Random operations on a living pool: what clients and operators do, several at once. */
 import { isCode } from '../../src/core/base/errors.ts'
 import { KIB, MIB, SECTOR } from '../../src/core/base/units.ts'
+import type { Params } from '../../src/core/server/api.ts'
 import type { Life } from './life.ts'
 import { isOpenable } from './image.ts'
 import { pass } from './machine.ts'
@@ -270,20 +271,34 @@ export function createLun(life: Life): boolean {
   const parity = !related && [...running.parts.pool.disks.values()].filter(disk => !disk.isWitness).length >= 5 && random.chance(0.5)
   const raid = parity ? 'raid5' : random.chance(0.6) ? 'raid1' : 'raid0'
   const reserve = random.chance(0.08)
+  const stripe = random.chance(0.3) ? random.between(2, 3) : 1
+  const border = random.chance(0.25) ? random.between(1, 12) * MIB : 0
+  // Behind a border the LUN is as the model has it, before it is a mirror: nothing is promised of it that is not kept.
+  const types: Pick<Params<'lun.create'>, 'raid' | 'stripe' | 'ranges'> = border === 0
+    ? { raid, stripe }
+    : {
+        ranges: [
+          { offset: 0, length: border, raid: 'raid1' },
+          { offset: border, length: null, raid, stripe },
+        ],
+      }
   const lun = new LunModel(++life.counters.lun, raid, undefined, { tick: 0, position: 0 }, { versions: new Uint32Array(0), before: [] })
-  life.start(`create ${name} ${raid} ${size / MIB} MiB${reserve ? ', reserved' : ''}`, async () => {
-    const done = await directory(life, lun, { name, size }, async () => {
-      const call = running.engine.call('lun.create', { name, size, raid, reserve })
-      // It is in the directory before anything is waited for, and has its number.
-      const made = running.parts.luns.all.find(other => other.name === name)
-      if (made) life.model.luns.set(made.number, lun)
-      await call
-    }).catch((error: unknown) => {
-      if (isCode(error, 'ERR_TOO_FEW_DISKS') && !life.isWhole) return false
-      throw error
-    })
-    if (done) life.note(`created ${name}`)
-  })
+  life.start(
+    `create ${name} ${raid} by ${stripe} ${border > 0 ? `from ${border / MIB} MiB ` : ''}${size / MIB} MiB${reserve ? ', reserved' : ''}`,
+    async () => {
+      const done = await directory(life, lun, { name, size }, async () => {
+        const call = running.engine.call('lun.create', { name, size, ...types, reserve })
+        // It is in the directory before anything is waited for, and has its number.
+        const made = running.parts.luns.all.find(other => other.name === name)
+        if (made) life.model.luns.set(made.number, lun)
+        await call
+      }).catch((error: unknown) => {
+        if (isCode(error, 'ERR_TOO_FEW_DISKS') && !life.isWhole) return false
+        throw error
+      })
+      if (done) life.note(`created ${name}`)
+    },
+  )
   return true
 }
 

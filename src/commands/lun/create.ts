@@ -1,7 +1,7 @@
 import * as Flags from '@oclif/core/flags'
 import { formatSize } from '../../core/base/units.ts'
 import { LunarCommand } from '../../core/cli/base-command.ts'
-import { dryRunFlag, neededArg, poolFlag, raidFlag, sizeOrShareFlag } from '../../core/cli/flags.ts'
+import { dryRunFlag, neededArg, numberFlag, poolFlag, raidFlag, sizeOrShareFlag } from '../../core/cli/flags.ts'
 import { rangeFlag } from '../../core/cli/range-flag.ts'
 import { parseReference } from '../../core/cli/references.ts'
 import { resolveSize, type SizeSpec } from '../../core/cli/sizes.ts'
@@ -13,12 +13,14 @@ export default class LunCreate extends LunarCommand {
   static override examples = [
     'lunar lun create tank/mail --size 256MiB --raid raid1',
     'lunar lun create scratch --pool tank --size 10%FREE --raid raid0',
+    'lunar lun create tank/fast --size 128MiB --raid raid1 --stripe 2',
     'lunar lun create tank/logs --size 64MiB --range 0-16MiB:raid1,16MiB-:raid0 --reserve',
   ]
   static override args = { lun: neededArg('name of the new LUN, or pool/name') }
   static override flags = {
     size: sizeOrShareFlag('size: 10GiB, 10GB, bytes, or 50%FREE of the largest that is possible'),
     raid: raidFlag()({ exactlyOne: ['raid', 'range'] }),
+    stripe: { ...numberFlag('interleave so many redundant stores, up to 255, so that sequential work has all of their disks'), dependsOn: ['raid'] },
     range: rangeFlag(),
     reserve: Flags.boolean({ description: 'take all of the space now', default: false }),
     ...poolFlag(),
@@ -29,7 +31,8 @@ export default class LunCreate extends LunarCommand {
     const { args, flags } = await this.parse(LunCreate)
     const { pool, name } = parseReference(args.lun, flags.pool, 'lun')
     await using service = await this.open(pool, 'owner')
-    const types = flags.raid === undefined ? { ranges: flags.range! } : { raid: flags.raid }
+    const stripe = flags.stripe === undefined ? {} : { stripe: flags.stripe }
+    const types = flags.raid === undefined ? { ranges: flags.range! } : { raid: flags.raid, ...stripe }
     const size = 'bytes' in flags.size ? flags.size.bytes : await this.shareOf(service, flags.size, flags.raid)
     const reply = await this.waitFor(
       'creating the LUN',

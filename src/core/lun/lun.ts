@@ -8,13 +8,14 @@ import { WriteBackHold, type ByteBudget } from '../block/hold.ts'
 import { checkRange, isInside } from '../block/range.ts'
 import type { Release } from '../block/range-lock.ts'
 import { LUN_INCOMPLETE, LUN_PROTECTED, LUN_RESERVED, LUN_STORE, LUN_WRITE_ONCE, type LunRecord } from '../../metadata/records.ts'
-import { COLUMNS, SLICE, SLICES, STORE, UNIT, type Redundancy } from '../raid/geometry.ts'
+import { COLUMNS, SLICE, STORE, UNIT, type Redundancy } from '../raid/geometry.ts'
 import { LunStores } from '../pool/lun-stores.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
 import type { SliceCheck } from '../pool/slice-check.ts'
 import type { BadRange } from '../pool/store-io.ts'
 import { raidText, rangesOf, typesOf, type RaidText, type TypeRange } from './ranges.ts'
+import { SliceBinder } from './slice-binding.ts'
 import { sliceOf, SliceMap, storeOf } from './slice-map.ts'
 import { SliceSpace } from './slice-space.ts'
 
@@ -46,6 +47,7 @@ export class Lun implements BlockDevice, FastDevice {
   private pins = 0
   private readonly hold: WriteBackHold
   private readonly space: SliceSpace
+  private readonly binder: SliceBinder
   /** Disks this LUN was ever written to; each knows itself whether it was written since its last flush. */
   private readonly writtenDisks = new Set<PoolDisk>()
 
@@ -63,6 +65,7 @@ export class Lun implements BlockDevice, FastDevice {
     this.stores = new LunStores(number, typesOf(this.ranges), pool, loaded, () => `LUN "${this.name}"`)
     this.map = new SliceMap(number, pool.metadata, loaded)
     this.space = new SliceSpace(this, pool)
+    this.binder = new SliceBinder(this, pool, this.space)
     this.hold = new WriteBackHold(budget)
   }
 
@@ -141,7 +144,7 @@ export class Lun implements BlockDevice, FastDevice {
   tryWrite(offset: number, data: Uint8Array): boolean {
     if (!this.isSimple(offset, data.length)) return false
     const slice = Math.floor(offset / SLICE)
-    if (!this.map.isLoaded(slice) || this.space.binding(Math.floor(slice / SLICES))) return false
+    if (!this.map.isLoaded(slice) || this.binder.binding(slice)) return false
     const place = this.map.place(slice)
     const store = storeOf(place)
     if (place < 0 || !this.stores.table.isLoaded(store)) return false
@@ -264,11 +267,11 @@ export class Lun implements BlockDevice, FastDevice {
     const last = Math.floor((offset + data.length - 1) / SLICE)
     if (!this.map.isLoaded(first)) await this.map.load(first)
     // A place in the map counts for writing only when its binding is durable.
-    const group = Math.floor(first / SLICES)
-    for (let running = this.space.binding(group); running; running = this.space.binding(group)) await this.space.join(running, first, last)
+    for (let running = this.binder.bindingOfAny(first, last); running; running = this.binder.bindingOfAny(first, last))
+      await this.binder.join(running, first, last)
     for (let slice = first; slice <= last; slice++) {
       if (this.map.place(slice) < 0) {
-        await this.space.bind(first, last)
+        await this.binder.bind(slice, last)
         slice = first - 1
       }
     }
@@ -287,7 +290,7 @@ export class Lun implements BlockDevice, FastDevice {
     const mode = this.stores.members.isRedundant(store) || isPageMemory(data) ? 'exclusive' : 'shared'
     const release = await this.lockRun(first, run, place, store, at, data.length, mode)
     if (!release) return this.writeGroup(offset, data)
-    if (this.space.binding(group)) {
+    if (this.binder.bindingOfAny(first, last)) {
       release()
       return this.writeGroup(offset, data)
     }
@@ -463,7 +466,7 @@ export class Lun implements BlockDevice, FastDevice {
   isBound(offset: number, length: number): boolean | Promise<boolean> {
     for (let slice = Math.floor(offset / SLICE); slice * SLICE < offset + length; slice++) {
       if (!this.map.isLoaded(slice)) return this.map.load(slice).then(() => this.isBound(offset, length))
-      if (this.map.place(slice) < 0 || this.space.binding(Math.floor(slice / SLICES))) return false
+      if (this.map.place(slice) < 0 || this.binder.binding(slice)) return false
     }
     return true
   }
@@ -475,7 +478,7 @@ export class Lun implements BlockDevice, FastDevice {
 
   /** Binds the slices [from, to): for a fully reserved LUN, and for copies that must not meet a full pool. */
   bindAll(from: number, to: number): Promise<void> {
-    return this.pinned(() => this.space.bindAll(from, to))
+    return this.pinned(() => this.binder.bindAll(from, to))
   }
 
   // ---- looking

@@ -20,7 +20,7 @@ import {
 import { SLICE, type Redundancy } from '../raid/geometry.ts'
 import type { Pool } from '../pool/pool.ts'
 import { Lun } from './lun.ts'
-import { checkRanges, fullyBound, raidText, recordedRanges, typesOf, type TypeRange } from './ranges.ts'
+import { checkRanges, fullyBound, raidText, recordedRanges, typesOf, type AskedRange } from './ranges.ts'
 
 /** Acknowledged writes held back at a time, of all LUNs. Bytes. */
 const HOLD_BYTES = 64 * MIB
@@ -34,7 +34,7 @@ export interface NewLun {
   /** Bytes; a multiple of 1 MiB. */
   readonly size: number
   /** The one type it has, or the types by address. */
-  readonly raid: Redundancy | readonly TypeRange[]
+  readonly raid: Redundancy | readonly AskedRange[]
   readonly reserve: boolean
   /** It holds the blocks of a write-once device, which this adds to the commit that makes the LUN. */
   readonly writeOnce?: (batch: Batch, lun: number) => void
@@ -155,7 +155,6 @@ export class Luns {
       createdMs: now,
       modifiedMs: now,
       ...recordedRanges(ranges),
-      stripe: 1,
       flags:
         (spec.reserve ? LUN_RESERVED | LUN_RESERVING : 0) |
         (spec.writeOnce ? LUN_WRITE_ONCE : 0) |

@@ -24,10 +24,11 @@ export interface Candidate {
  * best, and where no set can hold the store without that, it lies in several (features.md A1 before A5; leveling brings it home).
  *
  * @param turn a number that grows with each store, so that parity goes round
+ * @param beside disks of the stores that it is interleaved with, each as often as it has a member: inside a set the others come first
  * @returns undefined when the rules cannot be met with what is free: then `largestStoreCount` is 0
  */
-export function placeStore(raid: Redundancy, candidates: readonly Candidate[], turn = 0): number[] | undefined {
-  const room = new Room(candidates)
+export function placeStore(raid: Redundancy, candidates: readonly Candidate[], turn = 0, beside: readonly number[] = []): number[] | undefined {
+  const room = new Room(candidates, beside)
   const most = room.storeCount(raid, room.all)
   if (most === 0) return undefined
   for (const scope of room.scopes()) {
@@ -46,9 +47,12 @@ export function placeStore(raid: Redundancy, candidates: readonly Candidate[], t
 
 /** How many stores of a type fit into what is free. */
 export function largestStoreCount(raid: Redundancy, candidates: readonly Candidate[]): number {
-  const room = new Room(candidates)
+  const room = new Room(candidates, [])
   return room.storeCount(raid, room.all)
 }
+
+/** Sets whose free shares differ by no more than this may be chosen for their disks. */
+const NEARLY = 0.05
 
 const fewest = { raid0: 1, raid1: copiesOf.raid1, raid5: memberCount('raid5') } as const
 
@@ -66,20 +70,30 @@ class Room {
   readonly domain: Int32Array
   /** Position of the other disk of the pair, -1 when it is no candidate. */
   readonly mate: Int32Array
-  /** Times a disk was taken for this store. */
-  readonly uses: Uint8Array
+  /** Times a disk was taken for this store and those beside it. */
+  readonly uses: Uint16Array
+  /** Times it was for those beside it; undefined without any. */
+  private readonly usesBeside: Uint16Array | undefined
   private readonly sums: Float64Array
   private readonly present: number[] = []
   private readonly sets = new Map<number, number[]>()
 
-  constructor(readonly candidates: readonly Candidate[]) {
+  constructor(
+    readonly candidates: readonly Candidate[],
+    beside: readonly number[],
+  ) {
     const count = candidates.length
     this.all = Array.from({ length: count }, (_, i) => i)
     this.free = new Float64Array(count)
     this.domain = new Int32Array(count)
     this.mate = new Int32Array(count).fill(-1)
-    this.uses = new Uint8Array(count)
+    this.uses = new Uint16Array(count)
     this.sums = new Float64Array(count)
+    if (beside.length > 0) {
+      const times = new Map<number, number>()
+      for (const disk of beside) times.set(disk, (times.get(disk) ?? 0) + 1)
+      this.usesBeside = Uint16Array.from(candidates, ({ disk }) => times.get(disk) ?? 0)
+    }
     const domains = new Map<string, number>()
     for (let i = 0; i < count; i++) {
       const { free, domain, set, index } = candidates[i]!
@@ -101,20 +115,30 @@ class Room {
     }
   }
 
-  /** The sets, the emptiest in proportion first, then all disks. */
+  /** The sets, the emptiest in proportion first, and of those with nearly as much room the ones with the fewest members beside; then all disks. */
   scopes(): (readonly number[])[] {
     if (this.sets.size < 2) return [this.all]
     const ranked = [...this.sets].map(([set, members]) => {
       let free = 0
       let total = 0
+      let beside = 0
       for (const i of members) {
         free += this.free[i]!
         total += this.candidates[i]!.total
+        if (this.usesBeside) beside += this.usesBeside[i]!
       }
-      return { set, members, share: free / total }
+      return { set, members, share: free / total, beside }
     })
-    ranked.sort((a, b) => b.share - a.share || a.set - b.set)
+    const most = Math.max(...ranked.map(({ share }) => share))
+    for (const one of ranked) if (one.share < most - NEARLY) one.beside = Number.MAX_SAFE_INTEGER
+    ranked.sort((a, b) => a.beside - b.beside || b.share - a.share || a.set - b.set)
     return [...ranked.map(({ members }) => members), this.all]
+  }
+
+  /** Begins a choice anew. */
+  resetUses(): void {
+    if (this.usesBeside) this.uses.set(this.usesBeside)
+    else this.uses.fill(0)
   }
 
   take(chosen: readonly number[]): void {
@@ -196,7 +220,7 @@ class Room {
     return this.first(scope, i => this.domain[i] !== not, undefined)
   }
 
-  private first(scope: readonly number[], allowed: (i: number) => boolean, uses: Uint8Array | undefined): number {
+  private first(scope: readonly number[], allowed: (i: number) => boolean, uses: Uint16Array | undefined): number {
     let chosen = -1
     let chosenUses = 0
     let chosenShare = 0
@@ -219,7 +243,7 @@ type Choice = (room: Room, scope: readonly number[]) => number[] | undefined
 function trying(choose: (room: Room, scope: readonly number[], take: (i: number) => boolean) => void, members: number): Choice {
   return (room, scope) => {
     const chosen: number[] = []
-    room.uses.fill(0)
+    room.resetUses()
     choose(room, scope, i => {
       if (i < 0) return false
       chosen.push(i)

@@ -331,11 +331,12 @@ export class Pool implements StoreHost, MetadataHost {
   /**
    * Takes clean segments for a redundant store; they are only marked as taken until `bindMembers` puts them into a batch.
    * @param turn a number that grows with each store of a LUN, so that parity goes round
+   * @param beside disks of the stores that it is interleaved with, each as often as it has a member
    * @throws LunarError `ERR_POOL_FULL`
    */
-  async takeMembers(raid: Redundancy, turn: number): Promise<Member[]> {
+  async takeMembers(raid: Redundancy, turn: number, beside: readonly number[]): Promise<Member[]> {
     for (let tried = 0; ; tried++) {
-      const disks = placeStore(raid, this.candidates(), turn)
+      const disks = placeStore(raid, this.candidates(), turn, beside)
       if (disks) {
         const members: Member[] = []
         for (const disk of disks) {

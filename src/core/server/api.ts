@@ -14,6 +14,8 @@ export interface LunTypeRange {
   /** null for the last one: it has no end, and a LUN that grows grows in its type. */
   readonly length: number | null
   readonly raid: RaidType
+  /** Redundant stores that are interleaved, 1 to 255; 1 when left out. */
+  readonly stripe?: number
 }
 /** The states of a disk, in the words that are used everywhere (features.md A10). */
 export type DiskState = 'normal' | 'missing' | 'merging' | 'replacing' | 'regenerating' | 'failed'
@@ -609,8 +611,11 @@ export interface Verbs {
   'disk.label': { params: Change & { disk: string; domain: string | null }; result: DiskSummary }
   'disk.offline': { params: Change & { disk: string; force?: boolean }; result: DiskSummary }
   'disk.online': { params: Change & { disk: string; path?: string }; result: DiskSummary & { task: number | null } }
-  /** Either `raid`, or `ranges` that follow each other from 0 on, at most 16. */
-  'lun.create': { params: Change & { name: string; size: number; raid?: RaidType; ranges?: LunTypeRange[]; reserve?: boolean }; result: LunDetail }
+  /** Either `raid`, and `stripe` where redundant stores are to be interleaved, or `ranges` that follow each other from 0 on, at most 16. */
+  'lun.create': {
+    params: Change & { name: string; size: number; raid?: RaidType; stripe?: number; ranges?: LunTypeRange[]; reserve?: boolean }
+    result: LunDetail
+  }
   'lun.list': { params: object; result: LunSummary[] }
   'lun.show': { params: { lun: string }; result: LunDetail }
   /** What can be opened for reading: a LUN, or an image on a write-once device. */

@@ -158,14 +158,14 @@ export const changes = {
 
   'lun.create': async (
     { luns, views, wods }: EngineParts,
-    { name, size, raid, ranges, reserve, dryRun }: Params<'lun.create'>,
+    { name, size, raid, stripe, ranges, reserve, dryRun }: Params<'lun.create'>,
   ): Promise<Result<'lun.create'>> => {
     wods.checkNewName(name)
-    const types = ranges ?? raid
-    if (types === undefined || (ranges !== undefined && raid !== undefined))
+    const types = ranges ?? (raid === undefined ? undefined : [{ offset: 0, length: null, raid, ...(stripe === undefined ? {} : { stripe }) }])
+    if (types === undefined || (ranges !== undefined && (raid !== undefined || stripe !== undefined)))
       throw new LunarError('ERR_USAGE', `Cannot create LUN "${name}"`, {
-        why: 'it has either one redundancy type or ranges of types',
-        fix: 'give one of raid and ranges',
+        why: 'it has either one redundancy type, with or without a stripe, or ranges of types',
+        fix: 'give one of raid and ranges, and a stripe with raid',
       })
     const lun = await luns.create({ name, size, raid: types, reserve: reserve === true, dryRun: dryRun === true })
     return views.lunDetail(lun)

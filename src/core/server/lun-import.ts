@@ -1,7 +1,8 @@
 /** Filling a LUN from a source: which LUN it becomes, and the mark that says it is not whole yet. */
+import { isDeepStrictEqual } from 'node:util'
 import { LunarError } from '../base/errors.ts'
 import { alignUp, formatSize, MIB } from '../base/units.ts'
-import { raidText, typesOf } from '../lun/ranges.ts'
+import { checkRanges, raidText, typesOf } from '../lun/ranges.ts'
 import type { LunTypeRange, PoolService, RaidType, RaidTypes, Reply } from './api.ts'
 
 type Transfers = Pick<typeof import('../lun/transfer.ts'), 'importInto'>
@@ -42,13 +43,14 @@ export interface ImportPlan {
 export async function planImport(service: PoolService, request: ImportRequest, signal?: AbortSignal): Promise<Reply<ImportPlan>> {
   const { name, source, sourceSize } = request
   if (name.includes('@')) return planSnapshot(service, request, signal)
+  const ranges = request.ranges === undefined ? undefined : checkRanges(request.ranges)
   const list = await service.call('lun.list', {}, signal)
   const existing = list.data.find(lun => lun.name === name)
   if (existing) {
     const differs =
       (request.size !== undefined && request.size !== existing.size) ||
       (request.raid !== undefined && request.raid !== existing.raid) ||
-      (request.ranges !== undefined && JSON.stringify(request.ranges) !== JSON.stringify(existing.ranges))
+      (ranges !== undefined && !isDeepStrictEqual(ranges, existing.ranges))
     if (differs)
       throw new LunarError('ERR_EXISTS', `Cannot create LUN "${name}" for the import`, {
         why: `it exists with ${formatSize(existing.size)} and ${existing.raid}`,
@@ -67,8 +69,7 @@ export async function planImport(service: PoolService, request: ImportRequest, s
   if (size === 0)
     throw new LunarError('ERR_USAGE', `Cannot create LUN "${name}" from ${source}`, { why: 'the source is empty', fix: 'give --size, or another source' })
   requireRoom(name, size, sourceSize)
-  if (request.ranges)
-    return { ...list, data: { lun: name, source, create: true, size, raid: raidText(typesOf(request.ranges)), ranges: request.ranges, overwrites: 0 } }
+  if (ranges) return { ...list, data: { lun: name, source, create: true, size, raid: raidText(typesOf(ranges)), ranges, overwrites: 0 } }
   const raid = request.raid ?? (await usualRaid(service, signal))
   return { ...list, data: { lun: name, source, create: true, size, raid, overwrites: 0 } }
 }

@@ -366,6 +366,9 @@ export class Views {
           : []),
         'write-back hold (64 MiB)',
         'thin map (1 MiB slices)',
+        ...(lun.ranges.some(({ stripe }) => stripe > 1)
+          ? [`interleaved stores (${[...new Set(lun.ranges.map(({ stripe }) => stripe))].join(' or ')}, 1 MiB slices)`]
+          : []),
         `${lun.types.length > 1 ? 'by range: ' : ''}${lun.types.map(raid => layerOf[raid]).join(', ')}`,
         'stripe (4 columns, 64 KiB units)',
         'segments (2 MiB)',

@@ -15,6 +15,7 @@ import { lunRecord, OPEN_END } from '../../../src/metadata/records.ts'
 import { blockDeviceSuite } from '../../conformance/block-device.ts'
 import { ioError } from '../../support/io-error.ts'
 import { createSimulated, openSimulated, resync, simulatedDisks, type OpenPool } from '../../support/simulated-pool.ts'
+import { bytesOf, isDead, problems, readAll } from './support.ts'
 
 const SIZE = 20 * MIB
 /** No border lies at a multiple of 8 MiB: groups of slices have two types. */
@@ -36,23 +37,6 @@ blockDeviceSuite(
   },
   4,
 )
-
-async function problems(pool: Pool): Promise<string[]> {
-  const result = await checkRecords(pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), pool.metadata.stores)
-  return result.problems.map(({ code, object, message }) => `${code} ${object} ${message}`)
-}
-
-function bytesOf(length: number, random: Random): Uint8Array {
-  const words = new Uint32Array(length / 4)
-  for (let i = 0; i < words.length; i++) words[i] = random.u32()
-  return new Uint8Array(words.buffer)
-}
-
-async function readAll(lun: Lun, offset: number, length: number): Promise<Uint8Array> {
-  const into = new Uint8Array(length).fill(0xee)
-  await lun.read(offset, into)
-  return into
-}
 
 async function expectSame(lun: Lun, bytes: Uint8Array, from = 0): Promise<void> {
   expect(Buffer.compare(await readAll(lun, from, bytes.length - from), bytes.subarray(from))).toBe(0)
@@ -79,10 +63,6 @@ async function typeOfEverySlice(lun: Lun): Promise<Map<number, string>> {
     types.set(slice, lun.stores.table.raid(storeOf(place)))
   }
   return types
-}
-
-const isDead = (disk: SimulatedDisk): void => {
-  disk.plan = ({ kind }) => ioError(kind)
 }
 
 describe('a LUN of three types', () => {

@@ -2,20 +2,25 @@ import { expect, test } from 'vitest'
 import { GIB, MIB } from '../../../src/core/base/units.ts'
 import { checkRanges, fullyBound, isLessRedundant, parseRanges, rangesOf, recordedRanges, safestOf, typeRuns, typesOf } from '../../../src/core/lun/ranges.ts'
 import type { TypeRange } from '../../../src/core/lun/ranges.ts'
-import { OPEN_END, typeAt } from '../../../src/metadata/records.ts'
+import { OPEN_END, stripeAt, typeAt } from '../../../src/metadata/records.ts'
 
-const mixed = parseRanges('0-3MiB:raid0, 3MiB-13MiB:raid1,13MiB-:raid5')
+const mixed = parseRanges('0-3MiB:raid0, 3MiB-13MiB:raid1:stripe=2,13MiB-:raid5')
 
 test('ranges are read as users write them', () => {
   expect(parseRanges('0-1GiB:raid1,1GiB-:raid5')).toEqual([
-    { offset: 0, length: GIB, raid: 'raid1' },
-    { offset: GIB, length: null, raid: 'raid5' },
+    { offset: 0, length: GIB, raid: 'raid1', stripe: 1 },
+    { offset: GIB, length: null, raid: 'raid5', stripe: 1 },
   ])
-  expect(parseRanges('0-:raid5')).toEqual([{ offset: 0, length: null, raid: 'raid5' }])
-  // Neighbours of one type are one range.
+  expect(parseRanges('0-:raid5')).toEqual([{ offset: 0, length: null, raid: 'raid5', stripe: 1 }])
+  expect(parseRanges('0-1GiB:raid1:stripe=3,1GiB-:raid1:stripe=1')).toEqual([
+    { offset: 0, length: GIB, raid: 'raid1', stripe: 3 },
+    { offset: GIB, length: null, raid: 'raid1', stripe: 1 },
+  ])
+  expect(checkRanges([{ offset: 0, length: null, raid: 'raid0' }])).toEqual([{ offset: 0, length: null, raid: 'raid0', stripe: 1 }])
+  // Neighbours of one type and stripe are one range.
   expect(parseRanges('0-1MiB:raid1,1MiB-2MiB:raid1,2MiB-:raid0')).toEqual([
-    { offset: 0, length: 2 * MIB, raid: 'raid1' },
-    { offset: 2 * MIB, length: null, raid: 'raid0' },
+    { offset: 0, length: 2 * MIB, raid: 'raid1', stripe: 1 },
+    { offset: 2 * MIB, length: null, raid: 'raid0', stripe: 1 },
   ])
 })
 
@@ -33,6 +38,10 @@ test.each([
   ['0-1000000:raid1,1000000-:raid5', /1000000 bytes cannot be the end/],
   ['0-4096TiB:raid1,4096TiB-:raid5', /cannot be the end/],
   ['0-1GiB:raid7,1GiB-:raid5', /raid7 is not a redundancy type/],
+  ['0-:raid5:stripe=0', /0 stores cannot be interleaved, 1 to 255 can/],
+  ['0-:raid5:stripe=256', /256 stores cannot/],
+  ['0-:raid5:stripe=', /is not FROM-TO:TYPE or/],
+  ['0-:raid5:row=2', /is not FROM-TO:TYPE or/],
   ['0-1GiB:toString,1GiB-:raid5', /is not FROM-TO:TYPE/],
   [`${Array.from({ length: 16 }, (_, i) => `${i}MiB-${i + 1}MiB:raid${i % 2}`).join()},16MiB-:raid5`, /there are 17, the most is 16/],
 ])('%s is refused', (text, why) => {
@@ -51,9 +60,10 @@ test('what is recorded says the type of every slice', () => {
   const record = recordedRanges(mixed)
   expect(record).toEqual({
     raid: 3,
+    stripe: 1,
     ranges: [
       { endSlice: 3, raid: 1, stripe: 1 },
-      { endSlice: 13, raid: 2, stripe: 1 },
+      { endSlice: 13, raid: 2, stripe: 2 },
       { endSlice: OPEN_END, raid: 3, stripe: 1 },
     ],
   })
@@ -61,28 +71,31 @@ test('what is recorded says the type of every slice', () => {
   const read = { ...record, ranges: [...record.ranges, ...Array.from({ length: 13 }, () => ({ endSlice: 0, raid: 0, stripe: 0 }))] }
   expect(rangesOf(read)).toEqual(mixed)
   expect([0, 2, 3, 12, 13, 14, 0x7fff_ffff].map(slice => typeAt(read, slice))).toEqual([1, 1, 2, 2, 3, 3, 3])
-  const single = recordedRanges(parseRanges('0-:raid1'))
-  expect(single).toEqual({ raid: 2, ranges: [] })
-  expect(typeAt(single, 5)).toBe(2)
-  expect(rangesOf(single)).toEqual([{ offset: 0, length: null, raid: 'raid1' }])
+  expect([0, 2, 3, 12, 13, 0x7fff_ffff].map(slice => stripeAt(read, slice))).toEqual([1, 1, 2, 2, 1, 1])
+  const single = recordedRanges(parseRanges('0-:raid1:stripe=7'))
+  expect(single).toEqual({ raid: 2, stripe: 7, ranges: [] })
+  expect([typeAt(single, 5), stripeAt(single, 5)]).toEqual([2, 7])
+  expect(rangesOf(single)).toEqual([{ offset: 0, length: null, raid: 'raid1', stripe: 7 }])
 })
 
 test('types, runs of slices, stores of 8 MiB and redundancy follow from the ranges', () => {
   expect(typesOf(parseRanges('0-1MiB:raid5,1MiB-2MiB:raid0,2MiB-:raid5'))).toEqual(['raid5', 'raid0'])
   expect(safestOf(['raid0', 'raid5', 'raid1'])).toBe('raid5')
   expect(typeRuns(mixed, 2, 14)).toEqual([
-    { from: 2, to: 3, raid: 'raid0' },
-    { from: 3, to: 13, raid: 'raid1' },
-    { from: 13, to: 14, raid: 'raid5' },
+    { from: 2, to: 3, raid: 'raid0', stripe: 1 },
+    { from: 3, to: 13, raid: 'raid1', stripe: 2 },
+    { from: 13, to: 14, raid: 'raid5', stripe: 1 },
   ])
   expect(typeRuns(mixed, 20, 20)).toEqual([])
-  // Slices 0 to 7 take a store of raid0 and one of raid1, 8 to 15 one of raid1 and one of raid5.
+  // Slices 0 to 7 take a store of raid0, 8 to 15 one of raid5, and two of raid1 are interleaved over both.
   expect([...fullyBound(mixed, 14 * MIB)]).toEqual([
     ['raid0', 8 * MIB],
     ['raid1', 16 * MIB],
     ['raid5', 8 * MIB],
   ])
   expect([...fullyBound(mixed, 2 * MIB)]).toEqual([['raid0', 8 * MIB]])
+  // The second region of 24 MiB has two slices, of two stores.
+  expect([...fullyBound(parseRanges('0-:raid5:stripe=3'), 26 * MIB)]).toEqual([['raid5', 40 * MIB]])
   const raid1 = parseRanges('0-:raid1')
   expect(isLessRedundant(mixed, raid1, 20 * MIB)).toBe(true)
   expect(isLessRedundant(raid1, mixed, 20 * MIB)).toBe(false)

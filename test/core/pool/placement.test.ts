@@ -192,3 +192,26 @@ test('disks of one size fill evenly', () => {
   const frees = fill('raid1', inOneSet([40, 40, 40, 40, 40, 40])).left.map(({ free }) => free)
   expect(Math.max(...frees) - Math.min(...frees)).toBeLessThanOrEqual(2)
 })
+
+test('a store that is interleaved with others takes disks that they do not have, of other sets where the room is nearly the same', () => {
+  const sixteen = grouped(Array.from({ length: 16 }, () => 100))
+  for (const raid of ['raid0', 'raid1', 'raid5'] as const) {
+    const first = placeStore(raid, sixteen)!
+    const second = placeStore(raid, sixteen, 1, first)!
+    expect(second.some(disk => first.includes(disk))).toBe(false)
+    expect(setsOf(second, sixteen)).not.toEqual(setsOf(first, sixteen))
+  }
+  const eight = inOneSet([100, 100, 100, 100, 100, 100, 100, 100])
+  expect(
+    placeStore('raid5', eight, 0, [0, 1, 2, 3, 4])!
+      .filter(disk => disk > 4)
+      .sort(),
+  ).toEqual([5, 6, 7])
+  expect(placeStore('raid0', eight, 0, [0, 2, 4, 6])!.sort()).toEqual([1, 3, 5, 7])
+  // Where one set has much more room its disks come first all the same.
+  const uneven = sixteen.map(candidate => (candidate.set === 0 ? candidate : { ...candidate, free: 80 }))
+  expect(setsOf(placeStore('raid1', uneven, 0, placeStore('raid1', uneven)!)!, uneven)).toEqual(new Set([0]))
+  // And it never costs space: the last stores fit as without it.
+  const tight = inOneSet([3, 2, 2, 2, 1])
+  expect(placeStore('raid1', tight, 0, [0, 0, 0, 0])).toHaveLength(8)
+})

@@ -70,7 +70,9 @@ export interface LunInfo {
   readonly size: number
   readonly raid: number
   /** Type of each range and the first slice after it; the last ends at 2^32 - 1. */
-  readonly ranges: { end: number; raid: number }[]
+  readonly ranges: { end: number; raid: number; stripe: number }[]
+  /** Interleaved stores, 1 to 255. */
+  readonly stripe: number
   readonly incomplete: boolean
   readonly deleted: boolean
   readonly reclaimFrom: number
@@ -236,7 +238,10 @@ function readLun(number: number, block: Block): LunInfo {
     name: block.text(16, 64),
     size: block.u64(80),
     raid: block.u8(104),
-    ranges: Array.from({ length: 16 }, (_, i) => ({ end: block.u32(160 + i * 16), raid: block.u8(164 + i * 16) })).filter(({ end }) => end > 0),
+    stripe: block.u8(105),
+    ranges: Array.from({ length: 16 }, (_, i) => ({ end: block.u32(160 + i * 16), raid: block.u8(164 + i * 16), stripe: block.u8(165 + i * 16) })).filter(
+      ({ end }) => end > 0,
+    ),
     incomplete: (flags & 2) !== 0,
     deleted: (flags & 4) !== 0,
     nextStore: block.u32(112),
@@ -268,6 +273,7 @@ export function checkLuns(records: PoolRecords, problems: string[]): void {
     if (!lun.deleted && names.has(lun.name)) problems.push(`${what}: LUN ${names.get(lun.name)} has its name "${lun.name}" too`)
     if (!lun.deleted) names.set(lun.name, lun.number)
     if (lun.size % SLICE !== 0) problems.push(`${what}: has ${lun.size} bytes`)
+    if ([lun, ...lun.ranges].some(({ stripe }) => stripe === 0)) problems.push(`${what}: says that no stores are interleaved`)
     const mine = [...records.stores.values()].filter(store => store.lun === lun.number)
     if (lun.boundSlices !== lun.map.size) problems.push(`${what}: says ${lun.boundSlices} slices are bound, ${lun.map.size} are`)
     if (lun.storeCount !== mine.length) problems.push(`${what}: says it has ${lun.storeCount} stores, ${mine.length} exist`)

@@ -13,12 +13,17 @@ export const lunColumns: readonly Column<LunSummary>[] = [
   { key: 'bound', kind: 'size', get: row => row.bound, about: 'bytes that were written, in slices of 1 MiB' },
   { key: 'used', kind: 'size', get: row => row.used, about: 'bytes on disks, redundancy included' },
   { key: 'state', kind: 'state', get: row => row.state, about: 'how the LUN is' },
+  { key: 'stripe', kind: 'text', get: stripeText, about: 'redundant stores that are interleaved; by range', extra: true },
   { key: 'thin', kind: 'text', get: row => row.thin, about: 'takes space when written', extra: true },
   { key: 'created', kind: 'text', get: row => row.created, about: 'when the LUN was made', extra: true },
   { key: 'number', kind: 'count', get: row => row.number, about: 'number of the LUN', extra: true },
   { key: 'id', kind: 'text', get: row => row.id, about: 'UUID of the LUN', extra: true },
   { key: 'volume-id', kind: 'text', get: row => formatVolumeId({ lun: row.id, partition: 0 }), about: 'id of the volume for DcsPM functions', extra: true },
 ]
+
+function stripeText({ ranges }: LunSummary): string {
+  return [...new Set(ranges.map(({ stripe = 1 }) => stripe))].join('+')
+}
 
 /** A LUN, or a partition inside of it, as its volume id means it. */
 export interface VolumeDetail extends LunDetail {
@@ -46,6 +51,7 @@ const rangeColumns: readonly Column<LunTypeRange>[] = [
   { key: 'offset', kind: 'size', get: row => row.offset, about: 'bytes from the start of the LUN' },
   { key: 'length', kind: 'size', get: row => row.length, about: 'bytes; none: without an end' },
   { key: 'raid', kind: 'text', get: row => row.raid, about: 'redundancy type' },
+  { key: 'stripe', kind: 'count', get: row => row.stripe ?? 1, about: 'redundant stores that are interleaved' },
 ]
 
 const lunView = (lun: LunDetail): DetailView => ({
@@ -55,6 +61,7 @@ const lunView = (lun: LunDetail): DetailView => ({
     line('health', lun.health, 'state'),
     line('size', lun.size, 'size'),
     line('raid', lun.raid),
+    line('stripe', stripeText(lun)),
     line('thin', lun.thin),
     line('protected', lun.protected),
     line('bound', lun.bound, 'size'),
