@@ -120,18 +120,21 @@ export class ParityStore {
     return undefined
   }
 
+  /** What the host has in memory is read at once. @returns the first that could not be read */
   private async readMembers(store: number, sources: readonly number[], at: number, buffers: readonly Uint8Array[]): Promise<ReadFailure | undefined> {
     const { members, table } = this.set
     let failed: ReadFailure | undefined
-    await Promise.all(
-      sources.map(async (member, i) => {
-        try {
-          await members.disk(store, member).read(table.segmentOf(store, member), at, [buffers[i]!])
-        } catch (error) {
-          failed ??= { member, error }
-        }
-      }),
-    )
+    let reads: Promise<void>[] | undefined
+    for (const [i, member] of sources.entries()) {
+      const disk = members.disk(store, member)
+      const segment = table.segmentOf(store, member)
+      if (disk.tryRead(segment, at, buffers[i]!)) continue
+      const read = disk.read(segment, at, [buffers[i]!]).catch((error: unknown) => {
+        failed ??= { member, error }
+      })
+      ;(reads ??= []).push(read)
+    }
+    if (reads) await Promise.all(reads)
     return failed
   }
 
@@ -206,7 +209,8 @@ export class ParityStore {
     for (;;) {
       const away = await this.away(store, slice, data.length)
       // A disk that left since this write was prepared needs its mark.
-      await this.set.prepareWrite(store, at, data.length)
+      const marked = this.set.prepareWrite(store, at, data.length)
+      if (marked) await marked
       const plan = planRows(at, data.length, away)[0]!
       if (away === PARITY_MEMBER ? await this.writeAlone(store, slice, plan, data) : await this.writeLogged(store, slice, plan, data, away)) return
     }
@@ -339,11 +343,13 @@ export class ParityStore {
     return found < 0 ? alignedBuffers(1, length)[0]! : this.spare.splice(found, 1)[0]!
   }
 
-  private put(store: number, pieces: readonly LogPiece[]): Promise<ReadFailure[]> {
-    return this.putLegs(
-      store,
-      pieces.map(({ member, at, bytes }) => ({ member, at, pieces: [bytes], length: bytes.length })),
-    )
+  /** Writes pieces in place, at once where the host takes them. @returns as `putLegs` */
+  private async put(store: number, pieces: readonly LogPiece[]): Promise<ReadFailure[]> {
+    const { members, table } = this.set
+    const legs: Leg[] = []
+    for (const { member, at, bytes } of pieces)
+      if (!members.disk(store, member).tryWrite(table.segmentOf(store, member), at, bytes)) legs.push({ member, at, pieces: [bytes], length: bytes.length })
+    return legs.length === 0 ? [] : this.putLegs(store, legs)
   }
 
   /** Writes to members, all at once. @returns the first failure of each member, once all have ended */

@@ -1,5 +1,6 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { deferred } from '../../../src/core/base/deferred.ts'
+import { Random } from '../../../src/core/base/random.ts'
 import { KIB, MIB } from '../../../src/core/base/units.ts'
 import { fastOf } from '../../../src/core/block/device.ts'
 import type { SimulatedDisk } from '../../../src/core/block/simulated.ts'
@@ -134,6 +135,36 @@ describe('transfers at once', () => {
     expect(into).toEqual(bytes(4096, 1))
     expect(lun.tryWrite(4096, bytes(4096, 2))).toBe(false)
     await close()
+  })
+
+  test('are all that a small write to parity makes but for its log; what cannot be made at once is made the usual way', async () => {
+    for (const share of [0, 0.5, 1]) {
+      const random = new Random(share * 10)
+      const { lun, disks, close } = await quickLun('raid5', () => random.chance(share))
+      const expected = bytes(MIB, 1)
+      await lun.write(0, expected)
+      await lun.flush()
+      for (const disk of disks) disk.resetCounters()
+      const usual = disks.flatMap(disk => [vi.spyOn(disk, 'read'), vi.spyOn(disk, 'write')])
+      for (let i = 0; i < 20; i++) {
+        const at = 4096 * random.below(256)
+        expected.fill(i, at, at + 4096)
+        await lun.write(at, bytes(4096, i))
+      }
+      await lun.drain()
+      const calls = usual.reduce((sum, { mock }) => sum + mock.calls.length, 0)
+      if (share === 0) expect(calls).toBe(4 * 20)
+      else if (share === 1) expect(calls).toBe(0)
+      else expect(calls).toBeGreaterThan(10)
+      // Old bytes and old parity; new bytes and new parity.
+      expect(disks.reduce((sum, { counters }) => sum + counters.reads, 0)).toBe(2 * 20)
+      expect(disks.reduce((sum, { counters }) => sum + counters.writes, 0)).toBe(2 * 20)
+      await lun.flush()
+      for (const disk of disks) disk.dropUnflushed()
+      expect(Buffer.compare(await readBack(lun, 0, MIB), expected)).toBe(0)
+      expect((await lun.verifySlice(0, false))!.misfits).toEqual([])
+      await close()
+    }
   })
 
   test('are refused by a LUN that is closed or open for reading', async () => {
