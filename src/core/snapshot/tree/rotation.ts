@@ -167,8 +167,9 @@ const BACK_MAX = MINUTE
  *
  * @throws LunarError `ERR_CLOCK` when it is before the newest snapshot or the last time that the pool was written, or further after them than the
  * longest rule looks back
+ * @param unchanged the newest snapshot may be old: nothing was written since
  */
-export function checkClock(volume: string, snapshots: readonly Rotated[], rules: RotationRules, nowMs: number, seen: TimeSeen): void {
+export function checkClock(volume: string, snapshots: readonly Rotated[], rules: RotationRules, nowMs: number, seen: TimeSeen, unchanged = false): void {
   const fail = (why: string, fix = 'set the clock, and repeat it; --force=clock if the clock is right'): never => {
     throw new LunarError('ERR_CLOCK', `Cannot rotate snapshots of "${volume}"`, { why: `${why}, and it is ${timeText(nowMs)} now`, fix })
   }
@@ -182,7 +183,7 @@ export function checkClock(volume: string, snapshots: readonly Rotated[], rules:
   const longest = longestMs(rules)
   if (longest === undefined) return
   const limit = longest + BACK_MAX
-  if (newest && nowMs > newest.createdMs + limit)
+  if (newest && !unchanged && nowMs > newest.createdMs + limit)
     fail(
       `the newest snapshot "${newest.name}" is of ${timeText(newest.createdMs)}, longer ago than any rule looks back`,
       'take a new snapshot first, or set the clock; --force=clock if both are right',

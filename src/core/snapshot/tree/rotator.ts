@@ -14,6 +14,10 @@ export interface Rotation {
   readonly forceMany?: boolean
   /** The clock is right, although it looks as if it had jumped. */
   readonly forceClock?: boolean
+  /** The newest snapshots may be old: a new one would have been taken now, had anything changed. */
+  readonly unchanged?: boolean
+  /** Who wants it, for events. */
+  readonly why?: string
   readonly dryRun?: boolean
 }
 
@@ -29,7 +33,8 @@ export interface Rotations {
 
 /** Deletes snapshots by keep-rules: the decision and the deletion are one step, so of two that run at once the second finds nothing to do. */
 export class Rotator {
-  private readonly opened: { readonly wallMs: number; readonly monotonicMs: number }
+  /** When the clock was last believed, and since when: the opening of the pool, or somebody who said that it is right. */
+  private believed: { readonly wallMs: number; readonly monotonicMs: number; readonly beforeMs: number }
 
   constructor(
     private readonly pool: Pool,
@@ -38,16 +43,20 @@ export class Rotator {
     private readonly hostsOf: (snapshot: Snapshot) => readonly string[],
   ) {
     const { clock } = pool.options
-    this.opened = { wallMs: clock.wallMs(), monotonicMs: clock.monotonicMs() }
+    this.believed = { wallMs: clock.wallMs(), monotonicMs: clock.monotonicMs(), beforeMs: pool.metadata.report.lastWriteMs }
   }
 
   /** What time it should be. Kept from the opening on: each commit since then has the clock's own time. */
   private get seen(): TimeSeen {
-    return {
-      beforeMs: this.pool.metadata.report.lastWriteMs,
-      openedMs: this.opened.wallMs,
-      expectedMs: this.opened.wallMs + this.pool.options.clock.monotonicMs() - this.opened.monotonicMs,
-    }
+    const { wallMs, monotonicMs, beforeMs } = this.believed
+    return { beforeMs, openedMs: wallMs, expectedMs: wallMs + this.pool.options.clock.monotonicMs() - monotonicMs }
+  }
+
+  /** Somebody says that the clock is right: it is as long as the pool stays open. */
+  private believe(): void {
+    const { clock } = this.pool.options
+    const wallMs = clock.wallMs()
+    this.believed = { wallMs, monotonicMs: clock.monotonicMs(), beforeMs: wallMs }
   }
 
   /**
@@ -74,13 +83,14 @@ export class Rotator {
       }
       return rotations.flatMap(({ verdicts }) => verdicts.filter(({ keep }) => !keep).map(({ snapshot }) => snapshot.one))
     }
-    await this.trees.delete(choose, { dryRun: rotation.dryRun === true, why: 'rotation' })
+    await this.trees.delete(choose, { dryRun: rotation.dryRun === true, why: rotation.why ?? 'rotation' })
+    if (rotation.forceClock && !rotation.dryRun) this.believe()
     return { rotations, refused }
   }
 
   private guard(volume: string, verdicts: readonly Verdict<RotatedSnapshot>[], rotation: Rotation, now: number): void {
     const looked = verdicts.map(({ snapshot }) => snapshot).filter(({ apart }) => apart === undefined)
-    if (looked.length > 0 && !rotation.forceClock) checkClock(volume, looked, rotation.rules, now, this.seen)
+    if (looked.length > 0 && !rotation.forceClock) checkClock(volume, looked, rotation.rules, now, this.seen, rotation.unchanged)
     if (!rotation.forceMany) checkMany(volume, verdicts)
   }
 

@@ -115,6 +115,10 @@ export class TreeMap {
   /** Pages on their way; one that is changed meanwhile is read again. */
   private readonly loading = new Map<number, { done: Promise<void>; stale: boolean }>()
   private readonly hi: number
+  /** The highest epoch of an entry that is known to have been there. */
+  private highest = 0
+  /** No entry of this epoch or later was there when the map was walked. */
+  private noneFrom = Infinity
 
   constructor(
     private readonly metadata: Metadata,
@@ -183,6 +187,7 @@ export class TreeMap {
   }
 
   put({ chunk, epoch, entry }: MapEntry, batch: Batch): void {
+    if (epoch > this.highest) this.highest = epoch
     batch.put(this.keyOf(chunk, epoch), encodeEntry(entry))
   }
 
@@ -220,6 +225,19 @@ export class TreeMap {
     const end = to === Infinity ? Number.MAX_SAFE_INTEGER : to * TREE_EPOCHS - 1
     for await (const { lo, value } of this.metadata.range(this.hi, from * TREE_EPOCHS, end))
       yield { chunk: Math.floor(lo / TREE_EPOCHS), epoch: lo % TREE_EPOCHS, entry: decodeEntry(value) }
+  }
+
+  /** Whether any chunk has an entry from an epoch on. The map is walked once at most as long as there is none; what is put since then is known. */
+  async hasFrom(epoch: number): Promise<boolean> {
+    if (this.highest < epoch && this.noneFrom > epoch) {
+      for await (const entry of this.walk()) {
+        if (entry.epoch < epoch) continue
+        this.highest = Math.max(this.highest, entry.epoch)
+        return true
+      }
+      this.noneFrom = epoch
+    }
+    return this.highest >= epoch
   }
 
   private keyOf(chunk: number, epoch: number): { hi: number; lo: number } {

@@ -90,6 +90,13 @@ export class Tree {
     return [...new Set(this.snapshots.filter(({ isKept }) => isKept).map(({ record }) => record.epoch))].sort((a, b) => a - b)
   }
 
+  /** Whether the source has changed since a live epoch began, or may have: from the map alone. What was acknowledged ahead is not in it yet. */
+  async hasChangedSince(epoch: number): Promise<boolean> {
+    // What is still to be copied back changed with the restore, and the map does not say so yet.
+    if (this.restoring && this.restoring.at >= epoch) return true
+    return this.map.hasFrom(epoch)
+  }
+
   /** Snapshots came or went: called while the source is quiet, or when fewer chunks are to be preserved than before. */
   settle(): void {
     const live = this.snapshots.filter(({ isKept }) => isKept)

@@ -68,6 +68,12 @@ export interface NewSnapshots {
   readonly reserve?: boolean
   /** What happens to the snapshots of these LUNs when there is no space for a chunk they need; as it is when left out. */
   readonly onFull?: SnapshotPolicy
+  /** Asked when nothing else comes or goes any more: whether to make nothing after all. */
+  readonly skip?: () => Promise<boolean>
+  /** Adds what becomes durable with them to their commit; what it returns is called when that fails. */
+  readonly together?: (batch: Batch) => () => void
+  /** Who wanted them, for their events. */
+  readonly why?: string
   readonly dryRun?: boolean
 }
 
@@ -321,6 +327,15 @@ export class Trees {
     return tree?.snapshots.filter(({ isLive }) => isLive) ?? []
   }
 
+  /** Whether a volume was not written since a snapshot of it was taken, and has its size: from the map, without reading data. */
+  async isUnchangedSince(snapshot: Snapshot): Promise<boolean> {
+    const { tree, record, isKept } = snapshot
+    const source = this.sourceOf(tree)
+    if (!isKept || source.size !== record.size) return false
+    await source.flush()
+    return !(await tree.hasChangedSince(record.epoch))
+  }
+
   treeOf(lun: Lun): Tree | undefined {
     return this.all.find(({ record }) => record.snapshot === 0 && record.source === lun.number)
   }
@@ -363,6 +378,7 @@ export class Trees {
   /**
    * Takes snapshots at one instant (features.md C1, G3; Compaq Fig. 9): everything acknowledged is flushed, nothing is in flight, and one
    * commit makes them all. No data is copied.
+   * @returns what was made; nothing when it was skipped
    * @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_SNAPSHOT_NOT_FOUND`, `ERR_EXISTS`, `ERR_BAD_NAME`, `ERR_RELATIONSHIP_STATE`, `ERR_REDUNDANCY`
    */
   create(spec: NewSnapshots): Promise<NewSnapshot[]> {
@@ -375,6 +391,7 @@ export class Trees {
           why: 'it is that of the LUN they are of in the end',
           fix: 'lunar lun set LUN on-full=drop',
         })
+      if (await spec.skip?.()) return []
       if (!spec.dryRun) {
         for (const { lun } of plans) if (spec.onFull !== undefined) await this.setPolicy(this.luns.byId(lun)!, spec.onFull)
         await this.createNow(plans, shapes, spec)
@@ -395,6 +412,7 @@ export class Trees {
     for (const [i, plan] of plans.entries()) trees.push(plan.tree ?? (await this.newTree(plan, trees, plans, shapes[i]!)))
     const sources = plans.filter(({ base }) => !base).map(({ source }) => source)
     const reserves: { readonly store: SlotStore; readonly reserve: Reserve }[] = []
+    let undo: (() => void) | undefined
     try {
       for (const [i, { store, record }] of (spec.reserve ? trees : []).entries())
         reserves.push({ store, reserve: await store.reserve(record.chunkShift, Math.ceil(sizeOf(plans[i]!) / 2 ** record.chunkShift)) })
@@ -404,9 +422,13 @@ export class Trees {
           trees,
           spec,
           reserves.map(({ reserve }) => reserve),
+          batch => {
+            undo = spec.together?.(batch)
+          },
         ),
       )
     } catch (error) {
+      undo?.()
       for (const { store, reserve } of reserves) await store.endReserve(reserve)
       throw error
     }
@@ -541,9 +563,9 @@ export class Trees {
   private async commitNew(
     plans: readonly Plan[],
     trees: readonly Tree[],
-    spec: Pick<NewSnapshots, 'readOnly'> & { readonly hidden?: boolean },
+    spec: Pick<NewSnapshots, 'readOnly' | 'why'> & { readonly hidden?: boolean },
     reserves: readonly Reserve[],
-    together?: (batch: Batch, snapshots: readonly number[]) => () => void,
+    together?: (batch: Batch, snapshots: readonly number[]) => (() => void) | void,
   ): Promise<void> {
     const now = this.pool.options.clock.wallMs()
     const batch = new Batch()
@@ -558,7 +580,7 @@ export class Trees {
           batch,
           'snapshot.created',
           `${plan.sourceName}@${plan.name}`,
-          spec.readOnly === true ? 'read-only' : plan.base ? `of ${plan.base.name}` : 'writable',
+          [spec.readOnly === true ? 'read-only' : plan.base ? `of ${plan.base.name}` : 'writable', spec.why].filter(Boolean).join(', '),
         )
       return { number: number++, record, tree, reserve }
     })
