@@ -1,8 +1,7 @@
 import * as Flags from '@oclif/core/flags'
-import { systemClock } from '../../core/base/clock.ts'
+import { systemClock, timeStamp } from '../../core/base/clock.ts'
 import { LunarCommand } from '../../core/cli/base-command.ts'
 import { dryRunFlag, forceFlag, manyArg, poolFlag, sizeFlag } from '../../core/cli/flags.ts'
-import { timeStamp } from '../../core/cli/keep-rules.ts'
 import { parseReference, parseReferences } from '../../core/cli/references.ts'
 import type { Result } from '../../core/server/api.ts'
 

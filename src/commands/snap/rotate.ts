@@ -1,7 +1,7 @@
 import * as Flags from '@oclif/core/flags'
 import { LunarCommand } from '../../core/cli/base-command.ts'
-import { dryRunFlag, failIfUnchangedFlag, forceFlag, manyArg, numberFlag, poolFlag, progressFlag, waitFlag } from '../../core/cli/flags.ts'
-import { parseAge, parseKeep } from '../../core/cli/keep-rules.ts'
+import { dryRunFlag, failIfUnchangedFlag, forceFlag, manyArg, poolFlag, progressFlag, waitFlag } from '../../core/cli/flags.ts'
+import { keepFlags, keepRules, machineZone } from '../../core/cli/keep-rules.ts'
 import { parseReferences } from '../../core/cli/references.ts'
 import { rotationColumns } from '../../core/cli/views/snapshot.ts'
 import { writeTable } from '../../core/cli/table.ts'
@@ -18,14 +18,7 @@ export default class SnapRotate extends LunarCommand {
   ]
   static override args = { volumes: manyArg('LUN or writable snapshot, or pool/it; each is rotated by itself, all in one commit') }
   static override flags = {
-    keep: Flags.string({
-      description: 'rules: minutely, hourly, daily, weekly, monthly, yearly, each with a count',
-      helpValue: 'hourly=24,daily=7',
-      multiple: true,
-      multipleNonGreedy: true,
-    }),
-    'keep-last': numberFlag('keep the newest so many, at least 1'),
-    'older-than': Flags.string({ description: 'delete what is older, whatever --keep says: 90d, 36h', helpValue: 'AGE' }),
+    ...keepFlags(),
     only: Flags.string({
       description: "look only at snapshots of this name, * and ? stand for anything: 'auto-*'",
       helpValue: 'PATTERN',
@@ -45,12 +38,10 @@ export default class SnapRotate extends LunarCommand {
   override async run(): Promise<Result<'snap.rotate'>> {
     const { args, flags } = await this.parse(SnapRotate)
     const { pool, names: volumes } = parseReferences(args.volumes as unknown as string[], flags.pool, 'volume')
-    const { only, except, force, 'keep-last': keepLast, 'older-than': age, 'dry-run': dryRun } = flags
+    const { only, except, force, 'dry-run': dryRun } = flags
     const rules = {
-      keep: parseKeep(flags.keep ?? []),
-      zone: flags.zone ?? new Intl.DateTimeFormat().resolvedOptions().timeZone,
-      ...(keepLast === undefined ? {} : { keepLast }),
-      ...(age === undefined ? {} : { olderThanMs: parseAge(age) }),
+      ...keepRules(flags),
+      zone: flags.zone ?? machineZone(),
       ...(only ? { only } : {}),
       ...(except ? { except } : {}),
     }

@@ -27,3 +27,6 @@ export const systemClock: Clock = {
       signal?.addEventListener('abort', end, { once: true })
     }),
 }
+
+/** `20261121T170000Z`: sorts by time, and is the same everywhere. */
+export const timeStamp = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+|[-:]/g, '')

@@ -1,6 +1,8 @@
 /** How keep-rules are typed: `hourly=24,daily=7`, `90d`. */
+import * as Flags from '@oclif/core/flags'
 import { LunarError } from '../base/errors.ts'
 import type { RotationSpan } from '../server/api.ts'
+import { numberFlag } from './flags.ts'
 
 const spans: readonly RotationSpan[] = ['minutely', 'hourly', 'daily', 'weekly', 'monthly', 'yearly']
 
@@ -33,5 +35,34 @@ export function parseAge(text: string): number {
   return ms
 }
 
-/** `20261121T170000Z`: sorts by time, and is the same everywhere. */
-export const timeStamp = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+|[-:]/g, '')
+export const keepFlags = () => ({
+  keep: Flags.string({
+    description: 'rules: minutely, hourly, daily, weekly, monthly, yearly, each with a count',
+    helpValue: 'hourly=24,daily=7',
+    multiple: true,
+    multipleNonGreedy: true,
+  }),
+  'keep-last': numberFlag('keep the newest so many, at least 1'),
+  'older-than': Flags.string({ description: 'delete what is older, whatever --keep says: 90d, 36h', helpValue: 'AGE' }),
+})
+
+/** What those flags say. @throws LunarError `ERR_USAGE` */
+export function keepRules(flags: {
+  readonly keep?: string[] | undefined
+  readonly 'keep-last'?: number | undefined
+  readonly 'older-than'?: string | undefined
+}): {
+  keep: Partial<Record<RotationSpan, number>>
+  keepLast?: number
+  olderThanMs?: number
+} {
+  const { 'keep-last': keepLast, 'older-than': age } = flags
+  return {
+    keep: parseKeep(flags.keep ?? []),
+    ...(keepLast === undefined ? {} : { keepLast }),
+    ...(age === undefined ? {} : { olderThanMs: parseAge(age) }),
+  }
+}
+
+/** IANA name of the time zone of this machine. */
+export const machineZone = (): string => new Intl.DateTimeFormat().resolvedOptions().timeZone

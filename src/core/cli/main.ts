@@ -50,10 +50,12 @@ class CommandConfig extends Config {
   }
 }
 
-/** The longest command that the first words name: `lun list`, or `explain`; one of a single word in any letter case (`enablesnap`). */
+/** The longest command that the first words name: `snap schedule list`, `lun list`, or `explain`; one of a single word in any letter case (`enablesnap`). */
 function findCommand(words: readonly string[], commands: CommandTable): { id?: string; rest: string[] } {
-  const pair = words.slice(0, 2).join(':')
-  if (words.length >= 2 && Object.hasOwn(commands, pair)) return { id: pair, rest: words.slice(2) }
+  for (const count of [3, 2]) {
+    const name = words.slice(0, count).join(':')
+    if (words.length >= count && Object.hasOwn(commands, name)) return { id: name, rest: words.slice(count) }
+  }
   const word = words[0]?.toLowerCase()
   const id = Object.keys(commands).find(candidate => candidate.toLowerCase() === word && !candidate.includes(':'))
   return id === undefined ? { rest: [...words] } : { id, rest: words.slice(1) }
@@ -64,23 +66,32 @@ function wantsHelp(words: readonly string[]): boolean {
   return (end === -1 ? words : words.slice(0, end)).includes('--help')
 }
 
-const topicsOf = (commands: CommandTable): string[] => [...new Set(Object.keys(commands).map(id => id.split(':')[0]!))]
+/** `snap`, and `snap:schedule`. */
+function topicsOf(commands: CommandTable): Set<string> {
+  const topics = new Set<string>()
+  for (const id of Object.keys(commands)) {
+    const words = id.split(':')
+    topics.add(words[0]!)
+    for (let count = 2; count < words.length; count++) topics.add(words.slice(0, count).join(':'))
+  }
+  return topics
+}
 
 /** Help of a command, of a topic, or of everything. */
 async function showHelp(words: readonly string[], id: string | undefined, commands: CommandTable, config: Config, around: Surroundings): Promise<number> {
   const subject = words.filter(word => !word.startsWith('-'))
-  const topic = subject[0]
-  if (id === undefined && topic !== undefined && (subject.length > 1 || !topicsOf(commands).includes(topic))) return unknown(words, commands, config, around)
+  const topic = subject.join(':')
+  if (id === undefined && topic !== '' && !topicsOf(commands).has(topic)) return unknown(words, commands, config, around)
   const { Help } = await import('@oclif/core/help')
-  await new Help(config, { all: false }).showHelp(id !== undefined ? [id] : topic !== undefined ? [topic] : [])
+  await new Help(config, { all: false }).showHelp(id !== undefined ? [id] : topic !== '' ? [topic] : [])
   return 0
 }
 
 /** A topic alone shows its help; anything else is a usage error that names what comes nearest. */
 async function unknown(words: readonly string[], commands: CommandTable, config: Config, around: Surroundings): Promise<number> {
-  const subject = words.slice(0, 2).filter(word => !word.startsWith('-'))
-  if (subject.length === 1 && words.length === 1 && topicsOf(commands).includes(subject[0]!))
-    return showHelp([...words, '--help'], undefined, commands, config, around)
+  const topics = topicsOf(commands)
+  const subject = words.slice(0, topics.has(words.slice(0, 2).join(':')) ? 3 : 2).filter(word => !word.startsWith('-'))
+  if (subject.length === words.length && topics.has(subject.join(':'))) return showHelp([...words, '--help'], undefined, commands, config, around)
   const typed = commandName(subject.join(' '))
   const names = Object.keys(commands).map(commandName)
   // What follows a command of one word is its object, and the letter case is nobody's mistake.
