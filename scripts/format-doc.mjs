@@ -194,6 +194,7 @@ const structs = [
   code.slotsRecord,
   code.hostRecord,
   code.presentationRecord,
+  code.scheduleRecord,
   code.parityGroupFields,
   code.parityEntryFields,
   code.parityPieceFields,

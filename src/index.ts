@@ -32,6 +32,7 @@ export type {
   StartOptions,
 } from './library/relationships.ts'
 export type { CloneSpec, KeepRules, MadeSnapshot, NewSnapshots, NewStore, RestoreSpec, Snapshots, Stores } from './library/snapshots.ts'
+export type { NewSchedule, RunScheduleOptions, Schedules } from './library/schedules.ts'
 export type { Hosts, PresentOptions, UnpresentOptions } from './library/hosts.ts'
 export { startServer, stopServer, type RunningServer, type StartServerOptions } from './library/server.ts'
 export * from './library/table2.ts'

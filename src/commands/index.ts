@@ -68,6 +68,13 @@ import SnapMaps from './snap/maps.ts'
 import SnapRefresh from './snap/refresh.ts'
 import SnapRestore from './snap/restore.ts'
 import SnapRotate from './snap/rotate.ts'
+import SnapScheduleCreate from './snap/schedule/create.ts'
+import SnapScheduleDelete from './snap/schedule/delete.ts'
+import SnapScheduleList from './snap/schedule/list.ts'
+import SnapSchedulePause from './snap/schedule/pause.ts'
+import SnapScheduleResume from './snap/schedule/resume.ts'
+import SnapScheduleRun from './snap/schedule/run.ts'
+import SnapScheduleShow from './snap/schedule/show.ts'
 import SnapShow from './snap/show.ts'
 import SnapTree from './snap/tree.ts'
 import SnapUnconfigure from './snap/unconfigure.ts'
@@ -166,6 +173,13 @@ export const commands = {
   'snap:refresh': SnapRefresh,
   'snap:restore': SnapRestore,
   'snap:rotate': SnapRotate,
+  'snap:schedule:create': SnapScheduleCreate,
+  'snap:schedule:delete': SnapScheduleDelete,
+  'snap:schedule:list': SnapScheduleList,
+  'snap:schedule:pause': SnapSchedulePause,
+  'snap:schedule:resume': SnapScheduleResume,
+  'snap:schedule:run': SnapScheduleRun,
+  'snap:schedule:show': SnapScheduleShow,
   'snap:show': SnapShow,
   'snap:tree': SnapTree,
   'snap:unconfigure': SnapUnconfigure,

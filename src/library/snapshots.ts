@@ -1,5 +1,6 @@
 import type { Params, Result, SnapshotDetail, SnapshotSummary, StoreDetail, StoreSummary } from '../core/server/api.ts'
 import type { Asker, CallOptions, ChangeOptions } from './asker.ts'
+import { Schedules } from './schedules.ts'
 
 export type NewSnapshots = Omit<Params<'snap.create'>, 'snapshots' | 'dryRun'>
 /** A snapshot that was made. */
@@ -48,10 +49,12 @@ export class Stores {
 /** The snapshots of a pool, named after their volume: `db@monday`. `pool.luns` opens, imports and exports them like LUNs. */
 export class Snapshots {
   readonly stores: Stores
+  readonly schedules: Schedules
 
   /** @internal */
   constructor(private readonly asker: Asker) {
     this.stores = new Stores(asker)
+    this.schedules = new Schedules(asker)
   }
 
   /**

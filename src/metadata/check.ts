@@ -1,6 +1,7 @@
 import { LunarError } from '../core/base/errors.ts'
 import { ZEROS } from '../core/block/write-once.ts'
 import { checkHosts, HostRecords } from './check-hosts.ts'
+import { checkSchedules } from './check-schedules.ts'
 import { checkTrees, TreeRecords } from './check-trees.ts'
 import { decodeHistory } from './history.ts'
 import { kindOf, objectOf } from './key.ts'
@@ -28,6 +29,7 @@ import {
   relationshipRecord,
   RSD_STORES,
   rsdFields,
+  scheduleRecord,
   SEGMENTS_PER_RECORD,
   segmentStates,
   slotsRecord,
@@ -50,6 +52,7 @@ import {
   type SnapshotRecord,
   type LunRecord,
   type RelationshipRecord,
+  type ScheduleRecord,
   type WodRecord,
 } from './records.ts'
 import type { StoreEntry } from './root.ts'
@@ -93,6 +96,7 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
   const updated = new Set<number>()
   const trees = new TreeRecords()
   const hosts = new HostRecords()
+  const schedules = new Map<number, ScheduleRecord>()
   const boundSlices = new Set<string>()
   const marks: { what: string; lun: number; store: number; mask: number }[] = []
   let records = 0
@@ -193,6 +197,9 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
         case 'presentation':
           hosts.presentations.push({ host: object, lo, record: decodeRecord(presentationRecord, value) })
           break
+        case 'schedule':
+          schedules.set(object, decodeRecord(scheduleRecord, value))
+          break
         case 'event':
           break
         case 'history':
@@ -227,6 +234,7 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
   checkWodUpdates(wods, updated, problem)
   checkTrees(trees, luns, boundSlices, problem)
   checkHosts(hosts, { lun: luns, snapshot: trees.snapshots, wod: wods }, problem)
+  checkSchedules(schedules, luns, problem)
   for (const { what, lun, store, mask } of marks) {
     const rsd = rsds.get(`${lun}:${store}`)
     if (!rsd) problem(`${what}.orphan`, `LUN ${lun}`, `store ${store} has ${what} marks but does not exist`)

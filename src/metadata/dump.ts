@@ -15,6 +15,8 @@ import {
   relationshipRecord,
   RSD_STORES,
   rsdFields,
+  scheduleRecord,
+  scheduleResults,
   SEGMENTS_PER_RECORD,
   slotsRecord,
   snapshotRecord,
@@ -69,6 +71,10 @@ function describe(kind: string, lo: number, value: Uint8Array): unknown {
       return hostRecord.decode(value)
     case 'presentation':
       return { ...presentedVolume(lo), ...presentationRecord.decode(value) }
+    case 'schedule': {
+      const { luns, result, ...rest } = scheduleRecord.decode(value)
+      return { ...rest, result: scheduleResults[result] ?? result, luns: luns.map(({ lun }) => lun) }
+    }
     case 'lmap': {
       const view = new DataView(value.buffer, value.byteOffset, value.byteLength)
       return Array.from({ length: LMAP_SLICES }, (_, i) => view.getUint32(i * 4, true))

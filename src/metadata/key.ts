@@ -31,6 +31,7 @@ export const kinds = {
   wodDone: 20,
   host: 24,
   presentation: 25,
+  schedule: 26,
   history: 40,
 } as const
 export type Kind = keyof typeof kinds

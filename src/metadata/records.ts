@@ -16,6 +16,7 @@ export const poolRecord = struct('poolRecord', 256, {
   nextWod: u32(108, 'number for the next write-once device, 0 is 1; never reused'),
   nextSnapshot: u32(112, 'number for the next snapshot, 0 is 1; never reused'),
   nextTree: u32(116, 'number for the next sharing tree, 0 is 1; never reused'),
+  nextSchedule: u32(120, 'number for the next schedule, 0 is 1; never reused'),
   nextHost: u32(124, 'number for the next host, 0 is 1; never reused'),
   metadataCopies: u8(104, 'copies of metadata blocks wanted'),
   quorumWanted: u8(105, 'quorum disks wanted, 0: by the number of disks'),
@@ -431,6 +432,57 @@ export const presentationRecord = struct('presentationRecord', 32, {
   flags: u8(8, 'bit 0: read only; bit 1: others may write it, too; bit 2: also when it is mixed'),
 })
 export type PresentationRecord = ReturnType<typeof presentationRecord.decode>
+
+/** It takes no snapshots until it is resumed. */
+export const SCHEDULE_PAUSED = 1
+/** Nobody writes its snapshots. */
+export const SCHEDULE_READ_ONLY = 2
+/** A run that was missed is not caught up. */
+export const SCHEDULE_NO_CATCH_UP = 4
+/** A run takes nothing when nothing was written since the last one that did. */
+export const SCHEDULE_SKIP_UNCHANGED = 8
+/** `keepLast` is a rule: what no rule keeps goes. Else it only guards what another rule would delete. */
+export const SCHEDULE_LAST_IS_RULE = 16
+
+export const scheduleResults = ['none', 'taken', 'unchanged', 'missed', 'failed', 'unrotated'] as const
+export type ScheduleResultName = (typeof scheduleResults)[number]
+
+/** LUNs of one schedule. */
+export const SCHEDULE_LUNS = 32
+/** Bytes of the texts of a schedule. */
+export const SCHEDULE_TEXTS = { cron: 96, zone: 48, reason: 240 } as const
+
+const scheduledLun = struct('scheduledLun', 4, { lun: u32(0, 'LUN') })
+const scheduledLuns = u8(274, 'LUNs')
+
+/** Key (schedule, number): when snapshots are taken of some LUNs, and which are kept. */
+export const scheduleRecord = struct('scheduleRecord', 720, {
+  scheduleId: uuid(0, 'schedule'),
+  name: text(16, 64, 'name'),
+  cron: text(80, SCHEDULE_TEXTS.cron, 'when it runs: a cron expression of five fields, or @daily'),
+  zone: text(176, SCHEDULE_TEXTS.zone, 'IANA name of the time zone of the expression, and of the days that rules count'),
+  prefix: text(224, 48, 'names of its snapshots, before a hyphen and the time'),
+  flags: u8(272, 'bit 0: paused; bit 1: read-only snapshots; bit 2: no catch-up; bit 3: skips when unchanged; bit 4: keepLast is a rule'),
+  result: u8(273, 'of the last run: 0 none yet, 1 taken, 2 unchanged, 3 missed, 4 failed, 5 taken or unchanged, but rotation was refused'),
+  lunCount: scheduledLuns,
+  keepLast: u32(276, 'the newest so many stay, at least 1'),
+  minutely: u32(280, 'minutes of which the last snapshot is kept'),
+  hourly: u32(284, 'the same of hours'),
+  daily: u32(288, 'the same of days'),
+  weekly: u32(292, 'the same of weeks'),
+  monthly: u32(296, 'the same of months'),
+  yearly: u32(300, 'the same of years'),
+  olderThanMs: u64(304, 'milliseconds; what is older goes; 0: no such rule'),
+  createdMs: u64(312, 'milliseconds since 1970'),
+  settledMs: u64(320, 'milliseconds since 1970: what was due until then is taken, skipped or given up'),
+  lastMs: u64(328, 'milliseconds since 1970, of the last run, 0: none yet'),
+  takenMs: u64(336, 'milliseconds since 1970, of the last run that took snapshots, 0: none yet'),
+  failures: u32(344, 'runs that did not go well, since the last that did'),
+  deleted: u32(348, 'snapshots that the last run deleted'),
+  reason: text(352, SCHEDULE_TEXTS.reason, 'why the last run ended as it did'),
+  luns: list(592, SCHEDULE_LUNS, scheduledLun, 'snapshots of them are of one instant', scheduledLuns),
+})
+export type ScheduleRecord = ReturnType<typeof scheduleRecord.decode>
 
 /** Bytes of a reason that is recorded: of a disk's state, a process's end, a relationship. */
 export const REASON_MAX = 118

@@ -55,6 +55,11 @@ const changing = [
   'snap:refresh',
   'snap:restore',
   'snap:rotate',
+  'snap:schedule:create',
+  'snap:schedule:delete',
+  'snap:schedule:pause',
+  'snap:schedule:resume',
+  'snap:schedule:run',
   'snap:unconfigure',
   'store:compact',
   'store:create',
@@ -101,6 +106,7 @@ const lists = [
   'snap:diff',
   'snap:list',
   'snap:maps',
+  'snap:schedule:list',
   'snap:tree',
   'store:list',
   'task:list',
@@ -136,7 +142,7 @@ describe.each(shapes)('$id', ({ id, summary, examples, flags, baseFlags, args })
   })
 
   test('has two or three examples of itself, as plain command lines', () => {
-    const own = `lunar ${id.replace(':', ' ')}`
+    const own = `lunar ${id.replaceAll(':', ' ')}`
     expect(examples?.length).toBeGreaterThanOrEqual(2)
     expect(examples?.length).toBeLessThanOrEqual(3)
     expect(examples?.[0]).toMatch(new RegExp(`^${own}( |$)`))

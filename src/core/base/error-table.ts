@@ -35,6 +35,7 @@ export const errorTable = {
   ERR_SNAPSHOT_NOT_FOUND: entry(3, 'The pool has no snapshot of this name. A snapshot is named after its volume: db@monday.', 'lunar snap list'),
   ERR_STORE_NOT_FOUND: entry(3, 'The pool has no store of snapshots of this name.', 'lunar store list'),
   ERR_WOD_NOT_FOUND: entry(3, 'The pool has no write-once device of this name.', 'lunar wod list'),
+  ERR_SCHEDULE_NOT_FOUND: entry(3, 'The pool has no schedule of this name.', 'lunar snap schedule list'),
   ERR_HOST_NOT_FOUND: entry(3, 'The pool has no host of this name.', 'lunar host list'),
   ERR_RSTORE_NOT_FOUND: entry(3, 'The LUN has no redundant store of this number.', 'lunar rstore list'),
   ERR_TASK_NOT_FOUND: entry(3, 'The pool has no task of this number; finished tasks are kept for the last hundred only.', 'lunar task list'),

@@ -94,6 +94,7 @@ export async function createPoolOn(disks: readonly NewDisk[], name: string, cloc
       nextWod: 1,
       nextSnapshot: 1,
       nextTree: 1,
+      nextSchedule: 0,
       nextHost: 1,
       metadataCopies: METADATA_COPIES,
       quorumWanted: 0,

@@ -86,6 +86,8 @@ export interface PoolStatus {
   readonly devices: { readonly name: string; readonly problem: string }[]
   /** Names of snapshots that were dropped, since there was no space for what they needed. */
   readonly droppedSnapshots: string[]
+  /** Schedules whose last run did not go well, and why. */
+  readonly schedules: { readonly name: string; readonly problem: string }[]
   readonly tasks: TaskView[]
   /** Sentences for the operator: what is wrong, and what helps. */
   readonly messages: string[]
@@ -451,6 +453,68 @@ export interface StoreDetail extends StoreSummary {
   readonly trees: { readonly volume: string; readonly chunkBytes: number; readonly snapshots: number; readonly chunks: number }[]
 }
 
+/** Of the last run of a schedule: `unrotated` took its snapshots, or had none to take, and rotation was refused. */
+export type ScheduleResult = 'taken' | 'unchanged' | 'missed' | 'failed' | 'unrotated'
+
+/** When snapshots are taken of some LUNs, and which are kept. */
+export interface ScheduleSummary {
+  readonly number: number
+  readonly name: string
+  readonly luns: string[]
+  readonly cron: string
+  readonly zone: string
+  readonly paused: boolean
+  /** A server has the pool: only that runs schedules. */
+  readonly served: boolean
+  /** RFC 3339; null when it is paused, or not served. */
+  readonly next: string | null
+  readonly last: { readonly time: string; readonly result: ScheduleResult; readonly reason: string | null; readonly deleted: number } | null
+  /** Runs that did not go well, since the last that did. */
+  readonly failures: number
+  /** Why its times cannot be told, if so. */
+  readonly problem: string | null
+}
+
+export interface ScheduleDetail extends ScheduleSummary {
+  readonly id: string
+  readonly created: string
+  readonly prefix: string
+  readonly readOnly: boolean
+  readonly catchUp: boolean
+  readonly skipUnchanged: boolean
+  readonly keep: Partial<Record<RotationSpan, number>>
+  /** null: only the newest is never deleted. */
+  readonly keepLast: number | null
+  readonly olderThanMs: number | null
+  /** When it last took snapshots. */
+  readonly taken: string | null
+  /** The next times of the expression, whether or not somebody runs it then. */
+  readonly upcoming: string[]
+  /** The first run that was missed and is not settled. */
+  readonly missed: string | null
+}
+
+/** What a run did, or in a dry run would do. */
+export interface ScheduleRun {
+  readonly name: string
+  readonly result: 'taken' | 'unchanged'
+  /** Names of what was taken. */
+  readonly taken: string[]
+  /** What rotation made of the snapshots of the schedule. */
+  readonly snapshots: RotatedSnapshot[]
+  readonly deleted: number
+  readonly kept: number
+  readonly refused: RotationRefusal | null
+  readonly task: number | null
+}
+
+/** Why a rotation was refused. */
+export interface RotationRefusal {
+  readonly code: string
+  readonly message: string
+  readonly fix: string
+}
+
 /** Somebody to whom volumes are presented. */
 export interface HostSummary {
   readonly number: number
@@ -705,8 +769,36 @@ export interface Verbs {
       forceMany?: boolean
       forceClock?: boolean
     }
-    result: { snapshots: RotatedSnapshot[]; deleted: number; kept: number; refused: { code: string; message: string; fix: string } | null; task: number | null }
+    result: { snapshots: RotatedSnapshot[]; deleted: number; kept: number; refused: RotationRefusal | null; task: number | null }
   }
+  /** Its LUNs get snapshots of one instant, named after `prefix` (its own name when left out) and the time; then those are rotated by its rules. */
+  'schedule.create': {
+    params: Change & {
+      name: string
+      luns: string[]
+      cron: string
+      /** IANA name; UTC when left out. */
+      zone?: string
+      keep?: Partial<Record<RotationSpan, number>>
+      keepLast?: number
+      olderThanMs?: number
+      prefix?: string
+      readOnly?: boolean
+      /** One run makes up for those that were missed; false: none does. */
+      catchUp?: boolean
+      skipUnchanged?: boolean
+    }
+    result: ScheduleDetail
+  }
+  'schedule.list': { params: object; result: ScheduleSummary[] }
+  'schedule.show': { params: { schedule: string }; result: ScheduleDetail }
+  /** Its snapshots stay. */
+  'schedule.delete': { params: Change & { schedule: string }; result: { name: string } }
+  'schedule.pause': { params: Change & { schedule: string }; result: ScheduleSummary & { changed: boolean } }
+  /** What was due while it was paused is not made up for. */
+  'schedule.resume': { params: Change & { schedule: string }; result: ScheduleSummary & { changed: boolean } }
+  /** Now, whether it is due, paused or served or not. */
+  'schedule.run': { params: Change & { schedule: string; forceMany?: boolean; forceClock?: boolean }; result: ScheduleRun }
   /** A writable snapshot holds its frozen state again. */
   'snap.refresh': { params: QuietChange & { snapshot: string }; result: { name: string; task: number | null } }
   /** LUNs read as a snapshot of theirs from one instant on; `before` is the snapshot of the state before. What differs is copied back by the task. */

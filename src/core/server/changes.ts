@@ -191,7 +191,7 @@ export const changes = {
   },
 
   'lun.delete': async (
-    { luns, views, processes, relationships, wodImages, trees, hosts, volumes }: EngineParts,
+    { luns, views, processes, relationships, wodImages, trees, hosts, volumes, schedules }: EngineParts,
     { lun: name, dryRun }: Params<'lun.delete'>,
   ): Promise<Result<'lun.delete'>> => {
     const lun = luns.find(name)
@@ -200,6 +200,7 @@ export const changes = {
     trees.checkNone(lun, 'delete')
     luns.checkUnprotected(lun, 'delete')
     hosts.checkNotPresented(volumes.ofLun(lun), 'delete')
+    schedules.checkNone(lun, 'delete')
     const freed = await views.used(lun)
     if (dryRun) return { name, freed, task: null }
     const clone = relationships.cloneOf(lun)

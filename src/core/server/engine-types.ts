@@ -101,6 +101,8 @@ export interface Engine {
   openLun(name: string, options?: LunOptions): Promise<BlockDevice>
   /** @throws LunarError `ERR_RELATIONSHIP_NOT_FOUND` */
   holdRelationship(name: string): Promise<RelationshipHold>
+  /** Runs schedules when they are due, from now until the engine is closed. @param tell one line for whoever reads the log */
+  startSchedules(tell: (line: string) => void): void
   /** Background processes that are not done. */
   hasWork(): boolean
   /** Resolves when `hasWork()` turns false, or the signal aborts. */

@@ -31,6 +31,11 @@ import type { Engine, EngineOptions, FormatDisk, FoundDisk, LunOptions } from '.
 import { measurePool } from './pool-metrics.ts'
 import { PresentedVolumes } from './presented.ts'
 import { Processes } from './processes.ts'
+import { ScheduleRuns } from './schedule/runs.ts'
+import { scheduleVerbs } from './schedule/schedule-changes.ts'
+import { ScheduleViews } from './schedule/schedule-views.ts'
+import { Schedules } from './schedule/schedules.ts'
+import { ScheduleTimer } from './schedule/timer.ts'
 import { Troubles } from './troubles.ts'
 import { treeChanges } from './tree-changes.ts'
 import { TreeViews } from './tree-views.ts'
@@ -54,6 +59,10 @@ export interface EngineParts {
   readonly treeViews: TreeViews
   readonly volumes: PresentableVolumes
   readonly hosts: Hosts
+  readonly schedules: Schedules
+  readonly scheduleRuns: ScheduleRuns
+  readonly scheduleTimer: ScheduleTimer
+  readonly scheduleViews: ScheduleViews
   readonly options: EngineOptions
   readonly warnings: string[]
 }
@@ -93,10 +102,15 @@ export class LocalEngine implements Engine {
     const trees = await Trees.load(pool, luns, relationships)
     const wodImages = new WodImages(pool, luns, relationships, wods)
     const processes = new Processes(pool, luns, relationships, wods, wodImages, trees)
-    const views = new Views(pool, luns, relationships, new Troubles(relationships, wods, wodImages, trees), () => pool.metadata.lastWriteMs)
+    const schedules = await Schedules.load(pool, luns)
+    const troubles = new Troubles(relationships, wods, wodImages, trees, schedules, () => scheduleTimer.isRunning)
+    const views = new Views(pool, luns, relationships, troubles, () => pool.metadata.lastWriteMs)
     const volumes = new PresentableVolumes(luns, trees, wods, relationships)
     const hosts = await Hosts.load(pool, volumes)
     views.presentedTo = (kind, volume) => hosts.namesOf(kind, volume)
+    const rotator = new Rotator(pool, trees, snapshot => hosts.namesOf('snapshot', snapshot.number))
+    const scheduleRuns = new ScheduleRuns(pool, trees, rotator, schedules)
+    const scheduleTimer = new ScheduleTimer(sources.clock, schedules, scheduleRuns, () => processes.look())
     const parts: EngineParts = {
       pool,
       luns,
@@ -107,10 +121,14 @@ export class LocalEngine implements Engine {
       wodViews: new WodViews(luns, wods, views),
       wodImages,
       trees,
-      rotator: new Rotator(pool, trees, snapshot => hosts.namesOf('snapshot', snapshot.number)),
+      rotator,
       treeViews: new TreeViews(trees, views),
       volumes,
       hosts,
+      schedules,
+      scheduleRuns,
+      scheduleTimer,
+      scheduleViews: new ScheduleViews(sources.clock, schedules, () => scheduleTimer.isRunning),
       views,
       options,
       warnings: openWarnings(pool, options),
@@ -193,6 +211,10 @@ export class LocalEngine implements Engine {
     })
   }
 
+  startSchedules(tell: (line: string) => void): void {
+    this.parts.scheduleTimer.start(tell)
+  }
+
   hasWork(): boolean {
     return this.parts.processes.hasWork
   }
@@ -219,7 +241,8 @@ export class LocalEngine implements Engine {
   }
 
   async close(): Promise<void> {
-    const { processes, luns, pool, relationships, wods } = this.parts
+    const { processes, luns, pool, relationships, wods, scheduleTimer } = this.parts
+    await scheduleTimer.close()
     await processes.close()
     // Writes that were acknowledged ahead of their round reach the disks before those are flushed for the last time.
     if (!pool.options.readOnly) {
@@ -286,7 +309,7 @@ const looks = {
   },
 } satisfies Record<string, Handler>
 
-const verbs = { ...looks, ...changes, ...rstoreChecks, ...snapChanges, ...wodSnaps, ...wodChanges, ...treeChanges, ...hostChanges }
+const verbs = { ...looks, ...changes, ...rstoreChecks, ...snapChanges, ...wodSnaps, ...wodChanges, ...treeChanges, ...hostChanges, ...scheduleVerbs }
 
 function chooseId(disks: readonly FoundDisk[], choice: string): string {
   const found = disks.find(

@@ -163,9 +163,13 @@ export class Server {
     )
     const served: Served = { name: owner.pool.name, id: owner.pool.id, owner }
     this.served.set(served.name, served)
-    this.exports.add({ name: served.name, presented: (await owner.engine).presented })
+    const engine = await owner.engine
+    this.exports.add({ name: served.name, presented: engine.presented })
     await this.listenForHosts(served)
     this.options.log(`pool ${served.name} is served`)
+    engine.startSchedules(line => {
+      this.options.log(`pool ${served.name}: ${line}`)
+    })
     void owner.closeAsked.promise.then(() => this.leave(served))
   }
 

@@ -123,12 +123,20 @@ export const snapChanges = {
     processes.resume(task, dryRun === true),
   'task.stop': ({ processes }: EngineParts, { task, dryRun }: Params<'task.stop'>): Promise<Result<'task.stop'>> => processes.stop(task, dryRun === true),
 
-  'lun.swap': async ({ luns, views, hosts }: EngineParts, { lun: name, with: other, dryRun }: Params<'lun.swap'>): Promise<Result<'lun.swap'>> => {
+  'lun.swap': async ({ luns, views, hosts, schedules }: EngineParts, { lun: name, with: other, dryRun }: Params<'lun.swap'>): Promise<Result<'lun.swap'>> => {
     const a = luns.find(name)
     const b = luns.find(other)
     if (a === b) throw new LunarError('ERR_USAGE', `Cannot swap LUN "${name}" with itself`, { fix: 'name two LUNs' })
     if (dryRun) hosts.checkNoClients([...hosts.of('lun', a.number), ...hosts.of('lun', b.number)], `swap LUN "${name}" with LUN "${other}"`)
-    else await hosts.swap(a, b, fill => luns.swap(a, b, fill))
+    else
+      await hosts.swap(a, b, present =>
+        schedules.swap(a, b, plan =>
+          luns.swap(a, b, batch => {
+            present(batch)
+            plan(batch)
+          }),
+        ),
+      )
     const summary = async (lun: typeof a): Promise<Result<'lun.swap'>['a']> => views.lunSummary(lun, (await views.lunHealth(lun)).health)
     return { a: await summary(a), b: await summary(b) }
   },

@@ -2,8 +2,9 @@
 import { LunarError } from '../base/errors.ts'
 import { PACE_ADAPTIVE } from '../../metadata/records.ts'
 import { parsePolicy } from '../snapshot/tree/policy.ts'
-import type { Params, Result, RotatedSnapshot } from './api.ts'
+import type { Params, Result } from './api.ts'
 import type { EngineParts } from './engine.ts'
+import { rotationView } from './rotation-view.ts'
 
 export const treeChanges = {
   'lun.set': async ({ luns, trees, views }: EngineParts, { lun: name, settings, dryRun }: Params<'lun.set'>): Promise<Result<'lun.set'>> => {
@@ -43,24 +44,9 @@ export const treeChanges = {
       rules: { keep: keep ?? {}, last: keepLast ?? 1, lastIsRule: keepLast !== undefined, olderThanMs, zone: zone ?? 'UTC' },
       dryRun: dryRun === true,
     })
-    const snapshots = rotations.flatMap(({ volume, verdicts }) =>
-      verdicts.map(({ snapshot: { name, createdMs }, keep: isKept, reasons }): RotatedSnapshot => ({
-        name,
-        volume,
-        created: new Date(createdMs).toISOString(),
-        action: isKept ? 'keep' : 'delete',
-        reasons,
-      })),
-    )
-    const deleted = snapshots.filter(({ action }) => action === 'delete').length
-    if (!dryRun && deleted > 0) await processes.look()
-    return {
-      snapshots,
-      deleted,
-      kept: snapshots.length - deleted,
-      refused: refused ? { code: refused.code, message: `${refused.message}: ${refused.why}`, fix: refused.fix } : null,
-      task: processes.numberOf('reclaim'),
-    }
+    const view = rotationView(rotations, refused)
+    if (!dryRun && view.deleted > 0) await processes.look()
+    return { ...view, task: processes.numberOf('reclaim') }
   },
 
   'snap.refresh': async ({ trees, processes }: EngineParts, { snapshot: name, dryRun }: Params<'snap.refresh'>): Promise<Result<'snap.refresh'>> => {

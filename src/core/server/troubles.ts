@@ -5,8 +5,12 @@ import type { Trees } from '../snapshot/tree/trees.ts'
 import type { WodImages } from '../snapshot/wod-images.ts'
 import type { Wods } from '../wod/wods.ts'
 import type { PoolStatus, RelationshipTrouble } from './api.ts'
+import type { Schedules } from './schedule/schedules.ts'
 
-export type FoundTroubles = Pick<PoolStatus, 'relationships' | 'devices' | 'droppedSnapshots'>
+export type FoundTroubles = Pick<PoolStatus, 'relationships' | 'devices' | 'droppedSnapshots' | 'schedules'> & {
+  /** Names of schedules that nobody runs. */
+  readonly unserved: string[]
+}
 
 /** What of relationships and write-once devices needs somebody, for the status of a pool. */
 export class Troubles {
@@ -15,6 +19,9 @@ export class Troubles {
     private readonly wods: Wods,
     private readonly wodImages: WodImages,
     private readonly trees: Trees,
+    private readonly schedules: Schedules,
+    /** Somebody runs schedules. */
+    private readonly areServed: () => boolean,
   ) {}
 
   async find(): Promise<FoundTroubles> {
@@ -38,7 +45,15 @@ export class Troubles {
       const trouble = wod.isInvalid ? 'invalid' : 'mixed'
       found.push({ number, source: this.wodImages.source(image).name, image: wod.name, trouble, lost: 0, reason: wod.record.reason })
     }
-    return { relationships: found.sort((a, b) => a.number - b.number), devices: await this.devices(), droppedSnapshots: this.dropped() }
+    return { relationships: found.sort((a, b) => a.number - b.number), devices: await this.devices(), droppedSnapshots: this.dropped(), ...this.scheduled() }
+  }
+
+  private scheduled(): Pick<FoundTroubles, 'schedules' | 'unserved'> {
+    const { all } = this.schedules
+    return {
+      schedules: all.filter(({ record }) => record.failures > 0).map(({ name, record }) => ({ name, problem: record.reason })),
+      unserved: this.areServed() ? [] : all.filter(({ isPaused }) => !isPaused).map(({ name }) => name),
+    }
   }
 
   private dropped(): string[] {
@@ -63,10 +78,10 @@ export class Troubles {
 }
 
 /** Volumes that refuse their users are trouble of the pool; that a disabled image is behind its source was somebody's choice. */
-export const areDegraded = ({ relationships, devices, droppedSnapshots }: FoundTroubles): boolean =>
-  devices.length > 0 || droppedSnapshots.length > 0 || relationships.some(({ trouble }) => trouble !== 'lost')
+export const areDegraded = ({ relationships, devices, droppedSnapshots, schedules }: FoundTroubles): boolean =>
+  devices.length > 0 || droppedSnapshots.length > 0 || schedules.length > 0 || relationships.some(({ trouble }) => trouble !== 'lost')
 
-export function troubleMessages({ relationships, devices, droppedSnapshots }: FoundTroubles): string[] {
+export function troubleMessages({ relationships, devices, droppedSnapshots, schedules, unserved }: FoundTroubles, pool: string): string[] {
   const help = {
     mixed: (number: number) => `start the update again (lunar GetSnapStatus ${number})`,
     invalid: (number: number) => `lunar EnableNewSnap ${number}`,
@@ -78,6 +93,14 @@ export function troubleMessages({ relationships, devices, droppedSnapshots }: Fo
       return `DcsSnap${number} (${source} to ${image}) ${what}: ${help[trouble](number)}`
     }),
     ...droppedSnapshots.map(name => `Snapshot ${name} was dropped, since there was no space for a chunk it needed: lunar snap delete ${name}`),
+    ...schedules.map(({ name, problem }) => `Schedule ${name} did not go well: ${problem}: ${scheduleHelp(name, problem)}`),
+    ...(unserved.length > 0 ? [`Nobody runs schedule ${unserved.join(', ')}, since the pool has no server: lunar serve ${pool}`] : []),
     ...devices.map(({ name, problem }) => `Write-once device ${name} cannot be used: ${problem}`),
   ]
+}
+
+function scheduleHelp(name: string, problem: string): string {
+  if (problem.startsWith('ERR_CLOCK')) return `lunar snap schedule run ${name} --force=clock, if the clock is right`
+  if (problem.startsWith('ERR_TOO_MANY')) return `lunar snap schedule run ${name} --force=many, if that is meant`
+  return `lunar snap schedule show ${name}`
 }

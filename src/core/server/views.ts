@@ -182,8 +182,9 @@ export class Views {
       if (state.health !== 'healthy') luns.push({ name: lun.name, health: state.health, lost: state.lost, stale: state.stale })
     }
     const disks = [...this.pool.disks.values()].map(disk => this.diskSummary(disk))
-    const troubles = await this.troubles.find()
-    if (areDegraded(troubles)) health = worst(health, 'degraded')
+    const found = await this.troubles.find()
+    const { unserved: _, ...troubles } = found
+    if (areDegraded(found)) health = worst(health, 'degraded')
     return {
       name: this.pool.record.name,
       health,
@@ -195,7 +196,7 @@ export class Views {
       luns,
       ...troubles,
       tasks: tasks.filter(task => task.state === 'running' || task.state === 'waiting' || task.state === 'paused'),
-      messages: [...(await this.messages(disks, luns)), ...troubleMessages(troubles)],
+      messages: [...(await this.messages(disks, luns)), ...troubleMessages(found, this.pool.record.name)],
     }
   }
 

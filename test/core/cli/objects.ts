@@ -91,6 +91,7 @@ export const status = (more: Partial<PoolStatus> = {}): PoolStatus => ({
   relationships: [],
   devices: [],
   droppedSnapshots: [],
+  schedules: [],
   tasks: [],
   messages: [],
   ...more,

@@ -27,6 +27,7 @@ const kinds = {
   slots: 19,
   host: 24,
   presentation: 25,
+  schedule: 26,
   history: 40,
 }
 export const SLICE = 1024 * 1024
@@ -223,6 +224,16 @@ export function readRecords(records: Records, poolId: string, problems: string[]
   for (const { object, lo } of each(kinds.presentation)) {
     if (!hosts.has(object)) problems.push(`presentation: host ${object} does not exist`)
     if (lo < 2 ** 32 && luns.get(lo)?.deleted !== false) problems.push(`presentation: LUN ${lo} of host ${object} does not exist`)
+  }
+  for (const { object, block } of each(kinds.schedule)) {
+    if (object >= (pool?.u32(120) ?? 0)) problems.push(`pool: schedule ${object} exists, the next would be ${pool?.u32(120)}`)
+    if (block.bytes.length !== 720) problems.push(`schedule ${object}: it has ${block.bytes.length} bytes`)
+    const count = block.u8(274)
+    if (count === 0) problems.push(`schedule ${object}: it is of no LUN`)
+    for (let i = 0; i < count; i++) {
+      const lun = block.u32(592 + i * 4)
+      if (luns.get(lun)?.deleted !== false) problems.push(`schedule ${object}: LUN ${lun} does not exist`)
+    }
   }
   for (const { hi } of sorted) if (!Object.values(kinds).includes(Math.floor(hi / KIND_UNIT))) problems.push(`record: key ${hi} is of no known kind`)
   const next = { disk: pool?.u32(88) ?? 0, lun: pool?.u32(92) ?? 0 }

@@ -232,6 +232,7 @@ async function open(disks: readonly FoundDisk[], options: EngineOptions, hooks: 
       return Promise.resolve<BlockDevice>(new Region(first.disk, lun.at, lun.size, lunOptions?.readOnly ?? false))
     },
     holdRelationship: name => Promise.reject(new LunarError('ERR_RELATIONSHIP_NOT_FOUND', `Cannot find relationship ${name}`)),
+    startSchedules: () => undefined,
     hasWork: () => changes && state.work > 0,
     keepHistory: () => Promise.resolve(),
     async *followEvents() {

@@ -1,0 +1,77 @@
+/** What commands show of schedules. */
+import type { Clock } from '../../base/clock.ts'
+import { LunarError } from '../../base/errors.ts'
+import { SCHEDULE_LAST_IS_RULE } from '../../../metadata/records.ts'
+import type { ScheduleDetail, ScheduleSummary } from '../api.ts'
+import { missedSince, upcoming } from './plan.ts'
+import type { Schedule } from './schedule.ts'
+import type { Schedules } from './schedules.ts'
+import type { RunTimes } from './times.ts'
+
+/** Times that `show` tells of. */
+const UPCOMING = 5
+
+export class ScheduleViews {
+  constructor(
+    private readonly clock: Clock,
+    private readonly schedules: Schedules,
+    private readonly isServed: () => boolean,
+  ) {}
+
+  async summary(schedule: Schedule): Promise<ScheduleSummary> {
+    const { times, problem } = await this.read(schedule)
+    return this.summaryOf(schedule, times, problem)
+  }
+
+  async detail(schedule: Schedule): Promise<ScheduleDetail> {
+    const { times, problem } = await this.read(schedule)
+    const { record, rules, isPaused } = schedule
+    const now = this.clock.wallMs()
+    const missed = times && !isPaused ? missedSince({ times, settledMs: record.settledMs, catchesUp: schedule.catchesUp }, now) : undefined
+    return {
+      ...this.summaryOf(schedule, times, problem),
+      id: record.scheduleId,
+      created: time(record.createdMs),
+      prefix: record.prefix,
+      readOnly: schedule.isReadOnly,
+      catchUp: schedule.catchesUp,
+      skipUnchanged: schedule.skipsUnchanged,
+      keep: rules.keep,
+      keepLast: (record.flags & SCHEDULE_LAST_IS_RULE) === 0 ? null : record.keepLast,
+      olderThanMs: rules.olderThanMs ?? null,
+      taken: record.takenMs === 0 ? null : time(record.takenMs),
+      upcoming: times && !isPaused ? upcoming(times, Math.max(now, record.settledMs), UPCOMING).map(time) : [],
+      missed: missed === undefined ? null : time(missed),
+    }
+  }
+
+  private summaryOf(schedule: Schedule, times: RunTimes | undefined, problem: string | null): ScheduleSummary {
+    const { number, name, record, isPaused, result } = schedule
+    const served = this.isServed()
+    const next = served && !isPaused ? times?.after(record.settledMs) : undefined
+    return {
+      number,
+      name,
+      luns: this.schedules.lunsOf(schedule).map(lun => lun.name),
+      cron: record.cron,
+      zone: record.zone,
+      paused: isPaused,
+      served,
+      next: next === undefined ? null : time(next),
+      last: result === 'none' ? null : { time: time(record.lastMs), result, reason: record.reason === '' ? null : record.reason, deleted: record.deleted },
+      failures: record.failures,
+      problem,
+    }
+  }
+
+  private async read(schedule: Schedule): Promise<{ readonly times: RunTimes | undefined; readonly problem: string | null }> {
+    try {
+      return { times: await this.schedules.times(schedule), problem: null }
+    } catch (error) {
+      if (!(error instanceof LunarError)) throw error
+      return { times: undefined, problem: `${error.message}: ${error.why}` }
+    }
+  }
+}
+
+const time = (ms: number): string => new Date(ms).toISOString()
