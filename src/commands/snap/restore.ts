@@ -6,16 +6,21 @@ import { parseDelay, requireDone } from '../../core/cli/relationship-commands.ts
 import { watchTask } from '../../core/cli/watch-task.ts'
 import type { Result } from '../../core/server/api.ts'
 
+const isSnapshot = (volume: string): boolean => volume.includes('@')
+/** At the beginning of a sentence. */
+const named = (volume: string): string => `${isSnapshot(volume) ? 'Snapshot' : 'LUN'} "${volume}"`
+
 export default class SnapRestore extends LunarCommand {
-  static override summary = 'Make LUNs read as a snapshot of theirs, at once and at one instant'
+  static override summary = 'Make LUNs, or writable snapshots, read as a snapshot of theirs, at once and at one instant'
   static override description =
-    'Nothing is lost: what the LUN held before is kept as a snapshot, and newer snapshots stay as they are. What differs is copied back in the background, while the LUN is used. Given again for the same snapshot it goes on with what was stopped. On a terminal it asks.'
+    'Nothing is lost: what the LUN held before is kept as a snapshot, and newer snapshots stay as they are. What differs is copied back in the background, while the LUN is used. A writable snapshot goes back to a snapshot of its own in the same way. Given again for the same snapshot it goes on with what was stopped. On a terminal it asks.'
   static override examples = [
     'lunar snap restore tank/web@old --dry-run',
     'lunar snap restore web@old --pool tank --keep-before oops --wait --yes',
     'lunar snap restore web@old --pool tank --delay adaptive --yes',
+    'lunar snap restore tank/web@try@step1 --yes',
   ]
-  static override args = { snapshots: manyArg('LUN@NAME, or pool/LUN@NAME; several LUNs are restored at one instant') }
+  static override args = { snapshots: manyArg('VOLUME@NAME, or pool/VOLUME@NAME; several volumes are restored at one instant') }
   static override flags = {
     'keep-before': Flags.string({ description: 'name of the snapshot of the state before; before-restore-1 and so on when left out', helpValue: 'NAME' }),
     delay: Flags.string({ description: 'milliseconds between steps of copying back, or adaptive; none when left out', helpValue: 'MS' }),
@@ -47,16 +52,16 @@ export default class SnapRestore extends LunarCommand {
     }
     const reply = await service.call('snap.restore', { ...params, disconnect: flags.disconnect, dryRun: flags['dry-run'] }, this.signal)
     for (const { volume, snapshot, changed } of reply.data)
-      if (!changed) this.unchanged(`LUN "${volume}" is being restored to "${snapshot}" already`, flags['fail-if-unchanged'])
+      if (!changed) this.unchanged(`${named(volume)} is being restored to "${snapshot}" already`, flags['fail-if-unchanged'])
     if (flags.wait && !flags['dry-run'])
       for (const { task, volume } of reply.data)
         if (task !== null) requireDone((await watchTask(service, task, this.progress(flags.progress, `copying back to ${volume}`), this.signal)).data)
     return this.say(reply, restored =>
       restored
         .map(({ snapshot, volume, before, task }) => {
-          if (flags['dry-run']) return `Would restore LUN "${volume}" to "${snapshot}", and keep its state as "${before}"`
+          if (flags['dry-run']) return `Would restore ${isSnapshot(volume) ? 'snapshot' : 'LUN'} "${volume}" to "${snapshot}", and keep its state as "${before}"`
           const behind = flags.wait ? 'it is copied back' : task === null ? '' : `it is copied back by task ${task}`
-          return `LUN "${volume}" reads as "${snapshot}"; its state before is "${before}"${behind === '' ? '' : `; ${behind}`}`
+          return `${named(volume)} reads as "${snapshot}"; its state before is "${before}"${behind === '' ? '' : `; ${behind}`}`
         })
         .join('\n'),
     )

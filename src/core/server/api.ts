@@ -801,7 +801,7 @@ export interface Verbs {
   'schedule.run': { params: Change & { schedule: string; forceMany?: boolean; forceClock?: boolean }; result: ScheduleRun }
   /** A writable snapshot holds its frozen state again. */
   'snap.refresh': { params: QuietChange & { snapshot: string }; result: { name: string; task: number | null } }
-  /** LUNs read as a snapshot of theirs from one instant on; `before` is the snapshot of the state before. What differs is copied back by the task. */
+  /** LUNs, or writable snapshots, read as a snapshot of theirs from one instant on; `before` is the snapshot of the state before. What differs is copied back by the task. */
   'snap.restore': {
     params: QuietChange & { snapshots: string[]; keepBefore?: string; delay?: Delay }
     result: { snapshot: string; volume: string; before: string; changed: boolean; task: number | null }[]

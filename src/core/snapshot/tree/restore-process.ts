@@ -2,19 +2,24 @@ import type { Metadata } from '../../../metadata/metadata.ts'
 import type { ChunkRun } from '../chunks.ts'
 import { CopyBuffers } from '../copy-buffers.ts'
 import { Copying, RUN_BYTES_IDLE, RUN_BYTES_USED } from '../copying.ts'
-import type { Volume } from '../volume.ts'
-import { settleRestored } from './settle-restored.ts'
+import { settleRestored, type RestoredVolume } from './settle-restored.ts'
 import type { Tree } from './tree.ts'
 
 /** Entries looked at in one step, and counted for progress: what is behind them is taken to be like them. */
 const LOOKED_MAX = 20_000
 
-/** Copies back what a LUN that is being restored lacks of its snapshot; the map is the cursor. */
+/** A volume that is copied back to. */
+export interface CopiedBack extends RestoredVolume {
+  /** When a host last used it. Monotonic milliseconds. */
+  readonly lastUsedMs: number
+}
+
+/** Copies back what a volume that is being restored lacks of its snapshot; the map is the cursor. */
 export class RestoreProcess extends Copying {
   private readonly buffers = new CopyBuffers(RUN_BYTES_USED, RUN_BYTES_IDLE)
 
   constructor(
-    private readonly volume: Volume,
+    private readonly volume: CopiedBack,
     private readonly tree: Tree,
     private readonly metadata: Metadata,
     nowMs: () => number,

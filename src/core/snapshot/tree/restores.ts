@@ -8,14 +8,13 @@ import type { Lun } from '../../lun/lun.ts'
 import { checkUnused, type Luns } from '../../lun/luns.ts'
 import type { Pool } from '../../pool/pool.ts'
 import { checkDelay, type Relationships } from '../relationships.ts'
-import type { Volume } from '../volume.ts'
-import { RestoreProcess } from './restore-process.ts'
+import { RestoreProcess, type CopiedBack } from './restore-process.ts'
 import type { FlagChange, Snapshot } from './snapshot.ts'
 import type { SourceVolume } from './snapshot-volume.ts'
 import type { Tree } from './tree.ts'
 
 export interface NewRestores {
-  /** `db@s1`; several at one instant, of different LUNs. */
+  /** `db@s1`, or `db@rw1@s1` of a writable snapshot; several at one instant, of different volumes. */
   readonly names: readonly string[]
   /** What the snapshots of the states before are called; `before-restore-1` and so on when left out. */
   readonly keepBefore?: string
@@ -24,7 +23,7 @@ export interface NewRestores {
   readonly dryRun?: boolean
 }
 
-/** A LUN that reads as a snapshot of it from now on. */
+/** A volume that reads as a snapshot of it from now on. */
 export interface Restored {
   readonly snapshot: Snapshot
   readonly volume: string
@@ -37,18 +36,27 @@ export interface Restored {
 interface Plan {
   readonly snapshot: Snapshot
   readonly tree: Tree
-  readonly lun: Lun
-  readonly volume: Volume
+  /** Undefined: what is restored is a writable snapshot. */
+  readonly lun: Lun | undefined
+  readonly volume: RestorableVolume
+  readonly volumeName: string
   /** Name in the tree of the snapshot of the state before. */
   readonly before: string
-  /** The LUN is being restored to it already. */
+  /** The volume is being restored to it already. */
   readonly running: boolean
 }
+
+type RestorableVolume = SourceVolume & CopiedBack
 
 /** What restoring needs of the directory of snapshots. */
 export interface RestoreHost {
   find(name: string): Snapshot
   volume(snapshot: Snapshot): SourceVolume
+  /** What a tree is of. */
+  sourceOf(tree: Tree): RestorableVolume
+  /** The writable snapshot that a tree is of; undefined: it is of a LUN. */
+  parentOf(tree: Tree): Snapshot | undefined
+  sourceNameOf(tree: Tree): string
   /** Takes a durable record of a snapshot into the directory. */
   addSnapshot(number: number, record: SnapshotRecord): Snapshot
   /** Takes a durable record of a tree, and what follows of it. */
@@ -57,7 +65,10 @@ export interface RestoreHost {
   dropHidden(batch: Batch, ended: Tree): FlagChange
 }
 
-/** Restores LUNs to their snapshots (features.md C6; hazard 60): one commit, and the LUN reads as the snapshot; what differs is copied back behind it. */
+/**
+ * Restores LUNs and writable snapshots to their snapshots (features.md C6, D3; hazard 60): one commit, and the volume reads as the snapshot; what differs is
+ * copied back behind it.
+ */
 export class Restores {
   constructor(
     private readonly pool: Pool,
@@ -68,7 +79,7 @@ export class Restores {
 
   /**
    * @throws LunarError `ERR_SNAPSHOT_NOT_FOUND`, `ERR_BUSY`, `ERR_PROTECTED`, `ERR_EXISTS`, `ERR_BAD_NAME`, `ERR_BAD_SIZE`, `ERR_USAGE`,
-   * `ERR_RELATIONSHIP_STATE` during an update, `ERR_RESTORING` when the LUN is being restored to another snapshot
+   * `ERR_RELATIONSHIP_STATE` during an update, `ERR_RESTORING` when the volume is being restored to another snapshot, or another one to it
    */
   restore(spec: NewRestores): Promise<Restored[]> {
     return this.relationships.changing.run(async () => {
@@ -80,19 +91,22 @@ export class Restores {
       if (!spec.dryRun) {
         for (const { tree } of plans.filter(({ running }) => running))
           await this.change(tree, { flags: tree.record.flags & ~TREE_STOPPED, ...(spec.delay === undefined ? {} : { restoreDelay: spec.delay }) })
-        for (const { volume } of fresh) if (volume.asImage) await this.relationships.clear(volume.asImage)
+        for (const { lun } of fresh) {
+          const image = lun && this.relationships.volume(lun.number).asImage
+          if (image) await this.relationships.clear(image)
+        }
         if (fresh.length > 0)
           await whileQuiet(
-            // What was written to the snapshots is durable, too: from now on it is what the LUNs hold.
+            // What was written to the snapshots is durable, too: from now on it is what the volumes hold.
             [...new Set<SourceVolume>(fresh.flatMap(({ volume, snapshot }) => [volume, this.host.volume(snapshot)]))],
             () => this.commit(fresh, spec.delay ?? 0),
           )
-        for (const { lun } of fresh) await this.luns.setIncomplete(lun, false)
+        for (const { lun } of fresh) if (lun) await this.luns.setIncomplete(lun, false)
       }
       return plans.map(plan => ({
         snapshot: plan.snapshot,
-        volume: plan.lun.name,
-        before: `${plan.lun.name}@${plan.before}`,
+        volume: plan.volumeName,
+        before: `${plan.volumeName}@${plan.before}`,
         changed: fresh.includes(plan) || stopped.includes(plan),
       }))
     })
@@ -100,27 +114,49 @@ export class Restores {
 
   private checkDistinct(plans: readonly Plan[]): void {
     const twice = plans.find(({ tree }, i) => plans.findIndex(other => other.tree === tree) < i)
-    if (twice) throw new LunarError('ERR_USAGE', `Cannot restore LUN "${twice.lun.name}" to "${twice.snapshot.name}"`, { why: 'it is named twice' })
+    if (twice) throw new LunarError('ERR_USAGE', `Cannot restore "${twice.volumeName}" to "${twice.snapshot.name}"`, { why: 'it is named twice' })
   }
 
   private plan(name: string, spec: NewRestores): Plan {
     const snapshot = this.host.find(name)
     snapshot.checkKept('restore to')
     const { tree } = snapshot
-    const lun = tree.record.snapshot === 0 ? this.luns.byId(tree.record.source) : undefined
-    if (!lun)
-      throw new LunarError('ERR_USAGE', `Cannot restore from snapshot "${name}"`, {
-        why: 'it is a snapshot of a writable snapshot; a LUN is restored from its own snapshots',
-        fix: `lunar snap clone ${name} NAME`,
-      })
-    const failed = `restore LUN "${lun.name}" to snapshot "${name}"`
-    const volume = this.relationships.volume(lun.number)
-    if (tree.restoring?.snapshot === snapshot) return { snapshot, tree, lun, volume, before: this.beforeOf(tree), running: true }
-    if (tree.restoring)
-      throw new LunarError('ERR_RESTORING', `Cannot ${failed}`, {
-        why: `it is being restored to "${tree.restoring.snapshot.name}"`,
-        fix: `wait for its end: lunar task list; if that was stopped: lunar snap restore ${tree.restoring.snapshot.name}`,
-      })
+    const volumeName = this.host.sourceNameOf(tree)
+    const volume = this.host.sourceOf(tree)
+    const parent = this.host.parentOf(tree)
+    const lun = parent ? undefined : this.luns.byId(tree.record.source)
+    const failed = `restore ${parent ? 'snapshot' : 'LUN'} "${volumeName}" to snapshot "${name}"`
+    if (tree.restoring?.snapshot === snapshot) return { snapshot, tree, lun, volume, volumeName, before: this.beforeOf(tree), running: true }
+    this.checkNotRestoring(tree, failed)
+    const own = this.host.volume(snapshot).tree
+    // What it reads itself is not all its own yet.
+    if (own) this.checkNotRestoring(own, failed)
+    if (parent) this.checkSnapshot(parent, failed)
+    else if (lun) this.checkLun(lun, snapshot, failed)
+    if (tree.record.nextEpoch + 2 >= TREE_EPOCHS)
+      throw new LunarError('ERR_OUT_OF_RANGE', `Cannot ${failed}`, { why: `"${volumeName}" has had as many snapshots as can be told apart` })
+    return { snapshot, tree, lun, volume, volumeName, before: this.newName(tree, volumeName, spec.keepBefore), running: false }
+  }
+
+  private checkNotRestoring({ restoring }: Tree, failed: string): void {
+    if (!restoring) return
+    const { name, tree } = restoring.snapshot
+    throw new LunarError('ERR_RESTORING', `Cannot ${failed}`, {
+      why: `"${this.host.sourceNameOf(tree)}" is being restored to "${name}"`,
+      fix: `wait for its end: lunar task list; if that was stopped: lunar snap restore ${name}`,
+    })
+  }
+
+  private checkSnapshot(parent: Snapshot, failed: string): void {
+    if (!parent.isLive)
+      throw new LunarError('ERR_SNAPSHOT_NOT_FOUND', `Cannot ${failed}`, { why: `"${parent.name}" is deleted, and kept for what rests on it` })
+    parent.checkKept('restore')
+    parent.checkQuiet('restore')
+    // What is copied from it would change.
+    if (parent.tree.restoring?.snapshot === parent) this.checkNotRestoring(parent.tree, failed)
+  }
+
+  private checkLun(lun: Lun, snapshot: Snapshot, failed: string): void {
     this.luns.checkUnprotected(lun, failed.replace(` LUN "${lun.name}"`, ''))
     checkUnused(lun, failed)
     this.relationships.checkOpen(lun, { mixed: true })
@@ -133,19 +169,16 @@ export class Restores {
     if (snapshot.record.size !== lun.size)
       throw new LunarError('ERR_BAD_SIZE', `Cannot ${failed}`, {
         why: `the LUN has grown to ${lun.size} bytes, the snapshot has ${snapshot.record.size}`,
-        fix: `lunar snap clone ${name} NAME, then lunar lun swap ${lun.name} NAME`,
+        fix: `lunar snap clone ${snapshot.name} NAME, then lunar lun swap ${lun.name} NAME`,
       })
-    if (tree.record.nextEpoch + 2 >= TREE_EPOCHS)
-      throw new LunarError('ERR_OUT_OF_RANGE', `Cannot ${failed}`, { why: `"${lun.name}" has had as many snapshots as can be told apart` })
-    return { snapshot, tree, lun, volume, before: this.newName(tree, lun, spec.keepBefore), running: false }
   }
 
-  private newName(tree: Tree, lun: Lun, wanted: string | undefined): string {
+  private newName(tree: Tree, volume: string, wanted: string | undefined): string {
     const taken = new Set(tree.snapshots.filter(({ isLive }) => isLive).map(({ record }) => record.name))
     if (wanted !== undefined) {
       checkName('snapshot', wanted)
       if (taken.has(wanted))
-        throw new LunarError('ERR_EXISTS', `Cannot keep the state of LUN "${lun.name}" as "${lun.name}@${wanted}"`, {
+        throw new LunarError('ERR_EXISTS', `Cannot keep the state of "${volume}" as "${volume}@${wanted}"`, {
           why: 'it has a snapshot of this name',
           fix: 'give another --keep-before, or leave it out',
         })
@@ -165,7 +198,7 @@ export class Restores {
     const now = this.pool.options.clock.wallMs()
     const batch = new Batch()
     let number = Math.max(1, this.pool.record.nextSnapshot)
-    const made = plans.map(({ tree, lun, before, snapshot }) => {
+    const made = plans.map(({ tree, lun, volume, volumeName, before, snapshot }) => {
       const at = tree.record.nextEpoch
       const record: SnapshotRecord = {
         snapshotId: this.pool.options.uuids(),
@@ -175,7 +208,7 @@ export class Restores {
         flags: 0,
         onFull: 0,
         base: 0,
-        size: lun.size,
+        size: volume.size,
         createdMs: now,
         leafEra: 1,
         reserveFrom: 0,
@@ -185,8 +218,8 @@ export class Restores {
       const treeAfter: TreeRecord = { ...tree.record, nextEpoch: at + 2, restored: snapshot.number, restoredAt: at, restoreDelay: delay, flags: 0 }
       batch.put(keyOf('snapshot', number), snapshotRecord.encode(record))
       batch.put(keyOf('tree', tree.number), treeRecord.encode(treeAfter))
-      this.pool.event(batch, 'snapshot.created', `${lun.name}@${before}`, `read-only, before a restore to ${snapshot.name}`)
-      this.pool.event(batch, 'lun.restored', lun.name, `to ${snapshot.name}`)
+      this.pool.event(batch, 'snapshot.created', `${volumeName}@${before}`, `read-only, before a restore to ${snapshot.name}`)
+      this.pool.event(batch, lun ? 'lun.restored' : 'snapshot.restored', volumeName, `to ${snapshot.name}`)
       return { number: number++, record, tree, treeAfter }
     })
     const poolBefore = this.pool.record
@@ -194,7 +227,7 @@ export class Restores {
     batch.put(keyOf('pool'), poolRecord.encode(this.pool.record))
     // Of two instants they are no longer.
     await this.relationships.forgiveMixed(
-      plans.map(({ lun }) => lun),
+      plans.flatMap(({ lun }) => lun ?? []),
       fill => {
         fill(batch)
         return this.pool.metadata.commit(batch, 'admin', true)
@@ -222,7 +255,7 @@ export class Restores {
     if (!tree.restoring || (tree.record.flags & TREE_STOPPED) !== 0) return undefined
     const { clock } = this.pool.options
     const body = new RestoreProcess(
-      this.relationships.volume(tree.record.source),
+      this.host.sourceOf(tree),
       tree,
       this.pool.metadata,
       () => clock.monotonicMs(),
@@ -233,7 +266,7 @@ export class Restores {
   }
 
   /**
-   * Copying back ends before its end; the LUN goes on reading as the snapshot, and what a host writes to is copied before. Restoring it to the
+   * Copying back ends before its end; the volume goes on reading as the snapshot, and what a host writes to is copied before. Restoring it to the
    * same snapshot again goes on. @returns whether it was under way
    */
   stop(tree: Tree): Promise<boolean> {
@@ -251,7 +284,8 @@ export class Restores {
       const record: TreeRecord = { ...tree.record, restored: 0, restoredAt: 0, restoreDelay: 0, flags: 0 }
       const batch = new Batch()
       batch.put(keyOf('tree', tree.number), treeRecord.encode(record))
-      this.pool.event(batch, 'lun.copied-back', this.relationships.volume(tree.record.source).name, `from ${tree.restoring.snapshot.name}`)
+      const copied = this.host.parentOf(tree) ? 'snapshot.copied-back' : 'lun.copied-back'
+      this.pool.event(batch, copied, this.host.sourceNameOf(tree), `from ${tree.restoring.snapshot.name}`)
       const dropped = this.host.dropHidden(batch, tree)
       try {
         await this.pool.metadata.commit(batch, 'admin', true)

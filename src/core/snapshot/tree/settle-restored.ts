@@ -1,4 +1,3 @@
-import type { BlockDevice } from '../../block/device.ts'
 import type { Release } from '../../block/range-lock.ts'
 import { Batch } from '../../../metadata/batch.ts'
 import type { Metadata } from '../../../metadata/metadata.ts'
@@ -14,7 +13,8 @@ const COMMITTED = 512
 /** A volume that is being restored: what copying back needs of it. */
 export interface RestoredVolume {
   readonly tree: Tree | undefined
-  readonly lun: Pick<BlockDevice, 'write' | 'zero' | 'flush'>
+  /** What lies below its own snapshots. */
+  readonly lun: { write(offset: number, data: Uint8Array): Promise<void>; zero(offset: number, length: number): Promise<void>; flush(): Promise<void> }
   /** Locks the chunks of a range in everything that the volume is in. */
   lockFor(offset: number, length: number): Promise<Release>
   /** Keeps what locked chunks hold for the snapshots, durably. */

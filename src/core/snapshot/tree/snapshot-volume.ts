@@ -1,3 +1,4 @@
+import type { Clock } from '../../base/clock.ts'
 import { isZero } from '../../base/zeros.ts'
 import { settle } from '../../base/settle.ts'
 import type { BlockDevice, Extent } from '../../block/device.ts'
@@ -8,6 +9,8 @@ import { Batch } from '../../../metadata/batch.ts'
 import type { Metadata } from '../../../metadata/metadata.ts'
 import { ChunkLocks } from '../chunk-locks.ts'
 import { Chunking, runsOf, type ChunkRun } from '../chunks.ts'
+import type { CopiedBack } from './restore-process.ts'
+import { settleRestored } from './settle-restored.ts'
 import type { Snapshot } from './snapshot.ts'
 import type { SlotBytes } from './slot-store.ts'
 import { TreeCopies, type Preservation, type Tree } from './tree.ts'
@@ -49,10 +52,17 @@ const SOURCE = -2
  * A snapshot as hosts see it: what was written to it, else the first preserved chunk from its epoch on, else its source,
  * read under a shared lock on the chunk that an overwrite of the source waits for.
  */
-export class SnapshotVolume implements BlockDevice, SourceVolume {
+export class SnapshotVolume implements BlockDevice, SourceVolume, CopiedBack {
   readonly blockSize = 512
   readonly quiesce = new Quiesce()
   tree: Tree | undefined
+  lastUsedMs = -Infinity
+  /** What was written to it, as copying back to it writes. */
+  readonly lun = {
+    write: (offset: number, data: Uint8Array): Promise<void> => this.put(offset, data),
+    zero: (offset: number, length: number): Promise<void> => this.put(offset, new Uint8Array(length)),
+    flush: (): Promise<void> => this.flush(),
+  }
   private readonly locks = new ChunkLocks()
   private readonly chunks: Chunking
 
@@ -60,6 +70,7 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
     readonly snapshot: Snapshot,
     private readonly source: SourceVolume,
     private readonly metadata: Metadata,
+    private readonly clock: Clock,
   ) {
     this.chunks = new Chunking(snapshot.tree.chunkBytes, snapshot.record.size)
   }
@@ -80,7 +91,18 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
 
   async read(offset: number, into: Uint8Array): Promise<void> {
     checkRange(this.what, this.size, this.blockSize, offset, into.length)
-    await inPieces(offset, into.length, PIECE, (at, length) => this.readThrough(at, into.subarray(at - offset, at - offset + length)))
+    this.lastUsedMs = this.clock.monotonicMs()
+    await inPieces(offset, into.length, PIECE, (at, length) => this.readPresent(at, into.subarray(at - offset, at - offset + length)))
+  }
+
+  /** What is being restored and not copied back yet is read where it is copied from. */
+  private async readPresent(offset: number, into: Uint8Array): Promise<void> {
+    if (!this.tree?.restoring) return this.readThrough(offset, into)
+    await this.tree.present(offset, into.length, parts =>
+      settle(
+        parts.map(part => (part.restoring?.device ?? this).readThrough(part.offset, into.subarray(part.offset - offset, part.offset - offset + part.length))),
+      ),
+    )
   }
 
   async readv(offset: number, parts: readonly Uint8Array[]): Promise<void> {
@@ -114,8 +136,13 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
     })
   }
 
-  extents(offset: number, length: number): Promise<Extent[]> {
-    return this.extentsThrough(offset, length)
+  async extents(offset: number, length: number): Promise<Extent[]> {
+    if (!this.tree?.restoring) return this.extentsThrough(offset, length)
+    const extents: Extent[] = []
+    await this.tree.present(offset, length, async parts => {
+      for (const part of parts) extents.push(...(await (part.restoring?.device ?? this).extentsThrough(part.offset, part.length)))
+    })
+    return extents
   }
 
   async extentsThrough(offset: number, length: number): Promise<Extent[]> {
@@ -215,6 +242,7 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
     this.snapshot.checkKept('write to')
     const waiting = this.quiesce.enter()
     if (waiting) await waiting
+    this.lastUsedMs = this.clock.monotonicMs()
     try {
       await inPieces(offset, length, PIECE, (at, size) => this.changePiece(at, dataOf(at, size)))
     } finally {
@@ -223,10 +251,11 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
   }
 
   private async changePiece(offset: number, data: Uint8Array): Promise<void> {
-    // What the source is being restored to is copied there before it changes here.
+    // What the source is being restored to is copied there before it changes here, and what this is being restored to comes here.
     const { tree } = this.snapshot
     if (tree.restoring?.snapshot === this.snapshot) await this.source.settleRestored(tree.chunks.touched(offset, data.length), true)
-    const release = await this.lock(offset, data.length)
+    if (this.tree?.restoring) await this.settleRestored(this.tree.chunks.touched(offset, data.length))
+    const release = await this.lockFor(offset, data.length)
     try {
       await this.preserve(offset, data.length)
       await this.put(offset, data)
@@ -236,7 +265,7 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
   }
 
   /** Its own snapshots' chunks first, then its own. */
-  private async lock(offset: number, length: number): Promise<Release> {
+  async lockFor(offset: number, length: number): Promise<Release> {
     const releases: Release[] = []
     if (this.tree?.isActive) releases.push(await this.tree.lock(this.tree.chunks.touched(offset, length), 'exclusive'))
     releases.push(await this.locks.lock(this.chunks.touched(offset, length), 'exclusive'))
@@ -257,9 +286,13 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
 
   /** What its own snapshots lack of a range is copied for them, durably. */
   private async preserve(offset: number, length: number): Promise<void> {
-    for (let plan = await this.tree?.plan(offset, length); plan;) {
+    await this.preservePlanned(await this.tree?.plan(offset, length))
+  }
+
+  private async preservePlanned(planned: Preservation | undefined): Promise<void> {
+    for (let plan = planned; plan;) {
       try {
-        return await this.preserveAll(plan)
+        return await this.keep(plan)
       } catch (error) {
         const relieved = await plan.tree.relieve(plan, error)
         if (!relieved) throw error
@@ -268,7 +301,7 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
     }
   }
 
-  private async preserveAll(plan: Preservation): Promise<void> {
+  async keep(plan: Preservation): Promise<void> {
     const { tree } = plan
     const copies = await TreeCopies.begin([plan], () => Promise.resolve(false))
     if (!copies) return
@@ -345,9 +378,19 @@ export class SnapshotVolume implements BlockDevice, SourceVolume {
     return { chunk, bytes: whole, zero: isZero(whole) }
   }
 
-  /** It is never restored itself. */
-  settleRestored(): Promise<number> {
-    return Promise.resolve(0)
+  async changeLocked(
+    _offset: number,
+    _length: number,
+    put: () => Promise<void>,
+    _except: undefined,
+    kept: { readonly tree: Preservation | undefined },
+  ): Promise<void> {
+    await this.preservePlanned(kept.tree)
+    await put()
+  }
+
+  settleRestored(run: ChunkRun, all = false): Promise<number> {
+    return settleRestored(this, this.metadata, run, { all })
   }
 
   flush(): Promise<void> {

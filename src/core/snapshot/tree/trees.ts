@@ -26,6 +26,7 @@ import type { Redundancy } from '../../raid/geometry.ts'
 import { checkChunkSize } from '../chunks.ts'
 import type { Relationship } from '../relationship.ts'
 import type { Relationships } from '../relationships.ts'
+import type { Volume } from '../volume.ts'
 import { Clones } from './clones.ts'
 import { Compaction } from './compaction.ts'
 import { diffOf, requireOneTree, type DiffExtent, type Side } from './diff.ts'
@@ -160,6 +161,9 @@ export class Trees {
     this.restores = new Restores(pool, luns, relationships, {
       find: name => this.find(name),
       volume: snapshot => this.volume(snapshot),
+      sourceOf: tree => this.sourceOf(tree),
+      parentOf: tree => this.parentOf(tree),
+      sourceNameOf: tree => this.sourceNameOf(tree),
       addSnapshot: (number, record) => this.addSnapshot(number, record),
       setTree: (tree, record) => {
         this.setTree(tree, record)
@@ -263,9 +267,14 @@ export class Trees {
   }
 
   /** What a tree is of: a LUN with its relationships, or a writable snapshot. */
-  private sourceOf(tree: Tree): SourceVolume {
-    const { source, snapshot } = tree.record
-    return snapshot === 0 ? this.relationships.volume(source) : this.volume(this.byId(snapshot))
+  private sourceOf(tree: Tree): Volume | SnapshotVolume {
+    const parent = this.parentOf(tree)
+    return parent ? this.volume(parent) : this.relationships.volume(tree.record.source)
+  }
+
+  /** The writable snapshot that a tree is of. */
+  private parentOf({ record: { snapshot } }: Tree): Snapshot | undefined {
+    return snapshot === 0 ? undefined : this.byId(snapshot)
   }
 
   sourceNameOf({ record: { source, snapshot } }: Tree): string {
@@ -281,7 +290,7 @@ export class Trees {
   volume(snapshot: Snapshot): SnapshotVolume {
     let volume = this.volumes.get(snapshot.number)
     if (!volume) {
-      volume = new SnapshotVolume(snapshot, this.sourceOf(snapshot.tree), this.metadata)
+      volume = new SnapshotVolume(snapshot, this.sourceOf(snapshot.tree), this.metadata, this.pool.options.clock)
       this.volumes.set(snapshot.number, volume)
     }
     return volume
@@ -697,7 +706,7 @@ export class Trees {
     return this.flagged(this.deletion([], ended), batch)
   }
 
-  /** The restore of a LUN needs the snapshot it goes to, and the state before; a clone what it is copied from. */
+  /** A restore needs the snapshot it goes to, and the state before; a clone what it is copied from. */
   private isNeeded({ tree, number, record }: Snapshot, ended: Ended): boolean {
     if (this.relationships.clones.some(clone => clone !== ended.clone && clone.record.source === number)) return true
     return tree !== ended.tree && tree.restoring !== undefined && (number === tree.record.restored || record.epoch === tree.record.restoredAt)
@@ -754,7 +763,7 @@ export class Trees {
       snapshot.checkQuiet('refresh')
       if (snapshot.tree.record.restored === snapshot.number)
         throw new LunarError('ERR_RESTORING', `Cannot refresh snapshot "${snapshot.name}"`, {
-          why: `LUN "${this.sourceNameOf(snapshot.tree)}" is being restored to it`,
+          why: `"${this.sourceNameOf(snapshot.tree)}" is being restored to it`,
           fix: 'wait for the end: lunar task list',
         })
       const own = this.all.find(({ record }) => record.snapshot === snapshot.number)

@@ -243,8 +243,38 @@ describe('a restore', () => {
     await copyBack()
     await pool.luns.resize(db, SIZE + MIB, { force: false })
     await expect(restore('db@s1')).rejects.toMatchObject({ code: 'ERR_BAD_SIZE' })
-    await pool.trees.create({ names: ['db@s2@x'] })
-    await expect(restore('db@s2@x')).rejects.toMatchObject({ code: 'ERR_USAGE' })
+  })
+
+  test('of a writable snapshot to one of its own changes nothing else, and the LUN can be restored to it then', async () => {
+    await pool.trees.create({ names: ['db@s2@x'], readOnly: true })
+    await put('db@s2', 0, 40)
+    await put('db@s2', 4, 44)
+    const kept = [40, 21, 12, 33, 44, 22]
+    pool.trees.find('db@s2').users.push('process 7')
+    await expect(restore('db@s2@x')).rejects.toMatchObject({ code: 'ERR_BUSY' })
+    pool.trees.find('db@s2').users.splice(0)
+    expect(await restore('db@s2@x')).toMatchObject([{ volume: 'db@s2', before: 'db@s2@before-restore-1', changed: true }])
+    const all = { db: NOW, 'db@s1': S1, 'db@s2': S2, 'db@s2@x': S2, 'db@s2@before-restore-1': kept }
+    for (const [name, values] of Object.entries(all)) expect([name, await gets(name)]).toEqual([name, values])
+    // What is still coming back is nothing to restore to.
+    await expect(restore('db@s2')).rejects.toMatchObject({ code: 'ERR_RESTORING' })
+    await expect(pool.trees.refresh(pool.trees.find('db@s2'))).rejects.toMatchObject({ code: 'ERR_HAS_SNAPSHOTS' })
+    await put('db@s2', 0, 50, 512)
+    expect([await get('db@s2', 0), await get('db@s2', 0, 512), await get('db@s2@x', 0)]).toEqual([50, 20, 20])
+    await reopen()
+    for (const [name, values] of Object.entries({ ...all, 'db@s2': [50, ...S2.slice(1)] })) expect([name, await gets(name)]).toEqual([name, values])
+    expect(await copyBack()).toBe(CHUNK)
+    expect(await gets('db@s2')).toEqual([50, ...S2.slice(1)])
+    await restore('db@s2')
+    await expect(restore('db@s2@x')).rejects.toMatchObject({ code: 'ERR_RESTORING' })
+    expect(await gets('db')).toEqual([50, ...S2.slice(1)])
+    await copyBack()
+    expect(await gets('db')).toEqual([50, ...S2.slice(1)])
+    expect(await gets('db@s2@before-restore-1')).toEqual(kept)
+    expect(await problems()).toEqual([])
+    // Deleted, it is kept for what rests on it, and is no volume any more.
+    await pool.trees.delete([pool.trees.find('db@s2')])
+    await expect(restore('db@s2@x')).rejects.toMatchObject({ code: 'ERR_SNAPSHOT_NOT_FOUND' })
   })
 
   test('that is stopped goes on reading as the snapshot, and goes on when it is repeated', async () => {

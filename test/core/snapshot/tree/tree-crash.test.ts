@@ -7,7 +7,9 @@ import type { BlockDevice } from '../../../../src/core/block/device.ts'
 import { Tape } from '../../../../src/core/block/tape.ts'
 import { checkRecords } from '../../../../src/metadata/check.ts'
 import type { CompleteImage } from '../../../../src/core/snapshot/updates.ts'
+import type { Relationship } from '../../../../src/core/snapshot/relationship.ts'
 import type { RestoreProcess } from '../../../../src/core/snapshot/tree/restore-process.ts'
+import type { Tree } from '../../../../src/core/snapshot/tree/tree.ts'
 import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
 
 const SECTOR = 512
@@ -125,19 +127,29 @@ class Life {
     } else await this.burst(writable)
   }
 
-  private restoring(lun: string): boolean {
-    return this.pool.trees.treeOf(this.pool.luns.find(lun))?.restoring !== undefined
+  private treeOf(name: string): Tree | undefined {
+    const { trees, luns } = this.pool
+    return name.includes('@') ? trees.volume(trees.find(name)).tree : trees.treeOf(luns.find(name))
+  }
+
+  private restoring(name: string): string | undefined {
+    return this.treeOf(name)?.restoring?.snapshot.name
   }
 
   private async restore(snapshots: readonly string[]): Promise<void> {
     const { random, volumes, pool } = this
-    const lunOf = (name: string): string => name.split('@')[0]!
-    const some = snapshots.filter(name => name.split('@').length === 2 && !this.restoring(lunOf(name)))
+    const sourceOf = (name: string): string => name.slice(0, name.lastIndexOf('@'))
+    // What is itself being restored, or restored to, waits.
+    const some = snapshots.filter(name => {
+      const source = sourceOf(name)
+      if (!volumes.has(source) || this.restoring(source) !== undefined || this.restoring(name) !== undefined) return false
+      return !source.includes('@') || pool.trees.find(source).tree.restoring?.snapshot !== pool.trees.find(source)
+    })
     if (some.length === 0) return
     const names = [random.pick(some)]
-    const other = some.find(name => lunOf(name) !== lunOf(names[0]!))
+    const other = some.find(name => name.split('@')[0] !== names[0]!.split('@')[0])
     if (other !== undefined && random.chance(0.3)) names.push(other)
-    const luns = names.map(lunOf)
+    const luns = names.map(sourceOf)
     const during = this.copies()
     for (const [i, name] of names.entries()) {
       const { before } = (await pool.trees.restores.restore({ names: [name], dryRun: true }))[0]!
@@ -169,20 +181,20 @@ class Life {
   private async copyBack(): Promise<void> {
     const { random, pool } = this
     const { trees, luns, relationships } = pool
-    const some = [...this.volumes.keys()].filter(name => !name.includes('@') && (this.restoring(name) || relationships.cloneOf(luns.find(name))))
+    const cloneOf = (name: string): Relationship | undefined => (name.includes('@') ? undefined : relationships.cloneOf(luns.find(name)))
+    const some = [...this.volumes.keys()].filter(name => this.restoring(name) !== undefined || cloneOf(name))
     if (some.length === 0) return
-    const lun = random.pick(some)
-    const clone = relationships.cloneOf(luns.find(lun))
-    const begin = (): Promise<RestoreProcess | CompleteImage | undefined> =>
-      clone ? trees.clones.process(clone) : trees.restores.process(trees.treeOf(luns.find(lun))!)
-    const copier = this.copiers.get(lun) ?? (await begin())!
-    this.copiers.set(lun, copier)
-    await this.step(`copy to ${lun}`, this.copies(), async () => {
+    const name = random.pick(some)
+    const clone = cloneOf(name)
+    const begin = (): Promise<RestoreProcess | CompleteImage | undefined> => (clone ? trees.clones.process(clone) : trees.restores.process(this.treeOf(name)!))
+    const copier = this.copiers.get(name) ?? (await begin())!
+    this.copiers.set(name, copier)
+    await this.step(`copy to ${name}`, this.copies(), async () => {
       let finished = false
       for (let i = random.between(1, 5); i > 0 && !finished; i--) ({ finished } = await copier.step())
       // Nothing is under way when the next operation begins: what it may leave is known.
       if (!finished) await copier.end()
-      if (finished) this.copiers.delete(lun)
+      if (finished) this.copiers.delete(name)
     })
   }
 

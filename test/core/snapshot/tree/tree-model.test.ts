@@ -7,6 +7,7 @@ import type { SimulatedDisk } from '../../../../src/core/block/simulated.ts'
 import { checkRecords } from '../../../../src/metadata/check.ts'
 import type { CompleteImage } from '../../../../src/core/snapshot/updates.ts'
 import type { RestoreProcess } from '../../../../src/core/snapshot/tree/restore-process.ts'
+import type { Tree } from '../../../../src/core/snapshot/tree/tree.ts'
 import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
 
 const SECTOR = 512
@@ -18,7 +19,7 @@ class Life {
   /** What snapshots held when they were made. */
   readonly frozen = new Map<string, Buffer>()
   readonly log: string[] = []
-  /** What copies back to LUNs that are being restored, by name. */
+  /** What copies back to volumes that are being restored, by name. */
   readonly copiers = new Map<string, RestoreProcess>()
   /** What fills clones, by name. */
   readonly fillers = new Map<string, CompleteImage>()
@@ -30,20 +31,24 @@ class Life {
     readonly disks: readonly SimulatedDisk[],
   ) {}
 
-  restoring(lun: string): string | undefined {
+  treeOf(name: string): Tree | undefined {
     const { trees, luns } = this.pool
-    return trees.treeOf(luns.find(lun))?.restoring?.snapshot.name
+    return name.includes('@') ? trees.volume(trees.find(name)).tree : trees.treeOf(luns.find(name))
   }
 
-  /** Some steps of copying back to a LUN. @returns whether it was under way */
-  async copyBack(lun: string, steps: number): Promise<boolean> {
-    const { trees, luns } = this.pool
-    const copier = this.copiers.get(lun) ?? (this.restoring(lun) === undefined ? undefined : await trees.restores.process(trees.treeOf(luns.find(lun))!))
+  restoring(name: string): string | undefined {
+    return this.treeOf(name)?.restoring?.snapshot.name
+  }
+
+  /** Some steps of copying back to a volume. @returns whether it was under way */
+  async copyBack(name: string, steps: number): Promise<boolean> {
+    const { trees } = this.pool
+    const copier = this.copiers.get(name) ?? (this.restoring(name) === undefined ? undefined : await trees.restores.process(this.treeOf(name)!))
     if (!copier) return false
-    this.copiers.set(lun, copier)
+    this.copiers.set(name, copier)
     for (let i = 0; i < steps; i++) {
       if (!(await copier.step()).finished) continue
-      this.copiers.delete(lun)
+      this.copiers.delete(name)
       return true
     }
     return true
@@ -150,6 +155,8 @@ class Life {
   }
 }
 
+const sourceOf = (name: string): string => name.slice(0, name.lastIndexOf('@'))
+
 async function operate(life: Life, counter: number): Promise<void> {
   const { random, pool, contents, log } = life
   const { trees } = pool
@@ -181,13 +188,20 @@ async function operate(life: Life, counter: number): Promise<void> {
     const names = random.shuffle(snapshots).slice(0, random.between(1, 3))
     log.push(`delete ${names.join()}`)
     await trees.delete(names.map(name => trees.find(name)))
-    for (const name of names) contents.delete(name)
+    for (const name of names) {
+      contents.delete(name)
+      await life.copiers.get(name)?.end()
+      life.copiers.delete(name)
+    }
   } else if (dice < 40) {
     log.push('tidy')
     for (let i = random.between(1, 4); i > 0; i--) await trees.tidy()
   } else if (dice < 43) {
     const some = snapshots.filter(
-      name => life.isWritable(name) && trees.restsOn(trees.find(name)).length === 0 && !life.luns.some(lun => life.restoring(lun) === name),
+      name =>
+        life.isWritable(name) &&
+        trees.restsOn(trees.find(name)).length === 0 &&
+        !life.names.some(other => life.isWritable(other) && life.restoring(other) === name),
     )
     if (some.length === 0) return
     const name = random.pick(some)
@@ -229,12 +243,15 @@ async function operate(life: Life, counter: number): Promise<void> {
       contents.delete(name)
     }
   } else if (dice < 58) {
+    // What is itself being restored, or restored to, waits.
     const some = snapshots.filter(name => {
-      const source = name.slice(0, name.lastIndexOf('@'))
-      return !source.includes('@') && life.restoring(source) === undefined
+      const source = sourceOf(name)
+      if (!life.names.includes(source) || life.restoring(source) !== undefined || life.restoring(name) !== undefined) return false
+      return !source.includes('@') || trees.find(source).tree.restoring?.snapshot !== trees.find(source)
     })
     if (some.length === 0) return
-    const names = [random.pick(some)]
+    const nested = some.filter(name => sourceOf(name).includes('@'))
+    const names = [random.pick(nested.length > 0 && random.chance(0.5) ? nested : some)]
     const other = some.find(name => name.split('@')[0] !== names[0]!.split('@')[0])
     if (other !== undefined && random.chance(0.3)) names.push(other)
     log.push(`restore ${names.join()}`)
@@ -244,7 +261,7 @@ async function operate(life: Life, counter: number): Promise<void> {
       contents.set(volume, Buffer.from(contents.get(snapshot.name)!))
     }
   } else {
-    const restored = life.luns.filter(name => life.restoring(name) !== undefined || life.copiers.has(name))
+    const restored = life.names.filter(name => life.isWritable(name) && (life.restoring(name) !== undefined || life.copiers.has(name)))
     const copying = restored.filter(() => random.chance(0.3))
     const filling = life.luns.filter(name => (life.fillers.has(name) || pool.relationships.cloneOf(pool.luns.find(name))) && random.chance(0.3))
     // Hosts write and read at the same time.
@@ -282,7 +299,12 @@ async function live(seed: number, operations: number): Promise<void> {
     }
     await life.expectAll()
     for (const name of life.names) await life.expectHoles(name)
-    for (const name of life.luns) while (await life.copyBack(name, 10));
+    for (const name of life.names) while (await life.copyBack(name, 10));
+    // Volumes that are deleted meanwhile are kept until they are restored.
+    for (const tree of life.pool.trees.all) {
+      const copier = await life.pool.trees.restores.process(tree)
+      while (copier && !(await copier.step()).finished);
+    }
     for (const name of life.luns) while (await life.fill(name, 10));
     await life.expectAll()
     await life.pool.relationships.drain()
