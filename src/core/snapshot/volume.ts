@@ -126,7 +126,7 @@ export class Volume implements BlockDevice, FastDevice {
   }
 
   private get isPlain(): boolean {
-    return this.hasNoRelationships && !this.tree?.isActive
+    return this.hasNoRelationships && !this.tree?.isInUse
   }
 
   private get hasNoRelationships(): boolean {
@@ -151,7 +151,7 @@ export class Volume implements BlockDevice, FastDevice {
 
   /** Whatever has locks on chunks of the volume, in the order in which they are taken. */
   private get layers(): readonly Layer[] {
-    if (!this.tree?.isActive) return this.relationships
+    if (!this.tree?.isInUse) return this.relationships
     return [...this.asSource, this.tree, ...(this.asImage ? [this.asImage] : [])]
   }
 

@@ -85,6 +85,11 @@ export class Tree {
     return this.newest > 0
   }
 
+  /** The same, or writes that had to are under way: those that come after them wait for their locks. */
+  get isInUse(): boolean {
+    return this.isActive || !this.locks.idle
+  }
+
   /** Epochs that something needs, in order. */
   get liveEpochs(): number[] {
     return [...new Set(this.snapshots.filter(({ isKept }) => isKept).map(({ record }) => record.epoch))].sort((a, b) => a - b)

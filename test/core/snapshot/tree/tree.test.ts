@@ -253,6 +253,19 @@ test('a snapshot is of one instant: what is under way when it is taken is in it 
   }
 })
 
+test('when the last snapshot is deleted, what is acknowledged and not written yet is read, and later writes come after it', async () => {
+  await pool.trees.create({ names: ['db@s1'] })
+  const db = pool.relationships.volume(pool.luns.find('db').number)
+  for (const chunk of [0, 1]) await put('db', chunk, 1 + chunk)
+  const deleting = remove('db@s1')
+  while (pool.trees.list().length > 0) await Promise.resolve()
+  const written = put('db', 1, 3)
+  expect(await get('db', 0)).toBe(1)
+  await Promise.all([deleting, written])
+  await db.flush()
+  expect([await get('db', 0), await get('db', 1)]).toEqual([1, 3])
+})
+
 test('a snapshot waits for writes that are under way, and has them', async () => {
   await pool.trees.create({ names: ['db@s0'] })
   await put('db', 0, 1)
