@@ -59,7 +59,8 @@ export default class SnapRestore extends LunarCommand {
     return this.say(reply, restored =>
       restored
         .map(({ snapshot, volume, before, task }) => {
-          if (flags['dry-run']) return `Would restore ${isSnapshot(volume) ? 'snapshot' : 'LUN'} "${volume}" to "${snapshot}", and keep its state as "${before}"`
+          if (flags['dry-run'])
+            return `Would restore ${isSnapshot(volume) ? 'snapshot' : 'LUN'} "${volume}" to "${snapshot}", and keep its state as "${before}"`
           const behind = flags.wait ? 'it is copied back' : task === null ? '' : `it is copied back by task ${task}`
           return `${named(volume)} reads as "${snapshot}"; its state before is "${before}"${behind === '' ? '' : `; ${behind}`}`
         })
