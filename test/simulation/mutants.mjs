@@ -147,7 +147,7 @@ export const mutants = [
     test: 'test/core/snapshot/wod-update.test.ts',
   },
   {
-    name: 'copied-back-unflushed',
+    name: 'updated-from-device-unflushed',
     file: 'src/core/snapshot/wod-update.ts',
     text: 'if (written) await volume.lun.flush()',
     instead: 'if (written) await Promise.resolve()',
