@@ -85,6 +85,24 @@ describe('serving', { timeout: 120_000 }, () => {
       ['web1', 'image', false],
     ])
     expect(lunar.ok('server', 'status', 'tank')).toMatch(/db1 +tank\/db +read-write/)
+    // The layers that are wired, from the client down to the disks.
+    expect(lunar.json<LunDetail>('lun', 'show', 'tank/db').layers).toMatchObject({
+      ways: [
+        {
+          layer: 'protocol',
+          about: expect.stringMatching(/^NBD, client 1 \(host db1, /) as string,
+          below: [{ layer: 'access', about: 'read-write', below: [] }],
+        },
+      ],
+      volume: [
+        {
+          layer: 'snapshot',
+          about: 'copy on first write: source of 1 relationship',
+          below: [{ layer: 'lun', below: [{ layer: 'redundancy', about: expect.stringContaining('mirror (2 copies)') as string, below: [] }] }],
+        },
+      ],
+    })
+    expect(lunar.ok('lun', 'show', 'tank/db')).toMatch(/\nways in:\n.*\n {2}protocol +NBD, client 1 .*\n {4}access +read-write\n/)
     for (const [host, ...command] of [
       ['web1', 'EnableNewSnap', 'tank/1'],
       ['web1', 'StartImageUpdate', 'tank/1'],

@@ -2,9 +2,11 @@ import { invariant, isDisksFault, LunarError } from '../base/errors.ts'
 import { Mutex } from '../base/mutex.ts'
 import { done, settle } from '../base/settle.ts'
 import { Traffic } from '../base/traffic.ts'
+import { formatSize } from '../base/units.ts'
 import { isPageMemory } from '../block/aligned.ts'
 import type { BlockDevice, Extent, ExtentKind, FastDevice } from '../block/device.ts'
 import { WriteBackHold, type ByteBudget } from '../block/hold.ts'
+import type { Layered, LayerView, ShownLayer } from '../block/layers.ts'
 import { checkRange, isInside } from '../block/range.ts'
 import type { Release } from '../block/range-lock.ts'
 import { LUN_INCOMPLETE, LUN_PROTECTED, LUN_RESERVED, LUN_STORE, LUN_WRITE_ONCE, type LunRecord } from '../../metadata/records.ts'
@@ -14,6 +16,8 @@ import type { Pool } from '../pool/pool.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
 import type { SliceCheck } from '../pool/slice-check.ts'
 import type { BadRange } from '../pool/store-io.ts'
+import { partsOf } from './lun-layers.ts'
+import type { OpenLun } from './open-lun.ts'
 import { raidText, rangesOf, typesOf, type RaidText, type TypeRange } from './ranges.ts'
 import { SliceBinder } from './slice-binding.ts'
 import { sliceOf, SliceMap, storeOf } from './slice-map.ts'
@@ -29,7 +33,7 @@ const HOLD_LOGGED = 256
  * A LUN: a thin block device over redundant stores. Space is bound in 1 MiB slices when first written; what is unbound
  * reads as zeros (features.md A7).
  */
-export class Lun implements BlockDevice, FastDevice {
+export class Lun implements BlockDevice, FastDevice, Layered {
   readonly blockSize = 512
   readonly stores: LunStores
   readonly map: SliceMap
@@ -39,6 +43,7 @@ export class Lun implements BlockDevice, FastDevice {
   readonly users: string[] = []
   /** What hosts and commands asked of it. */
   readonly traffic = new Traffic()
+  readonly ways = new Set<OpenLun>()
   /** Changes of the size and giving back what lies behind the end take turns. */
   readonly sizing = new Mutex()
   /** Grown at the moment: what is bound behind its end is not to be given back. */
@@ -62,7 +67,7 @@ export class Lun implements BlockDevice, FastDevice {
       onLoad(this)
     }
     this.ranges = rangesOf(record)
-    this.stores = new LunStores(number, typesOf(this.ranges), pool, loaded, () => `LUN "${this.name}"`)
+    this.stores = new LunStores(number, typesOf(this.ranges), pool, loaded, () => this.label)
     this.map = new SliceMap(number, pool.metadata, loaded)
     this.space = new SliceSpace(this, pool)
     this.binder = new SliceBinder(this, pool, this.space)
@@ -72,8 +77,17 @@ export class Lun implements BlockDevice, FastDevice {
   get name(): string {
     return this.record.name
   }
+  get label(): string {
+    return `LUN "${this.name}"`
+  }
   get size(): number {
     return this.record.size
+  }
+  get shown(): ShownLayer {
+    return { layer: 'lun', about: `thin, slices of 1 MiB; write-back hold of ${formatSize(this.hold.budget.limit)} at most` }
+  }
+  get consistsOf(): readonly LayerView[] {
+    return partsOf(this.ranges)
   }
   /** Its redundancy types, each once, in the order of addresses. */
   get types(): readonly Redundancy[] {

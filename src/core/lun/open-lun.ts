@@ -1,88 +1,85 @@
-import { LunarError } from '../base/errors.ts'
 import type { Traffic } from '../base/traffic.ts'
-import { BlockLayer, fastOf, type BlockDevice, type Extent, type FastDevice } from '../block/device.ts'
+import { AccessLayer } from '../block/access.ts'
+import type { BlockDevice } from '../block/device.ts'
+import { layersOf, type LayerView } from '../block/layers.ts'
 
 /** What can be opened: it knows who has it, and what was asked of it. */
 export interface Openable {
-  readonly name: string
+  /** For messages: `LUN "db"`. */
+  readonly label: string
   readonly users: string[]
   readonly traffic: Traffic
+  /** The ways in that are open now, for whoever shows them. */
+  readonly ways: Set<OpenLun>
 }
 
-/** A LUN in use by somebody: busy until it is closed, and of no use afterwards; changes refused when opened for reading only. */
-export class OpenLun extends BlockLayer implements FastDevice {
-  private open = true
-  private readonly fast: FastDevice | undefined
+/** A LUN or a snapshot in use by somebody: busy until it is closed, and of no use afterwards; changes refused when opened for reading only. */
+export class OpenLun extends AccessLayer {
   private readonly traffic: Traffic
 
   constructor(
     private readonly lun: Openable,
     /** What lies over the LUN. */
     device: BlockDevice,
-    private readonly readOnly: boolean,
+    isReadOnly: boolean,
     /** Whom the LUN is open for, as messages name them. */
     private readonly user = `process ${process.pid}`,
+    /** How they came in. */
+    private readonly protocol = 'local',
   ) {
-    super(device)
-    this.fast = fastOf(device)
+    super(device, isReadOnly, () => lun.label)
     this.traffic = lun.traffic
     lun.users.push(user)
+    lun.ways.add(this)
   }
 
-  tryRead(offset: number, into: Uint8Array): boolean {
-    if (!this.open || this.fast?.tryRead(offset, into) !== true) return false
+  /** The layers that are its own. @param volume what it shares with other ways in */
+  wayTo(volume: BlockDevice): LayerView {
+    return { layer: 'protocol', about: `${this.protocol}, ${this.user}`, below: layersOf(this, volume) }
+  }
+
+  override tryRead(offset: number, into: Uint8Array): boolean {
+    if (!super.tryRead(offset, into)) return false
     this.traffic.read(into.length)
     return true
   }
-  tryWrite(offset: number, data: Uint8Array): boolean {
-    if (!this.open || this.readOnly || this.fast?.tryWrite(offset, data) !== true) return false
+  override tryWrite(offset: number, data: Uint8Array): boolean {
+    if (!super.tryWrite(offset, data)) return false
     this.traffic.wrote(data.length)
     return true
   }
   override read(offset: number, into: Uint8Array): Promise<void> {
     this.traffic.read(into.length)
-    return this.whenOpen(() => super.read(offset, into))
+    return super.read(offset, into)
   }
   override readv(offset: number, parts: readonly Uint8Array[]): Promise<void> {
     this.traffic.read(total(parts))
-    return this.whenOpen(() => super.readv(offset, parts))
+    return super.readv(offset, parts)
   }
   override write(offset: number, data: Uint8Array): Promise<void> {
     this.traffic.wrote(data.length)
-    return this.whenWritable(() => super.write(offset, data))
+    return super.write(offset, data)
   }
   override writev(offset: number, parts: readonly Uint8Array[]): Promise<void> {
     this.traffic.wrote(total(parts))
-    return this.whenWritable(() => super.writev(offset, parts))
+    return super.writev(offset, parts)
   }
   override trim(offset: number, length: number): Promise<void> {
     this.traffic.discarded(length)
-    return this.whenWritable(() => super.trim(offset, length))
+    return super.trim(offset, length)
   }
   override zero(offset: number, length: number): Promise<void> {
     this.traffic.discarded(length)
-    return this.whenWritable(() => super.zero(offset, length))
+    return super.zero(offset, length)
   }
   override flush(): Promise<void> {
     this.traffic.flushes++
-    return this.whenOpen(() => super.flush())
-  }
-  override extents(offset: number, length: number): Promise<Extent[]> {
-    return this.whenOpen(() => super.extents(offset, length))
+    return super.flush()
   }
 
   override close(): Promise<void> {
-    if (this.open) this.lun.users.splice(this.lun.users.indexOf(this.user), 1)
-    this.open = false
-    return Promise.resolve()
-  }
-
-  private whenOpen<T>(use: () => Promise<T>): Promise<T> {
-    return this.open ? use() : Promise.reject(new LunarError('ERR_BUG', `Invariant broken: LUN "${this.lun.name}" is used after it was closed`))
-  }
-
-  private whenWritable(use: () => Promise<void>): Promise<void> {
-    return this.readOnly ? Promise.reject(new LunarError('ERR_READ_ONLY', `Cannot write to LUN "${this.lun.name}"`)) : this.whenOpen(use)
+    if (this.lun.ways.delete(this)) this.lun.users.splice(this.lun.users.indexOf(this.user), 1)
+    return super.close()
   }
 }
 

@@ -3,6 +3,9 @@
  * Everything here survives JSON: bytes are whole numbers, times RFC 3339, keys full words.
  */
 import type { BlockDevice } from '../block/device.ts'
+import type { LayerView } from '../block/layers.ts'
+
+export type { LayerView }
 
 export type RaidType = 'raid0' | 'raid1' | 'raid5'
 /** One type, or those of the ranges of a LUN, each once: `raid1+raid5`. */
@@ -162,12 +165,19 @@ export interface LunDetail extends LunSummary {
   /** By disk: bytes of segments in use. */
   readonly disks: { readonly disk: number; readonly used: number }[]
   readonly settings: Setting[]
-  /** The tree of layers, outermost first. */
-  readonly layers: string[]
+  readonly layers: LunLayers
   /** It refuses to be written, trimmed, deleted and updated. */
   readonly protected: boolean
   /** In order of number. */
   readonly relationships: LunRelationship[]
+}
+
+/** The layers that are wired now, outermost first (features.md B13). */
+export interface LunLayers {
+  /** Of each who has the LUN open, down to what all share. */
+  readonly ways: readonly LayerView[]
+  /** What all share. */
+  readonly volume: readonly LayerView[]
 }
 
 /** What a LUN is in a relationship. */

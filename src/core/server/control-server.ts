@@ -262,6 +262,7 @@ export class ControlServer {
       incomplete: body.incomplete === true,
       mixed: body.mixed === true,
       user: session.who,
+      protocol: 'control socket',
     })
     const { size, blockSize } = device
     sendJson(response, 200, { handle: await session.add(body.name, device), size, blockSize })

@@ -127,6 +127,8 @@ export interface LunOptions {
   readonly mixed?: boolean
   /** Whom it is opened for, as messages name them. */
   readonly user?: string
+  /** How they came in, for the tree of layers. */
+  readonly protocol?: string
 }
 
 /** A disk for `formatPool`. */

@@ -177,7 +177,7 @@ export class LocalEngine implements Engine {
       const { relationships } = this.parts
       relationships.checkOpen(lun, { mixed: options.mixed === true })
       if (options.readOnly !== true) this.parts.luns.checkUnprotected(lun, 'write to')
-      return Promise.resolve(new OpenLun(lun, relationships.volume(lun.number), options.readOnly === true, options.user))
+      return Promise.resolve(new OpenLun(lun, relationships.volume(lun.number), options.readOnly === true, options.user, options.protocol))
     } catch (error) {
       return Promise.reject(error as Error)
     }
@@ -192,7 +192,7 @@ export class LocalEngine implements Engine {
       if (pool.options.readOnly) throw new LunarError('ERR_READ_ONLY', `Cannot write to snapshot "${name}"`)
       snapshot.checkWritable()
     }
-    return new OpenLun(snapshot, trees.volume(snapshot), options.readOnly === true, options.user)
+    return new OpenLun(snapshot, trees.volume(snapshot), options.readOnly === true, options.user, options.protocol)
   }
 
   /** @throws LunarError `ERR_RELATIONSHIP_NOT_FOUND` */

@@ -1,5 +1,6 @@
 import { LunarError } from '../base/errors.ts'
 import type { BlockDevice } from '../block/device.ts'
+import { AccessLayer } from '../block/access.ts'
 import { WodDevice } from '../wod/wod-device.ts'
 import type { EngineParts } from './engine.ts'
 import type { LunOptions, OpenVolume, Presented, PresentedVolume } from './engine-types.ts'
@@ -98,9 +99,9 @@ export class PresentedVolumes implements Presented {
     const readOnly = presentation.isReadOnly || !volume.isWritable
     if (volume.kind === 'wod' && volume.isWritable) {
       const wod = this.parts.wods.find(volume.name)
-      return new WodDevice(await wod.device(), readOnly)
+      return new AccessLayer(new WodDevice(await wod.device()), readOnly, () => volume.label)
     }
-    return this.openVolume(volume.name, { readOnly, mixed: presentation.isMixedAllowed, user: client })
+    return this.openVolume(volume.name, { readOnly, mixed: presentation.isMixedAllowed, user: client, protocol: 'NBD' })
   }
 
   /** Snapshots that the volume can be compared with: those of itself, or for a snapshot the others of its source. */

@@ -22,7 +22,7 @@ export const verbKinds: Readonly<Record<Verb, VerbKind>> = {
   'disk.online': 'change',
   'lun.create': 'change',
   'lun.list': 'metadata',
-  'lun.show': 'metadata',
+  'lun.show': 'live',
   'volume.show': 'metadata',
   'lun.map': 'metadata',
   'lun.resize': 'change',

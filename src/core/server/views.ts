@@ -3,6 +3,7 @@ import { LunarError } from '../base/errors.ts'
 import { formatSize } from '../base/units.ts'
 import { FileDisk } from '../block/file.ts'
 import { decodeHistory, NO_UID } from '../../metadata/history.ts'
+import { layersOf } from '../block/layers.ts'
 import { hiOf } from '../../metadata/key.ts'
 import type { VolumeKind } from '../../metadata/records.ts'
 import { BLOCK, FORMAT_VERSION, JOURNAL_AT, ROOTS_AT, SEGMENT } from '../../metadata/layout.ts'
@@ -24,6 +25,7 @@ import type {
   HistoryView,
   Health,
   LunDetail,
+  LunLayers,
   LunRelationship,
   LunSummary,
   MapExtent,
@@ -44,8 +46,6 @@ const roleOf = (raid: Redundancy, member: number): Pick<RstoreDetail['members'][
 export const eventView = ({ number, timeMs, event, object, message }: PoolEvent): EventView => ({ number, time: time(timeMs), event, object, message })
 const worst = (a: Health, b: Health): Health =>
   a === 'critical' || b === 'critical' ? 'critical' : a === 'degraded' || b === 'degraded' ? 'degraded' : 'healthy'
-
-const layerOf = { raid0: 'no redundancy', raid1: 'mirror (2 copies)', raid5: 'parity (4 columns and 1 parity)' } as const
 
 export interface LunHealth {
   readonly health: Health
@@ -361,20 +361,13 @@ export class Views {
       settings: this.lunSettings(lun),
       protected: lun.isProtected,
       relationships: this.roles(lun),
-      layers: [
-        ...(this.relationships.of(lun).length > 0 || this.relationships.snapshotsOf(lun).length > 0 || this.relationships.cloneOf(lun)
-          ? ['snapshot (copy on first write)']
-          : []),
-        'write-back hold (64 MiB)',
-        'thin map (1 MiB slices)',
-        ...(lun.ranges.some(({ stripe }) => stripe > 1)
-          ? [`interleaved stores (${[...new Set(lun.ranges.map(({ stripe }) => stripe))].join(' or ')}, 1 MiB slices)`]
-          : []),
-        `${lun.types.length > 1 ? 'by range: ' : ''}${lun.types.map(raid => layerOf[raid]).join(', ')}`,
-        'stripe (4 columns, 64 KiB units)',
-        'segments (2 MiB)',
-      ],
+      layers: this.layers(lun),
     }
+  }
+
+  private layers(lun: Lun): LunLayers {
+    const volume = this.relationships.volume(lun.number)
+    return { ways: [...lun.ways].map(way => way.wayTo(volume)), volume: layersOf(volume) }
   }
 
   lunSettings({ isReserved, record: { onFull } }: Lun): Setting[] {

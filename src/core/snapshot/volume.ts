@@ -4,6 +4,7 @@ import type { Latencies } from '../base/latency.ts'
 import { Slab } from '../base/slab.ts'
 import { YIELD_EVERY, type BlockDevice, type Extent, type FastDevice } from '../block/device.ts'
 import { WriteBackHold, type ByteBudget } from '../block/hold.ts'
+import type { Layered, ShownLayer } from '../block/layers.ts'
 import { Quiesce } from '../block/quiesce.ts'
 import { checkRange, inPieces, isInside } from '../block/range.ts'
 import { inLanes } from '../base/lanes.ts'
@@ -73,7 +74,7 @@ export interface VolumeHost {
  * A LUN as hosts and processes see it: with its relationships, copy on first write, and reads through to a source
  * (engine.md section 2; DataCore Fig. 7). Without relationships every call goes straight down.
  */
-export class Volume implements BlockDevice, FastDevice {
+export class Volume implements BlockDevice, FastDevice, Layered {
   readonly quiesce = new Quiesce()
   private readonly hold: WriteBackHold
   private readonly rounds: Rounds
@@ -118,6 +119,22 @@ export class Volume implements BlockDevice, FastDevice {
   }
   get name(): string {
     return this.lun.name
+  }
+  get shown(): ShownLayer | undefined {
+    return this.isPlain ? undefined : { layer: 'snapshot', about: `copy on first write: ${this.roles.join(', ')}` }
+  }
+  get below(): BlockDevice {
+    return this.lun
+  }
+
+  /** What makes it more than the LUN below. */
+  private get roles(): string[] {
+    const sources = this.asSource.length + this.wodImages.length
+    return [
+      ...(sources > 0 ? [`source of ${sources} ${sources === 1 ? 'relationship' : 'relationships'}`] : []),
+      ...(this.asImage ? [this.asImage.isClone ? 'clone, being copied' : `image of ${this.asImage.label}`] : []),
+      ...(this.tree?.isActive ? [this.tree.restoring ? 'snapshots, being restored to one' : 'snapshots'] : []),
+    ]
   }
 
   /** The relationship that this image reads through, when it does now. */

@@ -1,4 +1,3 @@
-import { LunarError } from '../base/errors.ts'
 import type { BlockDevice, Extent } from '../block/device.ts'
 import type { WriteOnceDevice } from '../block/write-once.ts'
 
@@ -7,10 +6,7 @@ import type { WriteOnceDevice } from '../block/write-once.ts'
  * never written is `ERR_UNWRITTEN`. A write is durable when it resolves. Its block size is what takes one write.
  */
 export class WodDevice implements BlockDevice {
-  constructor(
-    private readonly device: WriteOnceDevice,
-    private readonly readOnly: boolean,
-  ) {}
+  constructor(private readonly device: WriteOnceDevice) {}
 
   get size(): number {
     return this.device.size
@@ -32,7 +28,7 @@ export class WodDevice implements BlockDevice {
   }
 
   write(offset: number, data: Uint8Array): Promise<void> {
-    return this.readOnly ? this.refuse() : this.device.write(offset, data)
+    return this.device.write(offset, data)
   }
 
   async writev(offset: number, parts: readonly Uint8Array[]): Promise<void> {
@@ -45,11 +41,11 @@ export class WodDevice implements BlockDevice {
 
   /** What is written stays. */
   trim(): Promise<void> {
-    return this.readOnly ? this.refuse() : Promise.resolve()
+    return Promise.resolve()
   }
 
   zero(offset: number, length: number): Promise<void> {
-    return this.readOnly ? this.refuse() : this.device.zero(offset, length)
+    return this.device.zero(offset, length)
   }
 
   extents(offset: number, length: number): Promise<Extent[]> {
@@ -58,9 +54,5 @@ export class WodDevice implements BlockDevice {
 
   close(): Promise<void> {
     return Promise.resolve()
-  }
-
-  private refuse(): Promise<never> {
-    return Promise.reject(new LunarError('ERR_READ_ONLY', `Cannot write to write-once device "${this.device.name}"`))
   }
 }

@@ -28,7 +28,7 @@ export const lunDetail = (name: string, size: number, more: Partial<LunDetail> =
   ldad: 'main',
   disks: [{ disk: 0, used: 2 * MIB }],
   settings: [{ key: 'on-full', value: 'stop', from: 'default' }],
-  layers: ['lun', 'map'],
+  layers: { ways: [], volume: [{ layer: 'lun', about: 'thin', below: [{ layer: 'redundancy', about: 'mirror (2 copies)', below: [] }] }] },
   protected: false,
   relationships: [],
   ...more,

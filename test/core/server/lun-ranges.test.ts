@@ -28,7 +28,18 @@ test('what is shown names the types, by range where it is asked for', async () =
   await using service = await tank()
   const made = (await service.call('lun.create', { name: 'db', size: 12 * MIB, ranges })).data
   expect(made).toMatchObject({ raid: 'raid1+raid0', ranges, used: 0 })
-  expect(made.layers).toContain('by range: mirror (2 copies), no redundancy')
+  expect(made.layers).toMatchObject({
+    ways: [],
+    volume: [
+      {
+        layer: 'lun',
+        below: [
+          { layer: 'range', about: '0 B to 3 MiB', below: [{ layer: 'redundancy', about: expect.stringContaining('mirror (2 copies)') as string }] },
+          { layer: 'range', about: '3 MiB to the end', below: [{ layer: 'redundancy', about: expect.stringContaining('no redundancy') as string }] },
+        ],
+      },
+    ],
+  })
   const device = await service.openLun('db')
   await device.write(2 * MIB, Buffer.alloc(2 * MIB, 'x'))
   await device.close()

@@ -86,13 +86,13 @@ test('a LUN says what it is in its relationships', async () => {
   await service.call('lun.create', { name: 'other', size: 4 * MIB, raid: 'raid0' })
   const plain = (await service.call('lun.show', { lun: 'other' })).data
   expect(plain).toMatchObject({ state: 'ready', protected: false, relationships: [] })
-  expect(plain.layers.join()).not.toContain('snapshot')
+  expect(plain.layers.volume.map(({ layer }) => layer)).toEqual(['lun'])
   await service.call('snap.configure', { source: 'db', image: 'other', name: 'second' })
   await service.call('lun.protect', { lun: 'db', protect: true })
   const states = Object.fromEntries((await service.call('lun.list', {})).data.map(({ name, state }) => [name, state]))
   expect(states).toEqual({ db: 'ready, source of 2 relationships, protected', copy: 'ready, image of DcsSnap1', other: 'ready, image of DcsSnap2' })
   const shown = (await service.call('lun.show', { lun: 'db' })).data
-  expect(shown.layers[0]).toContain('snapshot')
+  expect(shown.layers.volume).toMatchObject([{ layer: 'snapshot', about: 'copy on first write: source of 2 relationships', below: [{ layer: 'lun' }] }])
   expect(shown).toMatchObject({
     protected: true,
     relationships: [

@@ -3,6 +3,7 @@ import type { LunDetail, LunSummary, LunTypeRange, MapExtent } from '../../serve
 import { formatVolumeId } from '../../server/volume-id.ts'
 import type { Column } from '../columns.ts'
 import { line, section, type DetailView } from '../details.ts'
+import { layerSections } from './layers.ts'
 import { settingsSection } from './pool.ts'
 import { lunRelationshipColumns } from './relationship.ts'
 
@@ -73,7 +74,6 @@ const lunView = (lun: LunDetail): DetailView => ({
     line('number', lun.number, 'count'),
     line('id', lun.id),
     line('created', lun.created),
-    line('layers', lun.layers.join(' > ')),
   ],
   sections: [
     // One range is the line above.
@@ -84,6 +84,7 @@ const lunView = (lun: LunDetail): DetailView => ({
     ]),
     section('relationships', lun.relationships, lunRelationshipColumns),
     settingsSection(lun.settings),
+    ...layerSections(lun.layers),
   ],
 })
 

@@ -13,6 +13,7 @@ import {
   type SnapshotRecord,
 } from '../../../metadata/records.ts'
 import type { Metadata } from '../../../metadata/metadata.ts'
+import type { OpenLun } from '../../lun/open-lun.ts'
 import type { ChunkRun } from '../chunks.ts'
 import type { MapMemory } from './map-memory.ts'
 import type { Reserve } from './slot-store.ts'
@@ -33,6 +34,7 @@ export class Snapshot {
   readonly users: string[] = []
   /** What hosts and commands asked of it. */
   readonly traffic = new Traffic()
+  readonly ways = new Set<OpenLun>()
   /** Flags of commits under way. */
   private pending = 0
   /** What was written to it; only entries of its era count. */
@@ -57,6 +59,9 @@ export class Snapshot {
   /** `db@s1`. */
   get name(): string {
     return `${this.sourceName(this.tree)}@${this.record.name}`
+  }
+  get label(): string {
+    return `snapshot "${this.name}"`
   }
   get isWritable(): boolean {
     return (this.record.flags & SNAPSHOT_WRITABLE) !== 0
