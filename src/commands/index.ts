@@ -15,6 +15,7 @@ import GetSnapStatus from './GetSnapStatus.ts'
 import HostAdd from './host/add.ts'
 import HostList from './host/list.ts'
 import HostRemove from './host/remove.ts'
+import HostSet from './host/set.ts'
 import HostShow from './host/show.ts'
 import LockShow from './lock/show.ts'
 import LunCreate from './lun/create.ts'
@@ -120,6 +121,7 @@ export const commands = {
   'host:add': HostAdd,
   'host:list': HostList,
   'host:remove': HostRemove,
+  'host:set': HostSet,
   'host:show': HostShow,
   'lock:show': LockShow,
   'lun:create': LunCreate,

@@ -34,6 +34,11 @@ export class Hosts {
     return this.asker.ask('host.show', { host }, options)
   }
 
+  /** `iops`, `bps`, `iops-burst`, `bps-burst`: limits of the host on all volumes that it reaches together; `none` takes one away. @throws LunarError `ERR_USAGE`, `ERR_BAD_SIZE` */
+  set(host: string, settings: Readonly<Record<string, string>>, options?: ChangeOptions): Promise<Result<'host.set'>> {
+    return this.asker.change('host.set', { host, settings }, options)
+  }
+
   /** @throws LunarError `ERR_PRESENTED` while volumes are presented to it */
   remove(host: string, options?: ChangeOptions): Promise<Result<'host.remove'>> {
     return this.asker.change('host.remove', { host }, options)

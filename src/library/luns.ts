@@ -91,7 +91,12 @@ export class Luns {
     return this.asker.change('lun.resize', { lun, size, force }, rest)
   }
 
-  /** `on-full`: `fail-writes`, `drop` or `drop-oldest`, when there is no space for a chunk that snapshots need. @throws LunarError `ERR_USAGE` */
+  /**
+   * `on-full`: `fail-writes`, `drop` or `drop-oldest`, when there is no space for a chunk that snapshots need. Quality of service: `iops`, `bps`, `iops-burst`,
+   * `bps-burst` (`none` takes a limit away), `min-iops`, and `priority`: `high`, `normal` or `low`. All in one commit.
+   *
+   * @throws LunarError `ERR_USAGE`, `ERR_BAD_SIZE`
+   */
   set(lun: string, settings: Readonly<Record<string, string>>, options?: ChangeOptions): Promise<Result<'lun.set'>> {
     return this.asker.change('lun.set', { lun, settings }, options)
   }

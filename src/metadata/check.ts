@@ -2,6 +2,7 @@ import { LunarError } from '../core/base/errors.ts'
 import { ZEROS } from '../core/block/write-once.ts'
 import { checkHosts, HostRecords } from './check-hosts.ts'
 import { checkSchedules } from './check-schedules.ts'
+import { checkQuality } from './check-quality.ts'
 import { checkTrees, TreeRecords } from './check-trees.ts'
 import { decodeHistory } from './history.ts'
 import { kindOf, objectOf } from './key.ts'
@@ -216,6 +217,7 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
   if (!hasPool) problem('pool.missing', 'pool', 'there is no pool record')
   checkNames(luns, problem)
   checkRanges(luns, problem)
+  checkQuality(luns, hosts.hosts, problem)
   checkSets(disks, problem)
   const owners = checkStores(rsds, places, luns, disks, problem)
   for (const store of metadataStores) {

@@ -26,6 +26,16 @@ export const poolRecord = struct('poolRecord', 256, {
 })
 export type PoolRecord = ReturnType<typeof poolRecord.decode>
 
+/** Limits and place in the queue: 29 bytes from `at` on. 0 is none. */
+const qualityFields = (at: number) => ({
+  iops: u32(at, 'operations a second at most, 0: no limit'),
+  iopsBurst: u32(at + 4, 'operations at once after a pause, 0: a tenth of a second of them'),
+  bps: u64(at + 8, 'bytes a second at most, 0: no limit'),
+  bpsBurst: u64(at + 16, 'bytes at once after a pause, 0: a tenth of a second of them'),
+  minIops: u32(at + 24, 'operations a second that it has when the pool is saturated, 0: none; of a host 0'),
+  priority: u8(at + 28, '0 normal, 1 high, 2 low; of a host 0'),
+})
+
 export const diskStates = ['normal', 'missing', 'merging', 'replacing', 'regenerating', 'failed'] as const
 export type DiskStateName = (typeof diskStates)[number]
 
@@ -98,6 +108,7 @@ export const lunRecord = struct('lunRecord', 512, {
   epoch: u32(128, 'reserved: epoch of the sharing tree'),
   tree: u32(132, 'reserved: sharing tree the LUN is a source of'),
   onFull: u8(136, 'when a chunk of it cannot be preserved for snapshots: 0 writes fail, 1 those that need it are dropped, 2 the oldest are'),
+  ...qualityFields(416),
   ranges: list(160, 16, rangeFields, 'redundancy types by address, in order, the last without an end; none: all of it is of the type above'),
 })
 export type LunRecord = ReturnType<typeof lunRecord.decode>
@@ -405,6 +416,7 @@ export const hostRecord = struct('hostRecord', 128, {
   hostId: uuid(0, 'host'),
   name: text(16, 64, 'name; the common name of its certificate'),
   createdMs: u64(80, 'milliseconds since 1970'),
+  ...qualityFields(88),
 })
 export type HostRecord = ReturnType<typeof hostRecord.decode>
 

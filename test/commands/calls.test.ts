@@ -250,6 +250,14 @@ const cases: readonly { line: string; verb: string; params: unknown; mode?: 'vie
     options: { answers: { 'pool.set': () => settled } },
   },
   {
+    line: 'host set tank/web1 iops=5 bps=none',
+    verb: 'host.set',
+    mode: 'owner',
+    params: { host: 'web1', settings: { iops: '5', bps: 'none' }, dryRun: false },
+    out: 'Set iops\n',
+    options: { answers: { 'host.set': () => ({ settings: [], changed: ['iops'] }) } },
+  },
+  {
     line: 'pool events tank --limit 3 --after 9 -H',
     verb: 'pool.events',
     mode: 'view',

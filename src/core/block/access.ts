@@ -1,9 +1,9 @@
 /** The layer that says what whoever opened a device may do (features.md B13: capabilities). */
 import { LunarError } from '../base/errors.ts'
-import { BlockLayer, fastOf, type BlockDevice, type Extent, type FastDevice } from './device.ts'
+import { BlockLayer, fastOf, hurry, type BlockDevice, type Extent, type FastDevice, type Hurried } from './device.ts'
 import type { Layered, ShownLayer } from './layers.ts'
 
-export class AccessLayer extends BlockLayer implements FastDevice, Layered {
+export class AccessLayer extends BlockLayer implements FastDevice, Layered, Hurried {
   private readonly fast: FastDevice | undefined
   /** Nothing is allowed any more. */
   private closed = false
@@ -56,10 +56,13 @@ export class AccessLayer extends BlockLayer implements FastDevice, Layered {
     return this.whenOpen(() => super.extents(offset, length))
   }
 
-  /** The right ends; what lies below belongs to others and stays open. */
+  hurry(): void {
+    hurry(this.next)
+  }
+
   override close(): Promise<void> {
     this.closed = true
-    return Promise.resolve()
+    return super.close()
   }
 
   private whenOpen<T>(use: () => Promise<T>): Promise<T> {

@@ -64,6 +64,16 @@ export const YIELD_EVERY = 64
 export const fastOf = (device: BlockDevice & Partial<FastDevice>): FastDevice | undefined =>
   device.tryRead && device.tryWrite ? (device as BlockDevice & FastDevice) : undefined
 
+/** What a device that holds requests back offers besides. */
+export interface Hurried {
+  /** Requests that it holds back, and all that come, are done without delay: whoever asked has gone, or has to go. */
+  hurry(): void
+}
+
+export const hurry = (device: BlockDevice & Partial<Hurried>): void => {
+  device.hurry?.()
+}
+
 /**
  * A device at the bottom of a pool: an image file, a block device, memory, or the simulated disk.
  * Errors of the host are told apart (hazard 12): `ERR_IO` is the disk's fault, `ERR_HOST_FULL` and `ERR_HOST_LIMIT` never.

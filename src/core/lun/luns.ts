@@ -45,6 +45,9 @@ export interface NewLun {
   readonly dryRun?: boolean
 }
 
+/** What operators set of a LUN, as it is in its record. */
+type LunSettings = Pick<LunRecord, 'onFull' | 'iops' | 'iopsBurst' | 'bps' | 'bpsBurst' | 'minIops' | 'priority'>
+
 export interface ResizeOptions {
   readonly force: boolean
   readonly dryRun?: boolean
@@ -169,6 +172,12 @@ export class Luns {
       epoch: 0,
       tree: 0,
       onFull: 0,
+      iops: 0,
+      iopsBurst: 0,
+      bps: 0,
+      bpsBurst: 0,
+      minIops: 0,
+      priority: 0,
     }
     if (spec.dryRun) return new Lun(number, record, this.pool, this.budget, lun => this.mapsLoaded(lun))
     this.pool.record = { ...this.pool.record, nextLun: number + 1 }
@@ -331,9 +340,9 @@ export class Luns {
     await this.update(lun, { flags }, isProtected ? 'protected' : 'no longer protected')
   }
 
-  /** What happens when there is no space for chunks that its snapshots need: the number of a policy, and its name for the event. */
-  async setOnFull(lun: Lun, onFull: number, name: string): Promise<void> {
-    if (lun.record.onFull !== onFull) await this.update(lun, { onFull }, `on-full=${name}`)
+  /** Settings in one commit. @param message for the event: `iops=500` */
+  set(lun: Lun, settings: Partial<LunSettings>, message: string): Promise<void> {
+    return this.update(lun, settings, message)
   }
 
   /** @throws LunarError `ERR_WRITE_ONCE` when a write-once device has the LUN, `ERR_SNAPSHOT_STORE` when it is a store */

@@ -1,7 +1,7 @@
 /** The transmission phase of one connection: requests are read, carried out, and answered in the order in which they end. */
 import { invariant } from '../base/errors.ts'
 import { deferred, type Deferred } from '../base/deferred.ts'
-import { fastOf, YIELD_EVERY, type FastDevice } from '../block/device.ts'
+import { fastOf, hurry, YIELD_EVERY, type FastDevice } from '../block/device.ts'
 import type { Awake } from './awake.ts'
 import { ARENA, type Buffers } from './buffers.ts'
 import { ByteAccess, type EdgeLock } from './byte-access.ts'
@@ -178,6 +178,7 @@ export class Transmission {
   /** The client is done or the server wants to close: what comes from now on is not carried out. Resolves when nothing is under way. */
   async drain(): Promise<void> {
     this.draining = true
+    hurry(this.session.export.device)
     if (this.inFlight === 0) return
     this.idle ??= deferred()
     await this.idle.promise
@@ -188,6 +189,7 @@ export class Transmission {
     this.gone = true
     this.ended = true
     this.link.input.clear()
+    hurry(this.session.export.device)
   }
 
   private isFull(): boolean {

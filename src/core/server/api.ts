@@ -68,7 +68,7 @@ export interface Setting {
   readonly key: string
   readonly value: string | number | boolean
   /** Where the value comes from. */
-  readonly from: 'default' | 'pool' | 'lun'
+  readonly from: 'default' | 'pool' | 'lun' | 'host'
 }
 
 export interface PoolStatus {
@@ -165,11 +165,22 @@ export interface LunDetail extends LunSummary {
   /** By disk: bytes of segments in use. */
   readonly disks: { readonly disk: number; readonly used: number }[]
   readonly settings: Setting[]
+  readonly held: HeldRequests
   readonly layers: LunLayers
   /** It refuses to be written, trimmed, deleted and updated. */
   readonly protected: boolean
   /** In order of number. */
   readonly relationships: LunRelationship[]
+}
+
+/** Requests that quality of service held back since the pool was opened, and how long in all. */
+export interface HeldRequests {
+  /** By limits. */
+  readonly throttled: number
+  readonly throttledMs: number
+  /** While the pool was saturated. */
+  readonly queued: number
+  readonly queuedMs: number
 }
 
 /** The layers that are wired now, outermost first (features.md B13). */
@@ -536,6 +547,9 @@ export interface HostSummary {
 }
 
 export interface HostDetail extends HostSummary {
+  readonly settings: Setting[]
+  /** On all volumes that it reaches; what waits in the queue is counted with the volume. */
+  readonly held: HeldRequests
   /** By name of the volume. */
   readonly presentations: PresentationView[]
 }
@@ -593,6 +607,7 @@ export interface ServerClient {
   /** Bytes. */
   readonly read: number
   readonly written: number
+  readonly held: HeldRequests
 }
 
 export interface EventView {
@@ -696,7 +711,10 @@ export interface Verbs {
   'volume.show': { params: { volume: string }; result: { name: string; size: number; bound: number } }
   'lun.map': { params: { lun: string; lost?: boolean }; result: MapExtent[] }
   'lun.resize': { params: QuietChange & { lun: string; size: number; force?: boolean }; result: LunDetail & { was: number } }
-  /** `on-full`: what happens when there is no space for a chunk that snapshots of the LUN need. */
+  /**
+   * `on-full`: what happens when there is no space for a chunk that snapshots of the LUN need. `iops`, `bps` and their bursts, `min-iops`, `priority`: quality
+   * of service, for all who use the LUN. All in one commit.
+   */
   'lun.set': { params: Change & { lun: string; settings: Record<string, string> }; result: { settings: Setting[]; changed: string[] } }
   'lun.rename': { params: Change & { lun: string; name: string }; result: LunDetail }
   'lun.delete': { params: Change & { lun: string }; result: { name: string; freed: number; task: number | null } }
@@ -849,6 +867,8 @@ export interface Verbs {
   'host.add': { params: Change & { host: string }; result: HostSummary }
   'host.list': { params: object; result: HostSummary[] }
   'host.show': { params: { host: string }; result: HostDetail }
+  /** `iops`, `bps` and their bursts: limits of the host on all that it reaches together. */
+  'host.set': { params: Change & { host: string; settings: Record<string, string> }; result: { settings: Setting[]; changed: string[] } }
   /** Refused while volumes are presented to it. */
   'host.remove': { params: Change & { host: string }; result: { name: string } }
   /** Lets a host reach a LUN, a snapshot or a write-once device; presenting it again changes how. */

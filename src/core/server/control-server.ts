@@ -105,7 +105,10 @@ export class ControlServer {
     this.draining = true
     for (const wait of this.waits) wait.abort(new Moved())
     for (const follower of this.followers) follower.abort()
-    for (const session of this.sessions.values()) session.stream.write('{"moved":true}\n')
+    for (const session of this.sessions.values()) {
+      session.stream.write('{"moved":true}\n')
+      session.hurry()
+    }
     if (this.idle) return
     this.quiet = deferred()
     const late = setTimeout(() => void this.cutOff(), LEAVE_WITHIN)

@@ -3,7 +3,7 @@ import type { HistoryEntry } from '../../metadata/history.ts'
 import type { Label } from '../../metadata/label.ts'
 import type { BlockDevice, Disk } from '../block/device.ts'
 import type { Exposition } from './exposition.ts'
-import type { DiskSpec, EventView, Params, RelationshipHold, Reply, Result, Verb } from './api.ts'
+import type { DiskSpec, EventView, HeldRequests, Params, RelationshipHold, Reply, Result, Verb } from './api.ts'
 
 /** A disk that was opened and whose label was read; locked for an owner. */
 export interface FoundDisk {
@@ -70,6 +70,8 @@ export interface PresentedVolume {
 /** A presented volume that a client has open. */
 export interface OpenVolume extends PresentedVolume {
   readonly device: BlockDevice
+  /** Requests of this client that quality of service held back so far. */
+  held(): HeldRequests
   /**
    * What a context says of a range, in order and without gaps: bytes, and whether it is so (changed since, written).
    * @throws LunarError `ERR_SNAPSHOT_NOT_FOUND` when the snapshot is gone

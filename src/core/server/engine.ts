@@ -20,7 +20,7 @@ import { Trees } from '../snapshot/tree/trees.ts'
 import { WodImages } from '../snapshot/wod-images.ts'
 import { changes } from './changes.ts'
 import { hostChanges, hostLooks } from './host-changes.ts'
-import { Hosts } from './hosts.ts'
+import { Hosts, type Host } from './hosts.ts'
 import { PresentableVolumes } from './volumes.ts'
 import { rstoreChecks } from './rstore-checks.ts'
 import { snapChanges } from './snap-changes.ts'
@@ -36,6 +36,8 @@ import { scheduleVerbs } from './schedule/schedule-changes.ts'
 import { ScheduleViews } from './schedule/schedule-views.ts'
 import { Schedules } from './schedule/schedules.ts'
 import { ScheduleTimer } from './schedule/timer.ts'
+import { Qualities } from './qualities.ts'
+import { settingsChanges } from './settings-changes.ts'
 import { Troubles } from './troubles.ts'
 import { treeChanges } from './tree-changes.ts'
 import { TreeViews } from './tree-views.ts'
@@ -63,6 +65,7 @@ export interface EngineParts {
   readonly scheduleRuns: ScheduleRuns
   readonly scheduleTimer: ScheduleTimer
   readonly scheduleViews: ScheduleViews
+  readonly qualities: Qualities
   readonly options: EngineOptions
   readonly warnings: string[]
 }
@@ -77,7 +80,7 @@ export class LocalEngine implements Engine {
   readonly presented: PresentedVolumes
 
   private constructor(private readonly parts: EngineParts) {
-    this.presented = new PresentedVolumes(parts, (name, options) => this.openLun(name, options))
+    this.presented = new PresentedVolumes(parts, (name, options, host) => this.openFor(name, options, host))
   }
 
   static async open(
@@ -104,7 +107,8 @@ export class LocalEngine implements Engine {
     const processes = new Processes(pool, luns, relationships, wods, wodImages, trees)
     const schedules = await Schedules.load(pool, luns)
     const troubles = new Troubles(relationships, wods, wodImages, trees, schedules, () => scheduleTimer.isRunning)
-    const views = new Views(pool, luns, relationships, troubles, () => pool.metadata.lastWriteMs)
+    const qualities = new Qualities(sources.clock, () => luns.all)
+    const views = new Views(pool, luns, relationships, troubles, qualities, () => pool.metadata.lastWriteMs)
     const volumes = new PresentableVolumes(luns, trees, wods, relationships)
     const hosts = await Hosts.load(pool, volumes)
     views.presentedTo = (kind, volume) => hosts.namesOf(kind, volume)
@@ -129,6 +133,7 @@ export class LocalEngine implements Engine {
       scheduleRuns,
       scheduleTimer,
       scheduleViews: new ScheduleViews(sources.clock, schedules, () => scheduleTimer.isRunning),
+      qualities,
       views,
       options,
       warnings: openWarnings(pool, options),
@@ -164,27 +169,32 @@ export class LocalEngine implements Engine {
 
   /** @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_INCOMPLETE` unless `incomplete` is given */
   openLun(name: string, options: LunOptions = {}): Promise<BlockDevice> {
-    try {
-      if (Trees.isName(name)) return Promise.resolve(this.openSnapshot(name, options))
-      const wod = this.parts.wods.named(name)
-      if (wod) return this.parts.wodImages.open(wod, { readOnly: options.readOnly === true, user: options.user })
-      const lun = this.parts.luns.find(name)
-      this.parts.luns.checkOwn(lun, 'open')
-      if (lun.isIncomplete && !options.incomplete) {
-        throw new LunarError('ERR_INCOMPLETE', `Cannot open LUN "${name}"`, { fix: `lunar lun import ${name} FILE again, or lunar lun delete ${name}` })
-      }
-      if (this.parts.pool.options.readOnly && !options.readOnly) throw new LunarError('ERR_READ_ONLY', `Cannot write to LUN "${name}"`)
-      const { relationships } = this.parts
-      relationships.checkOpen(lun, { mixed: options.mixed === true })
-      if (options.readOnly !== true) this.parts.luns.checkUnprotected(lun, 'write to')
-      return Promise.resolve(new OpenLun(lun, relationships.volume(lun.number), options.readOnly === true, options.user, options.protocol))
-    } catch (error) {
-      return Promise.reject(error as Error)
+    return this.openFor(name, options, undefined)
+  }
+
+  /** @param host whose limits count */
+  private async openFor(name: string, options: LunOptions, host: Host | undefined): Promise<BlockDevice> {
+    if (Trees.isName(name)) return this.openSnapshot(name, options, host)
+    const wod = this.parts.wods.named(name)
+    if (wod) {
+      const image = await this.parts.wodImages.open(wod, { readOnly: options.readOnly === true, user: options.user })
+      return this.parts.qualities.plainLayer(wod, image, host)
     }
+    const lun = this.parts.luns.find(name)
+    this.parts.luns.checkOwn(lun, 'open')
+    if (lun.isIncomplete && !options.incomplete) {
+      throw new LunarError('ERR_INCOMPLETE', `Cannot open LUN "${name}"`, { fix: `lunar lun import ${name} FILE again, or lunar lun delete ${name}` })
+    }
+    if (this.parts.pool.options.readOnly && !options.readOnly) throw new LunarError('ERR_READ_ONLY', `Cannot write to LUN "${name}"`)
+    const { relationships } = this.parts
+    relationships.checkOpen(lun, { mixed: options.mixed === true })
+    if (options.readOnly !== true) this.parts.luns.checkUnprotected(lun, 'write to')
+    const device = this.parts.qualities.layer(lun, relationships.volume(lun.number), host)
+    return new OpenLun(lun, device, options.readOnly === true, options.user, options.protocol)
   }
 
   /** @throws LunarError `ERR_SNAPSHOT_NOT_FOUND`, `ERR_READ_ONLY` */
-  private openSnapshot(name: string, options: LunOptions): BlockDevice {
+  private openSnapshot(name: string, options: LunOptions, host: Host | undefined): BlockDevice {
     const { trees, pool } = this.parts
     const snapshot = trees.find(name)
     snapshot.checkKept('open')
@@ -192,7 +202,8 @@ export class LocalEngine implements Engine {
       if (pool.options.readOnly) throw new LunarError('ERR_READ_ONLY', `Cannot write to snapshot "${name}"`)
       snapshot.checkWritable()
     }
-    return new OpenLun(snapshot, trees.volume(snapshot), options.readOnly === true, options.user, options.protocol)
+    const device = this.parts.qualities.plainLayer(snapshot, trees.volume(snapshot), host)
+    return new OpenLun(snapshot, device, options.readOnly === true, options.user, options.protocol)
   }
 
   /** @throws LunarError `ERR_RELATIONSHIP_NOT_FOUND` */
@@ -309,7 +320,18 @@ const looks = {
   },
 } satisfies Record<string, Handler>
 
-const verbs = { ...looks, ...changes, ...rstoreChecks, ...snapChanges, ...wodSnaps, ...wodChanges, ...treeChanges, ...hostChanges, ...scheduleVerbs }
+const verbs = {
+  ...looks,
+  ...changes,
+  ...rstoreChecks,
+  ...snapChanges,
+  ...wodSnaps,
+  ...wodChanges,
+  ...treeChanges,
+  ...hostChanges,
+  ...scheduleVerbs,
+  ...settingsChanges,
+}
 
 function chooseId(disks: readonly FoundDisk[], choice: string): string {
   const found = disks.find(

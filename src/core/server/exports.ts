@@ -1,6 +1,7 @@
 /** The exports of a server: what each client may see of the pools that it serves, and who has what open. */
 import { isCode, LunarError } from '../base/errors.ts'
 import type { MetaContext, MetaExtent, NbdExport, NbdExportInfo, NbdExports, Peer } from '../nbd/exports.ts'
+import type { HeldRequests } from './api.ts'
 import type { OpenVolume, Presented, PresentedVolume } from './engine-types.ts'
 
 /** A pool that is served. */
@@ -25,6 +26,8 @@ export interface ExportUse {
   readonly volume: string
   readonly readOnly: boolean
   readonly since: number
+  /** Requests that quality of service held back. */
+  held(): HeldRequests
 }
 
 /** Ends the connections of these clients, once what they asked for is done. */
@@ -79,19 +82,21 @@ export class Exports implements NbdExports {
   async open(name: string, peer: Peer): Promise<NbdExport> {
     const { pool, host, volume } = await this.find(name, peer)
     const client = `client ${++this.lastClient} (host ${host}, ${peer.address})`
-    const use: ExportUse = { peer, client, host, pool: pool.name, volume: volume.name, readOnly: volume.readOnly, since: this.now() }
+    let opened: OpenVolume | undefined
+    const held = (): HeldRequests => opened?.held() ?? noneHeld
+    const use: ExportUse = { peer, client, host, pool: pool.name, volume: volume.name, readOnly: volume.readOnly, since: this.now(), held }
     this.used.add(use) // with the pool's own note of it: who must be disconnected is found here
     try {
-      const opened = await pool.presented.open(host, volume.name, client)
+      const open = (opened = await pool.presented.open(host, volume.name, client))
       return {
-        name: `${pool.name}/${opened.name}`,
-        description: describe(pool, opened),
-        device: opened.device,
-        readOnly: opened.readOnly,
-        contexts: opened.contexts.map(context => contextOf(opened, context)),
+        name: `${pool.name}/${open.name}`,
+        description: describe(pool, open),
+        device: open.device,
+        readOnly: open.readOnly,
+        contexts: open.contexts.map(context => contextOf(open, context)),
         release: async () => {
           try {
-            await opened.close()
+            await open.close()
           } finally {
             this.used.delete(use)
           }
@@ -170,6 +175,9 @@ export class Exports implements NbdExports {
     }
   }
 }
+
+/** Of a client that is just coming in. */
+const noneHeld: HeldRequests = { throttled: 0, throttledMs: 0, queued: 0, queuedMs: 0 }
 
 const nameOf = (pool: ServedPool, name: string, among: readonly { readonly pool: ServedPool; readonly volume: PresentedVolume }[]): string =>
   among.some(other => other.pool !== pool && other.volume.name === name) ? `${pool.name}/${name}` : name

@@ -2,6 +2,7 @@
 import type { HostDetail, HostSummary, Params, PresentationView, Result } from './api.ts'
 import type { EngineParts } from './engine.ts'
 import type { Host, Hosts, Presentation } from './hosts.ts'
+import { hostSettings } from './settings-views.ts'
 import type { Volume } from './volumes.ts'
 
 const time = (ms: number): string => new Date(ms).toISOString()
@@ -27,10 +28,10 @@ export const presentationView = (presentation: Presentation, volume: Volume): Pr
 export const hostLooks = {
   'host.list': ({ hosts }: EngineParts): HostSummary[] => hosts.all.map(host => summaryOf(hosts, host)),
 
-  'host.show': ({ hosts }: EngineParts, { host: name }: Params<'host.show'>): HostDetail => {
+  'host.show': ({ hosts, qualities }: EngineParts, { host: name }: Params<'host.show'>): HostDetail => {
     const host = hosts.find(name)
     const presentations = hosts.presentedTo(host).map(({ presentation, volume }) => presentationView(presentation, volume))
-    return { ...summaryOf(hosts, host), presentations }
+    return { ...summaryOf(hosts, host), settings: hostSettings(host.record), held: qualities.heldOfHost(host), presentations }
   },
 }
 

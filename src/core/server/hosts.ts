@@ -2,6 +2,7 @@
 import { LunarError } from '../base/errors.ts'
 import { Mutex } from '../base/mutex.ts'
 import { checkName } from '../base/names.ts'
+import { noQuality } from '../block/qos/quality.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { hiOf, keyOf } from '../../metadata/key.ts'
 import {
@@ -20,6 +21,7 @@ import {
 } from '../../metadata/records.ts'
 import type { Lun } from '../lun/lun.ts'
 import type { Pool } from '../pool/pool.ts'
+import { qualityRecord } from './qualities.ts'
 import type { PresentableVolumes, Volume } from './volumes.ts'
 
 /** Volumes that one host reaches: what a client that lists them may cost. */
@@ -59,7 +61,7 @@ export class Host {
 
   constructor(
     readonly number: number,
-    readonly record: HostRecord,
+    public record: HostRecord,
   ) {}
 
   get name(): string {
@@ -171,7 +173,7 @@ export class Hosts {
       if (this.byName.size >= HOSTS_MAX)
         throw new LunarError('ERR_METADATA_FULL', `Cannot add host "${name}"`, { why: `a pool has at most ${HOSTS_MAX} hosts` })
       const number = Math.max(1, this.pool.record.nextHost)
-      const host = new Host(number, { hostId: this.pool.options.uuids(), name, createdMs: this.pool.options.clock.wallMs() })
+      const host = new Host(number, { ...qualityRecord(noQuality), hostId: this.pool.options.uuids(), name, createdMs: this.pool.options.clock.wallMs() })
       if (dryRun) return host
       this.pool.record = { ...this.pool.record, nextHost: number + 1 }
       const batch = new Batch()
@@ -180,6 +182,25 @@ export class Hosts {
       this.pool.event(batch, 'host.added', name, 'added')
       await this.pool.metadata.commit(batch, 'admin')
       this.byName.set(name, host)
+      return host
+    })
+  }
+
+  /**
+   * Changes settings of a host.
+   * @param change of its record as it is now, with a message for the event (`iops=500`); nothing is changed when it returns undefined
+   * @throws LunarError `ERR_HOST_NOT_FOUND` and what `change` throws
+   */
+  set(name: string, change: (record: HostRecord) => { readonly record: HostRecord; readonly message: string } | undefined): Promise<Host> {
+    return this.changing.run(async () => {
+      const host = this.find(name)
+      const changed = change(host.record)
+      if (!changed) return host
+      const batch = new Batch()
+      batch.put(keyOf('host', host.number), hostRecord.encode(changed.record))
+      this.pool.event(batch, 'host.changed', name, changed.message)
+      await this.pool.metadata.commit(batch, 'admin')
+      host.record = changed.record
       return host
     })
   }

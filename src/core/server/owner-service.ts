@@ -1,6 +1,6 @@
 import { isCode, LunarError } from '../base/errors.ts'
 import { ResourceStack } from '../base/resources.ts'
-import type { BlockDevice } from '../block/device.ts'
+import { hurry, type BlockDevice } from '../block/device.ts'
 import type { EventView, OpenOptions, Params, PoolService, RelationshipHold, Reply, Result, Verb } from './api.ts'
 import { acquire, type Acquired } from './acquire.ts'
 import type { Engine, LunOptions } from './engine-types.ts'
@@ -62,7 +62,10 @@ export class OwnerService implements PoolService {
   async openLun(name: string, options: LunOptions = {}): Promise<BlockDevice> {
     const wanted = { ...options, ...(this.options.readOnly ? { readOnly: true } : {}) }
     const { kind, device } = await this.openAt(name, wanted)
-    return kind === 'owner' ? device : new SteadyLun(device, async () => (await this.openAt(name, wanted)).device)
+    if (kind !== 'owner') return new SteadyLun(device, async () => (await this.openAt(name, wanted)).device)
+    // Who is asked to stop does not wait for what limits hold back; a client's owner sees it go.
+    this.options.signal?.addEventListener('abort', () => hurry(device), { once: true })
+    return device
   }
 
   private openAt(name: string, options: LunOptions): Promise<{ kind: Acquired['kind']; device: BlockDevice }> {

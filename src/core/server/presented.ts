@@ -4,7 +4,7 @@ import { AccessLayer } from '../block/access.ts'
 import { WodDevice } from '../wod/wod-device.ts'
 import type { EngineParts } from './engine.ts'
 import type { LunOptions, OpenVolume, Presented, PresentedVolume } from './engine-types.ts'
-import type { Presentation } from './hosts.ts'
+import type { Host, Presentation } from './hosts.ts'
 import type { Volume } from './volumes.ts'
 
 /** What changed since a snapshot: our name for it, and the one that existing tools know. */
@@ -13,13 +13,13 @@ const DIRTY = 'qemu:dirty-bitmap:'
 /** Blocks of a write-once device that are written. */
 const WRITTEN = 'lunar:written'
 
-type Parts = Pick<EngineParts, 'pool' | 'hosts' | 'volumes' | 'wods' | 'trees'>
+type Parts = Pick<EngineParts, 'pool' | 'hosts' | 'volumes' | 'wods' | 'trees' | 'qualities'>
 
 /** What hosts reach of a pool: the one way in for whoever serves volumes to them. */
 export class PresentedVolumes implements Presented {
   constructor(
     private readonly parts: Parts,
-    private readonly openVolume: (name: string, options: LunOptions) => Promise<BlockDevice>,
+    private readonly openVolume: (name: string, options: LunOptions, host: Host) => Promise<BlockDevice>,
   ) {}
 
   get hosts(): string[] {
@@ -52,6 +52,7 @@ export class PresentedVolumes implements Presented {
         ...view,
         size: device.size,
         device,
+        held: () => this.parts.qualities.heldAt(device),
         ask: (context, offset, length) => this.ask(volume, device, context, offset, length),
         close: async () => {
           try {
@@ -99,9 +100,10 @@ export class PresentedVolumes implements Presented {
     const readOnly = presentation.isReadOnly || !volume.isWritable
     if (volume.kind === 'wod' && volume.isWritable) {
       const wod = this.parts.wods.find(volume.name)
-      return new AccessLayer(new WodDevice(await wod.device()), readOnly, () => volume.label)
+      const device = this.parts.qualities.plainLayer(wod, new WodDevice(await wod.device()), presentation.host)
+      return new AccessLayer(device, readOnly, () => volume.label)
     }
-    return this.openVolume(volume.name, { readOnly, mixed: presentation.isMixedAllowed, user: client, protocol: 'NBD' })
+    return this.openVolume(volume.name, { readOnly, mixed: presentation.isMixedAllowed, user: client, protocol: 'NBD' }, presentation.host)
   }
 
   /** Snapshots that the volume can be compared with: those of itself, or for a snapshot the others of its source. */

@@ -271,7 +271,7 @@ export class Server {
 
   private clients(): ServerClient[] {
     const connections = new Map(this.nbd.connections().map(info => [info.peer, info]))
-    return this.exports.uses.map(({ peer, client, host, pool, volume, readOnly, since }) => {
+    return this.exports.uses.map(({ peer, client, host, pool, volume, readOnly, since, held }) => {
       const info = connections.get(peer)
       return {
         client,
@@ -285,6 +285,7 @@ export class Server {
         requests: info?.requests ?? 0,
         read: info?.bytesRead ?? 0,
         written: info?.bytesWritten ?? 0,
+        held: held(),
       }
     })
   }

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import { LunarError } from '../base/errors.ts'
-import type { BlockDevice } from '../block/device.ts'
+import { hurry, type BlockDevice } from '../block/device.ts'
 import type { RelationshipHold } from './api.ts'
 import type { SessionRequest } from './wire.ts'
 
@@ -90,11 +90,17 @@ export class Session {
     }
   }
 
+  /** The client has to go soon: what it has asked for is not held back. */
+  hurry(): void {
+    for (const { device } of this.devices.values()) hurry(device)
+  }
+
   /** Closes a device, once its last request has ended. */
   async closeDevice(handle: number): Promise<void> {
     const entry = this.devices.get(handle)
     if (!entry) return
     entry.closing = true
+    hurry(entry.device)
     if (entry.users === 0) await this.remove(handle)
   }
 

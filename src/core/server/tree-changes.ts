@@ -1,23 +1,10 @@
 /** The verbs of snapshots and their stores. */
-import { LunarError } from '../base/errors.ts'
 import { PACE_ADAPTIVE } from '../../metadata/records.ts'
-import { parsePolicy } from '../snapshot/tree/policy.ts'
 import type { Params, Result } from './api.ts'
 import type { EngineParts } from './engine.ts'
 import { rotationView } from './rotation-view.ts'
 
 export const treeChanges = {
-  'lun.set': async ({ luns, trees, views }: EngineParts, { lun: name, settings, dryRun }: Params<'lun.set'>): Promise<Result<'lun.set'>> => {
-    const lun = luns.find(name)
-    luns.checkOwn(lun, 'change')
-    const { 'on-full': onFull, ...unknown } = settings
-    for (const key of Object.keys(unknown)) throw new LunarError('ERR_USAGE', `Cannot set "${key}"`, { why: 'the setting of a LUN is on-full' })
-    const policy = onFull === undefined ? trees.policyOfLun(lun) : parsePolicy(onFull)
-    const changed = policy === trees.policyOfLun(lun) ? [] : ['on-full']
-    if (!dryRun) await trees.setPolicy(lun, policy)
-    return { settings: views.lunSettings(lun), changed }
-  },
-
   'snap.create': async ({ trees }: EngineParts, params: Params<'snap.create'>): Promise<Result<'snap.create'>> => {
     const { snapshots: names, ...spec } = params
     const made = await trees.create({ names, ...spec })

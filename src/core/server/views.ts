@@ -4,6 +4,7 @@ import { formatSize } from '../base/units.ts'
 import { FileDisk } from '../block/file.ts'
 import { decodeHistory, NO_UID } from '../../metadata/history.ts'
 import { layersOf } from '../block/layers.ts'
+import { describeQuality } from '../block/qos/quality.ts'
 import { hiOf } from '../../metadata/key.ts'
 import type { VolumeKind } from '../../metadata/records.ts'
 import { BLOCK, FORMAT_VERSION, JOURNAL_AT, ROOTS_AT, SEGMENT } from '../../metadata/layout.ts'
@@ -17,7 +18,6 @@ import { isAstride } from '../pool/grouping.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
 import type { Relationships } from '../snapshot/relationships.ts'
-import { policyOf } from '../snapshot/tree/policy.ts'
 import type {
   DiskDetail,
   DiskSummary,
@@ -38,6 +38,8 @@ import type {
   Setting,
   TaskView,
 } from './api.ts'
+import { qualityOf, type Qualities } from './qualities.ts'
+import { lunSettings } from './settings-views.ts'
 import { areDegraded, troubleMessages, type Troubles } from './troubles.ts'
 
 const time = (ms: number): string => new Date(ms).toISOString()
@@ -64,6 +66,7 @@ export class Views {
     private readonly luns: Luns,
     private readonly relationships: Relationships,
     private readonly troubles: Troubles,
+    private readonly qualities: Qualities,
     private readonly lastWriteMs: () => number,
   ) {}
 
@@ -358,7 +361,8 @@ export class Views {
       stores: lun.record.storeCount,
       ldad: 'default',
       disks: [...(await this.usage(lun))].sort(([a], [b]) => a - b).map(([disk, used]) => ({ disk, used })),
-      settings: this.lunSettings(lun),
+      settings: lunSettings(lun.record),
+      held: this.qualities.heldOfLun(lun),
       protected: lun.isProtected,
       relationships: this.roles(lun),
       layers: this.layers(lun),
@@ -367,14 +371,12 @@ export class Views {
 
   private layers(lun: Lun): LunLayers {
     const volume = this.relationships.volume(lun.number)
-    return { ways: [...lun.ways].map(way => way.wayTo(volume)), volume: layersOf(volume) }
-  }
-
-  lunSettings({ isReserved, record: { onFull } }: Lun): Setting[] {
-    return [
-      { key: 'reserve', value: isReserved, from: isReserved ? 'lun' : 'default' },
-      { key: 'on-full', value: policyOf(onFull), from: onFull === 0 ? 'default' : 'lun' },
-    ]
+    const quality = describeQuality(qualityOf(lun.record))
+    const below = layersOf(volume)
+    return {
+      ways: [...lun.ways].map(way => way.wayTo(volume)),
+      volume: quality === '' ? below : [{ layer: 'quality-of-service', about: quality, below }],
+    }
   }
 
   async lunMap(lun: Lun, lostOnly: boolean): Promise<MapExtent[]> {

@@ -28,6 +28,7 @@ export const lunDetail = (name: string, size: number, more: Partial<LunDetail> =
   ldad: 'main',
   disks: [{ disk: 0, used: 2 * MIB }],
   settings: [{ key: 'on-full', value: 'stop', from: 'default' }],
+  held: { throttled: 0, throttledMs: 0, queued: 0, queuedMs: 0 },
   layers: { ways: [], volume: [{ layer: 'lun', about: 'thin', below: [{ layer: 'redundancy', about: 'mirror (2 copies)', below: [] }] }] },
   protected: false,
   relationships: [],

@@ -24,6 +24,7 @@ const bad: readonly { line: string; code?: string }[] = [
   { line: 'pool set' },
   { line: 'pool set tank' },
   { line: 'pool set a=1 b' },
+  { line: 'host set iops=1' },
   { line: 'pool set a=1 a=2' },
   { line: 'pool events --limit -3' },
   { line: 'pool show tank --pool other' },

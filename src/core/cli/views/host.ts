@@ -1,6 +1,8 @@
 import type { HostDetail, HostSummary, PresentationView } from '../../server/api.ts'
 import type { Column } from '../columns.ts'
 import { line, section, type DetailView } from '../details.ts'
+import { heldText } from './held.ts'
+import { settingsSection } from './pool.ts'
 
 export const hostColumns: readonly Column<HostSummary>[] = [
   { key: 'name', kind: 'text', get: row => row.name, about: 'name of the host' },
@@ -18,6 +20,12 @@ const presentationColumns: readonly Column<PresentationView>[] = [
 ]
 
 export const hostView = (host: HostDetail): DetailView => ({
-  details: [line('name', host.name), line('number', host.number, 'count'), line('id', host.id), line('created', host.created)],
-  sections: [section('volumes', host.presentations, presentationColumns)],
+  details: [
+    line('name', host.name),
+    line('number', host.number, 'count'),
+    line('id', host.id),
+    line('created', host.created),
+    line('held back', heldText(host.held)),
+  ],
+  sections: [section('volumes', host.presentations, presentationColumns), settingsSection(host.settings)],
 })

@@ -3,6 +3,7 @@ import type { LunDetail, LunSummary, LunTypeRange, MapExtent } from '../../serve
 import { formatVolumeId } from '../../server/volume-id.ts'
 import type { Column } from '../columns.ts'
 import { line, section, type DetailView } from '../details.ts'
+import { heldText } from './held.ts'
 import { layerSections } from './layers.ts'
 import { settingsSection } from './pool.ts'
 import { lunRelationshipColumns } from './relationship.ts'
@@ -74,6 +75,7 @@ const lunView = (lun: LunDetail): DetailView => ({
     line('number', lun.number, 'count'),
     line('id', lun.id),
     line('created', lun.created),
+    line('held back', heldText(lun.held)),
   ],
   sections: [
     // One range is the line above.

@@ -1,6 +1,7 @@
 import type { ServerClient, ServerListener, ServerStatus } from '../../server/api.ts'
 import type { Column } from '../columns.ts'
 import { line, section, type DetailView } from '../details.ts'
+import { heldText } from './held.ts'
 
 const poolColumns: readonly Column<ServerStatus['pools'][number]>[] = [
   { key: 'name', kind: 'text', get: row => row.name, about: 'name of the pool' },
@@ -26,6 +27,7 @@ const clientColumns: readonly Column<ServerClient>[] = [
   { key: 'requests', kind: 'count', get: row => row.requests, about: 'requests so far' },
   { key: 'read', kind: 'size', get: row => row.read, about: 'bytes it read' },
   { key: 'written', kind: 'size', get: row => row.written, about: 'bytes it wrote' },
+  { key: 'held back', kind: 'text', get: row => heldText(row.held), about: 'requests that quality of service held back' },
 ]
 
 export const serverView = (server: ServerStatus): DetailView => ({

@@ -1,13 +1,13 @@
 import { LunarError } from '../../base/errors.ts'
 
 /** What happens when a chunk of a source cannot be preserved, by number in the record of its LUN. Numbers are never used again. */
-export const snapshotPolicies = ['fail-writes', 'drop', 'drop-oldest'] as const
+const snapshotPolicies = ['fail-writes', 'drop', 'drop-oldest'] as const
 export type SnapshotPolicy = (typeof snapshotPolicies)[number]
 
 /** @throws LunarError `ERR_USAGE` */
-export function parsePolicy(text: string): SnapshotPolicy {
-  const found = snapshotPolicies.find(policy => policy === text)
-  if (!found) throw new LunarError('ERR_USAGE', `Cannot set "on-full" to ${text}`, { why: `it is one of ${snapshotPolicies.join(', ')}` })
+export function policyNumber(text: string): number {
+  const found = snapshotPolicies.findIndex(policy => policy === text)
+  if (found < 0) throw new LunarError('ERR_USAGE', `Cannot set "on-full" to ${text}`, { why: `it is one of ${snapshotPolicies.join(', ')}` })
   return found
 }
 

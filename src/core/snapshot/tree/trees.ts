@@ -31,7 +31,7 @@ import { Clones } from './clones.ts'
 import { Compaction } from './compaction.ts'
 import { diffOf, requireOneTree, type DiffExtent, type Side } from './diff.ts'
 import { MapMemory } from './map-memory.ts'
-import { parsePolicy, policyOf, snapshotPolicies, type SnapshotPolicy } from './policy.ts'
+import { policyNumber, policyOf, type SnapshotPolicy } from './policy.ts'
 import { Relief } from './relief.ts'
 import { Restores } from './restores.ts'
 import { Restoring } from './restoring.ts'
@@ -216,11 +216,8 @@ export class Trees {
   }
 
   async setPolicy(lun: Lun, policy: SnapshotPolicy): Promise<void> {
-    await this.luns.setOnFull(lun, snapshotPolicies.indexOf(parsePolicy(policy)), policy)
-  }
-
-  policyOfLun(lun: Lun): SnapshotPolicy {
-    return policyOf(lun.record.onFull)
+    const onFull = policyNumber(policy)
+    if (lun.record.onFull !== onFull) await this.luns.set(lun, { onFull }, `on-full=${policy}`)
   }
 
   /** Of the LUN that it is of in the end. */
