@@ -370,7 +370,8 @@ export class Views {
   }
 
   private layers(lun: Lun): LunLayers {
-    const volume = this.relationships.volume(lun.number)
+    // A dry run shows what would be made.
+    const volume = this.luns.byId(lun.number) === lun ? this.relationships.volume(lun.number) : lun
     const quality = describeQuality(qualityOf(lun.record))
     const below = layersOf(volume)
     return {
