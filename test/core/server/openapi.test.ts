@@ -98,6 +98,7 @@ test('every verb is described, and answers as it is described to whoever can rea
   for (const verb of ['pool.list', 'pool.show', 'pool.metrics', 'disk.list', 'server.status', 'lock.show', 'host.list'] as const) await ask(verb, {})
   await ask('pool.set', { settings: { comment: 'x' } })
   await ask('host.add', { host: 'db1' })
+  await ask('host.set', { host: 'db1', settings: { iops: '1000' } })
   for (const name of ['db', 'copy', 'other']) await ask('lun.create', { name, size: 8 * MIB, raid: 'raid1' })
   await ask('lun.create', { name: 'mixed', size: 8 * MIB, ranges: [{ offset: 0, length: 4 * MIB, raid: 'raid1' }, { offset: 4 * MIB, length: null, raid: 'raid0' }] }) // prettier-ignore
   const writer = await openService('tank', { mode: 'owner', command: 'test' })
