@@ -63,7 +63,7 @@ export class ScheduleRuns {
     try {
       const luns = this.schedules.lunsOf(schedule).map(({ name }) => name)
       const made = await this.trees.create({
-        names: luns.map(lun => `${lun}@${schedule.record.prefix}-${timeStamp(now)}`),
+        names: () => this.newNames(schedule, luns, now),
         readOnly: schedule.isReadOnly,
         why: `by schedule ${schedule.name}`,
         dryRun,
@@ -77,6 +77,14 @@ export class ScheduleRuns {
       if (!dryRun) await this.noteFailure(schedule, 'failed', now, error)
       throw error
     }
+  }
+
+  /** A name has whole seconds: where somebody else has that one, as a line of cron may, it is the next. */
+  private newNames({ record: { prefix } }: Schedule, luns: readonly string[], now: number): string[] {
+    const taken = new Set(luns.flatMap(lun => this.trees.directOf(lun).map(({ record }) => record.name)))
+    let ms = now
+    while (taken.has(`${prefix}-${timeStamp(ms)}`)) ms += 1000
+    return luns.map(lun => `${lun}@${prefix}-${timeStamp(ms)}`)
   }
 
   /** Nothing was written to any of the volumes since the schedule last took a snapshot of them. */

@@ -53,8 +53,8 @@ const EVENTS_MAX = 200
 const CHUNKS_MAX = 2 ** 33
 
 export interface NewSnapshots {
-  /** `db@s1`; several at one instant. */
-  readonly names: readonly string[]
+  /** `db@s1`; several at one instant. Or what chooses them when nothing else comes or goes any more. */
+  readonly names: readonly string[] | (() => readonly string[])
   /** Nobody writes it. */
   readonly readOnly?: boolean
   /** A read-only snapshot: the new one is a writable view of its frozen state. */
@@ -389,8 +389,9 @@ export class Trees {
    */
   create(spec: NewSnapshots): Promise<NewSnapshot[]> {
     return this.relationships.changing.run(async () => {
-      const plans = spec.names.map(name => this.plan(name, spec))
-      this.checkDistinct(spec.names)
+      const names = typeof spec.names === 'function' ? spec.names() : spec.names
+      const plans = names.map(name => this.plan(name, spec))
+      this.checkDistinct(names)
       const shapes = plans.map(plan => this.shape(plan, spec))
       if (spec.onFull !== undefined && plans.some(({ lun }) => lun === 0))
         throw new LunarError('ERR_USAGE', 'Cannot set a policy for snapshots of a snapshot', {

@@ -333,6 +333,16 @@ test('a run of it and a rotation beside it delete each snapshot once', async () 
   expect(names()).toContain(ran.taken[0])
 })
 
+test('a name that somebody else has, or that it gave in the same second, is that of the next', async () => {
+  await create({ luns: ['db', 'web'], skipUnchanged: true, keep: {}, keepLast: 9 })
+  await call('snap.create', { snapshots: ['web@auto-20261121T103000Z'] })
+  const run = (): Promise<Result<'schedule.run'>> => call('schedule.run', { schedule: 'auto' })
+  expect((await run()).taken).toEqual(['db@auto-20261121T103001Z', 'web@auto-20261121T103001Z'])
+  expect(await run()).toMatchObject({ result: 'unchanged', taken: [] })
+  await write('db', 1)
+  expect((await run()).taken[0]).toBe('db@auto-20261121T103002Z')
+})
+
 test('pauses, resumes without making up, and goes while it is asked to run', async () => {
   await create()
   open.engine.startSchedules(line => log.push(line))
