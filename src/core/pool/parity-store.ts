@@ -238,7 +238,11 @@ export class ParityStore {
       const disk = members.disk(store, failed.member)
       if (!disk.inService) return false
       const repaired = await this.repair({ store, member: failed.member, at: segment.at, length: segment.length })
-      if (!repaired) throw this.lost('write', store, failed.member, data.length, failed.error)
+      if (!repaired) {
+        // It may have left meanwhile: then the write goes on without it.
+        if (!disk.inService) return false
+        throw this.lost('write', store, failed.member, data.length, failed.error)
+      }
       host.readRepaired(disk, failed.error)
       return false
     }

@@ -7,6 +7,7 @@ import type { SimulatedDisk } from '../../../src/core/block/simulated.ts'
 import { PARITY_MEMBER, ROW, SLICE, UNIT } from '../../../src/core/raid/geometry.ts'
 import { ioError } from '../../support/io-error.ts'
 import { resync, type OpenPool } from '../../support/simulated-pool.ts'
+import { storeOf } from '../../../src/core/lun/slice-map.ts'
 import { bytesOf, makeLun, SIZE, Twin } from './parity-twin.ts'
 
 const lose = (pool: OpenPool['pool'], number: number): Promise<void> => pool.failDisk(pool.disk(number), new LunarError('ERR_IO', 'gone'))
@@ -51,6 +52,29 @@ describe('a parity store', () => {
         await pool.close()
       }
     }
+  })
+
+  test('a disk that leaves while a bad place of it is being repaired does not fail the write that met it', async () => {
+    const { pool, lun, disks } = await makeLun()
+    const twin = new Twin(lun, new Random(4))
+    await twin.write(60)
+    await lun.write(0, (twin.bytes.set(bytesOf(ROW, twin.random)), twin.bytes.subarray(0, ROW)))
+    await lun.flush()
+    const victim = lun.stores.table.diskOf(storeOf(lun.map.place(0)), 0)
+    let leaving: Promise<void> | undefined
+    disks[victim]!.plan = ({ kind }) => {
+      if (kind === 'write') leaving ??= lose(pool, victim)
+      return ioError(kind)
+    }
+    const data = bytesOf(4096, twin.random)
+    twin.bytes.set(data)
+    await lun.write(0, data)
+    await lun.flush()
+    await leaving
+    expect(leaving).toBeDefined()
+    expect(pool.disk(victim).state).toBe('failed')
+    await twin.check()
+    await pool.close()
   })
 
   test('a bad place of a member is served from the others, counted and written anew', async () => {
