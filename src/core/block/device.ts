@@ -1,3 +1,5 @@
+import type { LunarError } from '../base/errors.ts'
+
 /** What a range of a device holds. `hole` takes no space below and reads as zeros; `zero` reads as zeros; `lost` cannot be read. */
 export type ExtentKind = 'data' | 'zero' | 'hole' | 'lost'
 
@@ -92,6 +94,17 @@ export interface Disk extends BlockDevice, Partial<FastDevice> {
   reserve(offset: number, length: number): Promise<void>
   /** Makes the range read as zeros, giving the host's blocks back where it can; durable after a `flush`. */
   punch(offset: number, length: number): Promise<void>
+  /** Of a disk at the other end of a connection. Other hosts may reach it too, and no lock of the kernel guards it. */
+  readonly remote?: RemoteEnd
+}
+
+/** A connection that holds until it is lost, and then never again: every call fails, and another one has to be opened. */
+export interface RemoteEnd {
+  readonly isLost: boolean
+  /** Resolves with the reason when the connection is lost; not when it is closed. */
+  readonly lost: Promise<LunarError>
+  /** Gives the connection up: what is under way fails, and it is lost for this reason. */
+  lose(why: string): void
 }
 
 /** A layer that forwards everything; a real layer overrides what it changes. */

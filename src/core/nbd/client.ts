@@ -4,9 +4,9 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import { deferred, type Deferred } from '../base/deferred.ts'
-import { LunarError } from '../base/errors.ts'
+import { errnoOf, LunarError } from '../base/errors.ts'
 import { MIB } from '../base/units.ts'
-import { hostError } from '../block/host.ts'
+import type { RemoteEnd } from '../block/device.ts'
 import { BASE_ALLOCATION } from './contexts.ts'
 import { Input } from './input.ts'
 import {
@@ -41,8 +41,17 @@ import type { NbdAddress } from './uri.ts'
 const PAYLOAD_DEFAULT = 32 * MIB
 /** Longest reply but data: a status of as many extents as the protocol allows. Bytes. */
 const CHUNK_MAX = 8 * MIB + 64
-/** A server has so long to finish the negotiation. Milliseconds. */
-const HANDSHAKE_MS = 10_000
+/** A server has so long to answer and to finish the negotiation. Milliseconds. */
+const HANDSHAKE_MS = 5000
+/** A server that owes replies and has sent nothing for so many turns in a row, each so long, is gone. Milliseconds. */
+const QUIET_TURN_MS = 10_000
+const QUIET_TURNS_MAX = 3
+
+/** Answers to an option: no such export; not this client, not without TLS, not this option. */
+const UNKNOWN_EXPORT = 0x8000_0006
+const refusals: readonly number[] = [0x8000_0001, 0x8000_0002, 0x8000_0005]
+/** That we may not, or lack what it takes, is not the server's absence (hazard 33). */
+const isRefusal = /^(EACCES|EPERM|EMFILE|ENFILE|ENOMEM|ENOBUFS|ERR_(TLS|SSL).*|.*(CERT|SIGNATURE).*)$/
 
 interface Pending {
   readonly type: number
@@ -60,7 +69,7 @@ const codeOf = (error: number): 'ERR_HOST_FULL' | 'ERR_READ_ONLY' | 'ERR_IO' =>
   error === nbdError.noSpace ? 'ERR_HOST_FULL' : error === nbdError.perm ? 'ERR_READ_ONLY' : 'ERR_IO'
 
 /** Replies are checked before they are believed: one that contradicts the protocol ends the connection. */
-export class NbdClient {
+export class NbdClient implements RemoteEnd {
   size = 0
   flags = 0
   minimumBlock = 1
@@ -76,6 +85,11 @@ export class NbdClient {
   private serving = false
   private failure: LunarError | undefined
   private readonly closed = deferred()
+  private readonly loss = deferred<LunarError>()
+  private hasLost = false
+  /** Runs while requests are under way; data that arrive begin the count anew. */
+  private quietTimer: NodeJS.Timeout | undefined
+  private quietTurns = 0
   /** The READ whose data are arriving, and how many of them are still to come. */
   private filling: { pending: Pending; at: number; left: number; done: boolean; cookie: number } | undefined
 
@@ -116,6 +130,18 @@ export class NbdClient {
     clearTimeout(timer)
   }
 
+  get isLost(): boolean {
+    return this.hasLost
+  }
+
+  get lost(): Promise<LunarError> {
+    return this.loss.promise
+  }
+
+  lose(why: string): void {
+    this.fail(why)
+  }
+
   // ---- requests
 
   read(offset: number, into: Uint8Array): Promise<void> {
@@ -147,6 +173,7 @@ export class NbdClient {
     if (this.failure) return Promise.reject(this.failure)
     const cookie = this.cookie
     this.cookie = (this.cookie + 1) % 0x1_0000_0000
+    if (this.pending.size === 0) this.watchQuiet()
     const ended = deferred()
     this.pending.set(cookie, { type: request.type, offset: request.offset, length: request.length, into, extents, ended, covered: 0, failed: undefined })
     this.socket.cork()
@@ -167,6 +194,17 @@ export class NbdClient {
     return header
   }
 
+  /** A server that is cut off, or hangs, closes no connection. */
+  private watchQuiet(): void {
+    this.quietTurns = 0
+    this.quietTimer ??= setInterval(() => {
+      if (this.pending.size === 0) {
+        clearInterval(this.quietTimer)
+        this.quietTimer = undefined
+      } else if (++this.quietTurns >= QUIET_TURNS_MAX) this.fail(`the server has sent nothing for ${(QUIET_TURN_MS * QUIET_TURNS_MAX) / 1000} s`)
+    }, QUIET_TURN_MS).unref()
+  }
+
   // ---- replies
 
   private listen(socket: Socket): void {
@@ -178,6 +216,7 @@ export class NbdClient {
   }
 
   private readonly onData = (data: Buffer): void => {
+    this.quietTurns = 0
     this.input.push(data)
     if (this.serving) this.consume()
     else this.feed()
@@ -189,12 +228,17 @@ export class NbdClient {
   }
 
   private error(why: string, cause?: unknown): LunarError {
-    return new LunarError('ERR_IO', `Cannot use ${this.address.uri}`, { why, cause })
+    return new LunarError(isRefusal.test(errnoOf(cause) ?? '') ? 'ERR_HOST_LIMIT' : 'ERR_IO', `Cannot use ${this.address.uri}`, { why, cause })
   }
 
   /** From here on everything fails with the first reason. */
   private fail(why: string, cause?: unknown): void {
-    this.failure ??= this.error(why, cause)
+    if (!this.failure) {
+      this.failure = this.error(why, cause)
+      this.hasLost = true
+      this.loss.resolve(this.failure)
+    }
+    clearInterval(this.quietTimer)
     this.reader?.ready.reject(this.failure)
     this.reader = undefined
     for (const { ended } of this.pending.values()) ended.reject(this.failure)
@@ -394,8 +438,9 @@ export class NbdClient {
   }
 
   private refused({ type, data }: { type: number; data: Buffer }): LunarError {
-    const unknown = type === 0x8000_0006
-    return new LunarError(unknown ? 'ERR_FILE_NOT_FOUND' : 'ERR_IO', `Cannot open ${this.address.uri}`, {
+    const unknown = type === UNKNOWN_EXPORT
+    const code = unknown ? 'ERR_FILE_NOT_FOUND' : refusals.includes(type) ? 'ERR_HOST_LIMIT' : 'ERR_IO'
+    return new LunarError(code, `Cannot open ${this.address.uri}`, {
       why: unknown ? 'the server has no such export for us' : `the server refused: ${JSON.stringify(data.toString('utf8'))}`,
     })
   }
@@ -420,7 +465,7 @@ export class NbdClient {
     if (certificates === undefined) throw this.error('TLS needs certificates: ?tls-certificates=FOLDER')
     const files = ['ca-cert.pem', 'client-cert.pem', 'client-key.pem'].map(file => readFile(join(certificates, file)))
     const [ca, cert, key] = await Promise.all(files).catch((error: unknown) => {
-      throw hostError(`Cannot open ${this.address.uri}`, error)
+      throw new LunarError('ERR_HOST_LIMIT', `Cannot open ${this.address.uri}`, { cause: error, fix: 'check the folder that tls-certificates names' })
     })
     const plain = this.socket
     plain.off('data', this.onData)

@@ -2,11 +2,11 @@
 import { LunarError } from '../base/errors.ts'
 import { settle } from '../base/settle.ts'
 import { alignDown, GIB, MIB, SECTOR } from '../base/units.ts'
-import type { Disk, Extent, ExtentKind } from '../block/device.ts'
+import type { Disk, Extent, ExtentKind, RemoteEnd } from '../block/device.ts'
 import { shortTransfer } from '../block/host.ts'
 import { NbdClient } from './client.ts'
 import { allocation, command, commandFlag, transmissionFlag } from './protocol.ts'
-import { parseNbdUri, type NbdAddress } from './uri.ts'
+import { exportIdentity, parseNbdUri, type NbdAddress } from './uri.ts'
 
 /** One request without data covers at most this. Bytes. */
 const PIECE = GIB
@@ -25,6 +25,7 @@ export class NbdDisk implements Disk {
   readonly name: string
   readonly identity: string
   readonly readOnly: boolean
+  readonly remote: RemoteEnd
   private readonly transferMax: number
 
   private constructor(
@@ -34,7 +35,8 @@ export class NbdDisk implements Disk {
   ) {
     this.name = address.uri
     this.size = alignDown(client.size, SECTOR)
-    this.identity = 'path' in address.at ? `nbd:${address.at.path}/${address.export}` : `nbd:${address.at.host}:${address.at.port}/${address.export}`
+    this.identity = exportIdentity(address)
+    this.remote = client
     this.readOnly = readOnly
     this.transferMax = Math.max(SECTOR, alignDown(Math.min(TRANSFER_MAX, client.payloadMax), SECTOR))
   }

@@ -1,4 +1,5 @@
 /** Names of exports (doc/uri.md of NetworkBlockDevice/nbd). */
+import { resolve } from 'node:path'
 import { LunarError } from '../base/errors.ts'
 import { STRING_MAX } from './protocol.ts'
 
@@ -45,4 +46,21 @@ export function parseNbdUri(uri: string): NbdAddress {
   if (socket !== null) throw refused('a socket goes with nbd+unix')
   if (url.hostname === '') throw refused('it names no host')
   return { ...common, at: { host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port === '' ? PORT : Number(url.port) } }
+}
+
+/** Equal for two names of one export, as far as names tell: not for several names of one host. */
+export const exportIdentity = ({ at, export: name }: NbdAddress): string =>
+  'path' in at ? `nbd:${at.path}/${name}` : `nbd:${at.host.toLowerCase()}:${at.port}/${name}`
+
+/** The same export, named so that it does not matter where the name is used. @throws LunarError `ERR_USAGE` */
+export function absoluteUri(uri: string): string {
+  parseNbdUri(uri)
+  const [place = '', query = ''] = uri.split('?', 2)
+  if (query === '') return uri
+  const parameters = query.split('&').map(parameter => {
+    const at = parameter.indexOf('=')
+    const path = decodeURIComponent(parameter.slice(at + 1).replaceAll('+', ' '))
+    return path.startsWith('/') ? parameter : `${parameter.slice(0, at)}=${encodeURIComponent(resolve(path)).replaceAll('%2F', '/')}`
+  })
+  return `${place}?${parameters.join('&')}`
 }

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { existsSync, writeFileSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { deferred } from '../../../src/core/base/deferred.ts'
 import { MIB } from '../../../src/core/base/units.ts'
 import { MemoryDevice } from '../../../src/core/block/memory.ts'
@@ -12,8 +12,9 @@ import { SimulatedDisk } from '../../../src/core/block/simulated.ts'
 import { listenTcp, listenUnix } from '../../../src/core/nbd/listen.ts'
 import { NbdDisk } from '../../../src/core/nbd/nbd-disk.ts'
 import { NbdServer } from '../../../src/core/nbd/server.ts'
-import { isNbdUri, parseNbdUri } from '../../../src/core/nbd/uri.ts'
+import { absoluteUri, exportIdentity, isNbdUri, parseNbdUri } from '../../../src/core/nbd/uri.ts'
 import { diskSuite } from '../../conformance/disk.ts'
+import { Nbdkit } from '../../support/nbdkit.ts'
 import { Authority } from './support/certificates.ts'
 import { u16be, u32be, u64be } from './support/client.ts'
 import { serve, temporaryFolder, TestExports } from './support/served.ts'
@@ -50,6 +51,55 @@ describe.each([
     },
     5,
   )
+})
+
+describe('over nbdkit', () => {
+  diskSuite(
+    'NbdDisk',
+    async () => {
+      const server = await Nbdkit.start(join(temporaryFolder(), 's'), 'memory', String(SIZE))
+      const opened: NbdDisk[] = []
+      const again = async (): Promise<NbdDisk> => {
+        const disk = await NbdDisk.open(server.uri)
+        opened.push(disk)
+        return disk
+      }
+      const device = await again()
+      const dispose = async (): Promise<void> => {
+        await Promise.all(opened.map(disk => disk.close()))
+        await server.kill()
+      }
+      return { device, again, dispose }
+    },
+    3,
+  )
+
+  test('a connection that is lost says so, one that is closed does not', async () => {
+    const server = await Nbdkit.start(join(temporaryFolder(), 's'), 'memory', String(SIZE))
+    const [lost, closed] = [await NbdDisk.open(server.uri), await NbdDisk.open(server.uri)]
+    await closed.close()
+    await server.kill()
+    expect((await lost.remote.lost).why).toContain('closed the connection')
+    expect([lost.remote.isLost, closed.remote.isLost]).toEqual([true, false])
+    await lost.close()
+  })
+
+  test('a server that owes an answer and sends nothing is given up', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+    const server = await Nbdkit.start(join(temporaryFolder(), 's'), 'memory', String(SIZE))
+    const disk = await NbdDisk.open(server.uri)
+    await disk.read(0, Buffer.alloc(512))
+    vi.advanceTimersByTime(100_000)
+    expect(disk.remote.isLost, 'it owed nothing').toBe(false)
+    server.stop()
+    const reading = disk.read(0, Buffer.alloc(512))
+    vi.advanceTimersByTime(29_000)
+    expect(disk.remote.isLost).toBe(false)
+    vi.advanceTimersByTime(2000)
+    vi.useRealTimers()
+    await expect(reading).rejects.toMatchObject({ code: 'ERR_IO', why: expect.stringContaining('nothing for 30 s') as string })
+    await disk.close()
+  })
 })
 
 test('long transfers are cut, and what the server told of its limits is kept to', async () => {
@@ -153,10 +203,15 @@ describe('TLS', () => {
     expect(into.every(byte => byte === 1)).toBe(true)
     expect(exports.peers.at(-1)).toMatchObject({ transport: 'tls', host: 'db1' })
     await disk.close()
-    await expect(NbdDisk.open(`nbds://localhost:${port(plain.address)}/disk?tls-certificates=${folder}`)).rejects.toMatchObject({ code: 'ERR_IO' })
-    await expect(NbdDisk.open(`nbd://localhost:${port(secure.address)}/disk`)).rejects.toMatchObject({ code: 'ERR_IO' })
+    await expect(NbdDisk.open(`nbds://localhost:${port(plain.address)}/disk?tls-certificates=${folder}`)).rejects.toMatchObject({ code: 'ERR_HOST_LIMIT' })
+    await expect(NbdDisk.open(`nbd://localhost:${port(secure.address)}/disk`)).rejects.toMatchObject({ code: 'ERR_HOST_LIMIT' })
+    const strangers = temporaryFolder()
+    const stranger = new Authority(strangers)
+    stranger.sign('client', '/CN=db1')
+    const untrusted = `nbds://localhost:${port(secure.address)}/disk?tls-certificates=${strangers}`
+    await expect(NbdDisk.open(untrusted), 'a server that is not the one of the authority').rejects.toMatchObject({ code: 'ERR_HOST_LIMIT' })
     const nowhere = `nbds://localhost:${port(secure.address)}/disk?tls-certificates=${folder}/nowhere`
-    await expect(NbdDisk.open(nowhere)).rejects.toMatchObject({ code: 'ERR_FILE_NOT_FOUND' })
+    await expect(NbdDisk.open(nowhere)).rejects.toMatchObject({ code: 'ERR_HOST_LIMIT' })
     await secure.close()
     await plain.close()
     await server.close()
@@ -279,4 +334,14 @@ test('URIs', () => {
   for (const wrong of ['nbd:///x', 'nbd+unix:///x', 'nbd://h/x?socket=/s', 'nbd://h/%zz', 'nbd://h/x?cache=1', 'http://h/x', `nbd://h/${'x'.repeat(4097)}`]) {
     expect(() => parseNbdUri(wrong), wrong).toThrow(expect.objectContaining({ code: 'ERR_USAGE' }) as Error)
   }
+})
+
+test('URIs of one export are known as one, and mean the same wherever they are used', () => {
+  const identity = (uri: string): string => exportIdentity(parseNbdUri(uri))
+  expect(identity('nbd://Alpha/a%62')).toBe(identity('nbd://alpha:10809/ab'))
+  expect(identity('nbd+unix:///a?socket=/s')).not.toBe(identity('nbd+unix:///b?socket=/s'))
+  expect(absoluteUri('nbd://alpha/x')).toBe('nbd://alpha/x')
+  expect(absoluteUri('nbd+unix:///x?socket=/run/s')).toBe('nbd+unix:///x?socket=/run/s')
+  const relative = absoluteUri('nbds+unix:///x?socket=a%20b&tls-certificates=keys')
+  expect(parseNbdUri(relative)).toMatchObject({ at: { path: join(process.cwd(), 'a b') }, certificates: join(process.cwd(), 'keys') })
 })
