@@ -199,6 +199,7 @@ export class Metadata {
     return this.exclusive(async () => {
       const rest = this.members.filter(member => member.id !== diskId)
       if (rest.length === 0) throw new LunarError('ERR_QUORUM_LOST', 'Cannot take the last quorum disk out of service')
+      this.checkMajority(this.members.filter(member => member.id === diskId))
       if (rest.length === this.members.length) return this.voteWith(this.members, batch)
       this.noteDeparture()
       await this.voteWith(rest, batch)
@@ -457,12 +458,28 @@ export class Metadata {
           cause: failed[0]?.error,
         })
       }
+      this.checkMajority(failed.map(({ disk }) => disk))
       const batches = failed.map(({ disk, error }) => this.options.host.diskFailed(disk, error))
       departed.push(...batches)
       this.noteDeparture()
       failed = await this.writeVote(rest, batches)
     }
     for (const batch of departed) batch.durable()
+  }
+
+  /**
+   * Disks that leave may be voted out by any that stay as long as this host has them locked: nobody else can be writing there. Another host may
+   * reach those behind connections, so these are voted out only where they alone are no majority that could open the pool (hazard 31).
+   */
+  private checkMajority(leaving: readonly MetadataDisk[]): void {
+    const remote = leaving.filter(({ disk }) => disk.remote).length
+    if (2 * remote <= this.members.length) return
+    throw this.fence(
+      new LunarError('ERR_QUORUM_LOST', `Cannot write the metadata of pool "${this.poolName}"`, {
+        why: `the connections to ${remote} of ${this.members.length} quorum disks are lost, and another host that reaches them could open the pool`,
+        fix: 'bring them back, then use the pool again',
+      }),
+    )
   }
 
   /** Commits a membership together with a batch. */

@@ -53,8 +53,6 @@ export class Lun implements BlockDevice, FastDevice, Layered {
   private readonly hold: WriteBackHold
   private readonly space: SliceSpace
   private readonly binder: SliceBinder
-  /** Disks this LUN was ever written to; each knows itself whether it was written since its last flush. */
-  private readonly writtenDisks = new Set<PoolDisk>()
 
   constructor(
     readonly number: number,
@@ -163,10 +161,10 @@ export class Lun implements BlockDevice, FastDevice, Layered {
     const store = storeOf(place)
     if (place < 0 || !this.stores.table.isLoaded(store)) return false
     const at = sliceOf(place) * SLICE + (offset % SLICE)
-    if (!this.stores.redundant) return this.stores.tryWrite(store, at, data, isPageMemory(data), this.writtenDisks) === 'written'
+    if (!this.stores.redundant) return this.stores.tryWrite(store, at, data, isPageMemory(data), this.stores.writtenDisks) === 'written'
     // Room for the case that only some copies can be written at once.
     if (!this.hold.tryAdmit(data.length)) return false
-    const outcome = this.stores.tryWrite(store, at, data, isPageMemory(data), this.writtenDisks)
+    const outcome = this.stores.tryWrite(store, at, data, isPageMemory(data), this.stores.writtenDisks)
     if (outcome !== 'partly') {
       this.hold.cancel(data.length)
       return outcome === 'written'
@@ -328,7 +326,7 @@ export class Lun implements BlockDevice, FastDevice, Layered {
   private async putAfter(durable: Promise<void> | undefined, store: number, at: number, data: Uint8Array, release: Release): Promise<void> {
     try {
       if (durable) await durable
-      for (const disk of this.stores.members.disksOf(store)) this.writtenDisks.add(disk)
+      for (const disk of this.stores.members.disksOf(store)) this.stores.writtenDisks.add(disk)
       await this.stores.write(store, at, data)
       this.stores.noteWritten(store)
     } finally {
@@ -381,7 +379,7 @@ export class Lun implements BlockDevice, FastDevice, Layered {
     const round = this.stores.beginFlush()
     const failed: { disk: PoolDisk; error: unknown }[] = []
     await Promise.all(
-      [...this.writtenDisks].map(async disk => {
+      [...this.stores.writtenDisks].map(async disk => {
         if (!this.stores.isSingle(disk) && !disk.inService) return this.pool.leaving(disk)
         try {
           await disk.flush()

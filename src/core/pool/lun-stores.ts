@@ -11,7 +11,7 @@ import { ParityStore } from './parity-store.ts'
 import type { PoolDisk } from './pool-disk.ts'
 import type { ResyncBuffers } from './resync-buffers.ts'
 import { SliceChecker, type SliceCheck } from './slice-check.ts'
-import { StoreBits, type SliceKey } from './store-bits.ts'
+import { StoreBits, type OpenSlice, type SliceKey } from './store-bits.ts'
 import type { BadRange, StoreHost, StoreSet } from './store-io.ts'
 import { StoreMembers } from './store-members.ts'
 import { StoreTable } from './store-table.ts'
@@ -42,6 +42,10 @@ export class LunStores implements StoreSet {
   private flushed = 0
   /** Disks with writes to stores without redundancy, and the round of the last one. For LUNs of several types. */
   private readonly single = new Map<PoolDisk, number>()
+  /** Round of the last write that ended, where nothing is redundant. */
+  private lastWritten = 0
+  /** Disks this LUN was ever written to; each knows itself whether it was written since its last flush. */
+  readonly writtenDisks = new Set<PoolDisk>()
   /** Set when disks were lost with writes that no flush had covered and no other member has. */
   private lossSinceFlush: unknown
 
@@ -266,7 +270,9 @@ export class LunStores implements StoreSet {
     if (!this.members.isRedundant(store)) return
     for (let slice = Math.floor(at / SLICE); slice * SLICE < at + length; slice++) {
       const state = this.bits.open.get(store * SLICES + slice)
-      if (state) state.writers--
+      if (!state) continue
+      state.writers--
+      state.round = this.round
     }
     if (this.bits.open.size > OPEN_MAX && !this.closing) {
       this.closing = this.closeOpen(OPEN_MAX / 2).finally(() => {
@@ -280,8 +286,9 @@ export class LunStores implements StoreSet {
 
   // ---- flushes
 
-  /** A write to a store without redundancy beside redundant ones ended: until a flush its disks have what nothing else has. */
+  /** A write to a store without redundancy ended: until a flush its disks have what nothing else has. */
   noteWritten(store: number): void {
+    this.lastWritten = this.round
     if (this.raids.length === 1 || this.members.isRedundant(store)) return
     for (const disk of this.members.disksOf(store)) this.single.set(disk, this.round)
   }
@@ -304,6 +311,17 @@ export class LunStores implements StoreSet {
   /** Set for good when disks went with writes that were on no other member and in no flush. */
   get lostSinceFlush(): unknown {
     return this.lossSinceFlush
+  }
+
+  /** The connection to a disk is lost, and with it may be what its server had not flushed: of bytes that are nowhere else, no flush can say any more that they are kept. */
+  lostWith(disk: PoolDisk, reason: string): void {
+    const unflushed = this.redundant ? this.single.has(disk) : this.lastWritten > this.flushed && this.writtenDisks.has(disk)
+    if (unflushed) this.lossSinceFlush ??= reason
+  }
+
+  /** Whether a flush covered every write to an open slice: then all members in service had it alike. */
+  private isFlushed(key: SliceKey, { writers, round }: OpenSlice): boolean {
+    return writers === 0 && round > 0 && round <= this.flushed && !this.bits.unsynced.has(key)
   }
 
   // ---- open slices
@@ -362,7 +380,7 @@ export class LunStores implements StoreSet {
   // ---- stale members
 
   /**
-   * Marks what a failed disk may lack: every open slice, because a slice is closed only after a flush. The marks count from
+   * Marks what a failed disk may lack: every open slice with writes that no flush has covered. The marks count from
    * now on; on disk they follow from the open bits and the disk's state until the batches are committed.
    * The table pages of open slices are loaded, since the slices were written.
    */
@@ -373,7 +391,7 @@ export class LunStores implements StoreSet {
     for (const [key, state] of bits.open) {
       const store = Math.floor(key / SLICES)
       const slice = key % SLICES
-      if (!this.table.exists(store)) continue
+      if (!this.table.exists(store) || this.isFlushed(key, state)) continue
       for (let m = 0; m < this.table.memberCount(store); m++) {
         if (this.table.diskOf(store, m) !== disk) continue
         if (bits.isStale(store, slice, m) || members.isCovered(store, slice, m)) {

@@ -182,6 +182,18 @@ export class PoolDisk {
     this.dirtyBytes += 1
   }
 
+  /**
+   * The device as it was opened anew. What an earlier handle had not flushed may be gone: slices that it was in are stale, or their LUN
+   * has lost it for good (`LunStores.lostSinceFlush`).
+   */
+  attach(device: Disk): void {
+    if (this.device === device) return
+    this.device = device
+    this.flushFailure = undefined
+    this.dirtyBytes = 0
+    this.assumeWritten()
+  }
+
   /** What it held before the flush that failed is unknown until it is opened anew. */
   get hasFailedFlush(): boolean {
     return this.flushFailure !== undefined

@@ -126,9 +126,7 @@ export class Pool implements StoreHost, MetadataHost {
       const device = found.find(({ label }) => label.diskId === record.diskId)?.disk
       const disk = new PoolDisk(number, record, diskStates[record.state] ?? 'failed', device)
       disk.errors = record.errors
-      disk.onFlushFailed = (failed, error) => {
-        this.flushFailed(failed, error)
-      }
+      this.watch(disk)
       this.disks.set(number, disk)
       this.slots.add(number, record.segmentCount)
       if (!this.options.readOnly || record.segmentCount > 0) this.segments.set(number, await SegmentMap.load(number, record.segmentCount, this.metadata))
@@ -511,7 +509,7 @@ export class Pool implements StoreHost, MetadataHost {
 
   /** Takes a disk that failed out of service; durable when it resolves. */
   failDisk(disk: PoolDisk, error: unknown): Promise<void> {
-    if (disk.state === 'failed') return this.failing.get(disk.number) ?? Promise.resolve()
+    if (hasLeft(disk)) return this.failing.get(disk.number) ?? Promise.resolve()
     const { batch, stale } = this.enterFailed(disk, error)
     return this.track(disk, Promise.all([this.leaveService(disk, batch), stale]))
   }
@@ -521,7 +519,7 @@ export class Pool implements StoreHost, MetadataHost {
     const disk = this.disks.get(member.number)
     this.metadataDisks.delete(member.number)
     // A data write of it failed at the same time and is being recorded already.
-    if (!disk || disk.state === 'failed') return new Batch()
+    if (!disk || hasLeft(disk)) return new Batch()
     disk.errors++
     disk.fault = error instanceof Error ? error.message : String(error)
     const { batch, stale } = this.enterFailed(disk, error)
@@ -541,11 +539,10 @@ export class Pool implements StoreHost, MetadataHost {
   }
 
   private track(disk: PoolDisk, leaving: Promise<unknown>): Promise<void> {
-    const tracked = leaving
-      .then(() => undefined)
-      .finally(() => {
-        if (this.failing.get(disk.number) === tracked) this.failing.delete(disk.number)
-      })
+    const tracked = leaving.then(() => {
+      if (this.failing.get(disk.number) === tracked) this.failing.delete(disk.number)
+    })
+    // One that cannot be made durable stays: nothing that relies on it may ever be acknowledged.
     this.failing.set(disk.number, tracked)
     // What the disk held of the metadata is made up for elsewhere.
     void tracked
@@ -594,8 +591,14 @@ export class Pool implements StoreHost, MetadataHost {
   private enterFailed(disk: PoolDisk, error: unknown): { batch: Batch; stale: Promise<void> } {
     const batch = new Batch()
     const reason = error instanceof LunarError ? `${error.message}: ${error.why}` : String(error)
-    this.setState(disk, 'failed', reason, batch)
-    this.event(batch, 'disk.failed', `disk ${disk.number}`, reason)
+    // Behind a connection that is gone nothing can be said to be broken: the disk is away, and comes back by itself.
+    const state = disk.device?.remote?.isLost ? 'missing' : 'failed'
+    if (state === 'missing') {
+      disk.device = undefined
+      for (const stores of this.stores.values()) stores.lostWith(disk, reason)
+    }
+    this.setState(disk, state, reason, batch)
+    this.event(batch, `disk.${state}`, `disk ${disk.number}`, reason)
     const stale = this.markStale(disk)
     this.onChange()
     return { batch, stale }
@@ -618,8 +621,23 @@ export class Pool implements StoreHost, MetadataHost {
     else await this.metadata.commit(batch, 'admin', true)
   }
 
-  private flushFailed(disk: PoolDisk, error: unknown): void {
-    // Whoever waits for the flush sees its error; the disk leaves service whether or not anybody waits.
+  /** A disk whose flush fails, or whose connection is lost, leaves service whether or not anybody waits for it. */
+  private watch(disk: PoolDisk): void {
+    disk.onFlushFailed = (failed, error) => {
+      this.hasFailed(failed, error)
+    }
+    this.watchConnection(disk)
+  }
+
+  private watchConnection(disk: PoolDisk): void {
+    const { device } = disk
+    if (!device?.remote || this.options.readOnly) return
+    void device.remote.lost.then(error => {
+      if (disk.device === device && !this.closing) this.hasFailed(disk, error)
+    })
+  }
+
+  private hasFailed(disk: PoolDisk, error: unknown): void {
     void this.failDisk(disk, error).catch((failure: unknown) => {
       this.noteLater('pool.error', `disk ${disk.number}`, String(failure))
     })
@@ -652,8 +670,10 @@ export class Pool implements StoreHost, MetadataHost {
 
   /** Attaches a disk that was away, or takes a failed one back: merging, until resync has brought it up to date. */
   async online(disk: PoolDisk, found: FoundDisk | undefined): Promise<void> {
+    await this.leaving(disk)
     if (found) {
-      disk.device = found.disk
+      disk.attach(found.disk)
+      this.watchConnection(disk)
       this.labels.set(disk.number, found.label)
     }
     if (!disk.device)
@@ -808,9 +828,7 @@ export class Pool implements StoreHost, MetadataHost {
         place: places.get(number),
       })
       const disk = new PoolDisk(number, record, 'normal', spec.disk)
-      disk.onFlushFailed = (failed, error) => {
-        this.flushFailed(failed, error)
-      }
+      this.watch(disk)
       const map = new SegmentMap(number, record.segmentCount)
       if (!spec.blank) map.fill('freed', batch)
       batch.put(keyOf('disk', number), diskRecord.encode(record))
@@ -883,6 +901,9 @@ export class Pool implements StoreHost, MetadataHost {
     await this.metadata.close()
   }
 }
+
+/** Its leaving is recorded, or being recorded. */
+const hasLeft = (disk: PoolDisk): boolean => disk.state === 'failed' || (disk.state === 'missing' && !disk.device)
 
 /** The first `count` disks, of different failure domains as long as there are some. */
 function spreadOver(disks: readonly PoolDisk[], count: number): PoolDisk[] {
