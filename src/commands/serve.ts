@@ -37,7 +37,10 @@ export default class Serve extends LunarCommand {
       description: 'metrics for Prometheus there (HTTP, /metrics), for everybody who reaches the port',
       helpValue: 'ADDRESS:PORT',
     }),
-    ...forceFlag(['quorum', 'nonlocal'], 'open what is left of a pool; trust locks on a network file system'),
+    ...forceFlag(
+      ['quorum', 'host', 'nonlocal'],
+      'open what is left of a pool; take its disks from another host, which is down; trust locks on a network file system',
+    ),
   }
 
   override async run(): Promise<ServerStatus> {
@@ -61,6 +64,7 @@ export default class Serve extends LunarCommand {
       log: line => void this.around.stderr.write(`${line}\n`),
       signal: this.signal,
       forceQuorum: flags.force?.includes('quorum') === true,
+      forceHost: flags.force?.includes('host') === true,
       forceNonlocal: flags.force?.includes('nonlocal') === true,
       ...(tcp ? { tcp } : {}),
       ...(metrics ? { metrics } : {}),

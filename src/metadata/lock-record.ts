@@ -1,5 +1,5 @@
 import type { Disk } from '../core/block/device.ts'
-import { isCode } from '../core/base/errors.ts'
+import { isCode, LunarError } from '../core/base/errors.ts'
 import { isSealed, sealBlock } from './block.ts'
 import { BLOCK, LOCK_RECORD_AT } from './layout.ts'
 import { struct, text, u16, u32, u64, u8, uuid } from './struct.ts'
@@ -21,6 +21,10 @@ export const lockRecordFields = struct('lock', BLOCK, {
   socket: text(112, 112, 'path of the control socket'),
   host: text(224, 256, 'host name'),
   command: text(480, 512, 'what the operator typed, cut short'),
+  machineId: uuid(992, 'machine-id(5) of the host; zero where it has none'),
+  bootId: uuid(1008, 'random id that the kernel of the host took when it booted'),
+  pidNamespace: u64(1024, 'inode of the name space of the process id; 0 where unknown'),
+  startTicks: u64(1032, 'when the process started, in clock ticks since boot (proc(5))'),
 })
 
 const RECORD_VERSION = 1
@@ -29,11 +33,20 @@ const kinds = { command: 1, 'on-demand': 2, server: 3 } as const
 
 const kindNames = ['command', 'on-demand', 'server'] as const
 
+/** Which process a process id means, for whoever may have to tell whether it still lives. */
+export interface ProcessIdentity {
+  readonly machineId: string
+  readonly bootId: string
+  readonly pidNamespace: number
+  readonly startTicks: number
+}
+
 /** Who owns a pool, as its lock records say. */
 export interface LockRecord {
   readonly kind: keyof typeof kinds
   readonly readOnly: boolean
   readonly pid: number
+  readonly identity: ProcessIdentity
   readonly sinceMs: number
   readonly poolId: string
   readonly instance: string
@@ -44,7 +57,16 @@ export interface LockRecord {
 }
 
 /** Not durable on purpose: the kernel's lock decides who owns, and after a crash of the host nobody does. */
-export async function writeLockRecord(disk: Disk, diskId: string, record: LockRecord): Promise<void> {
+export function writeLockRecord(disk: Disk, diskId: string, record: LockRecord): Promise<void> {
+  return disk.write(LOCK_RECORD_AT, encode(diskId, record))
+}
+
+/** For a disk that no lock of the kernel guards: there the record is the lock. */
+export function writeLockRecordDurably(disk: Disk, diskId: string, record: LockRecord): Promise<void> {
+  return disk.writeDurable(LOCK_RECORD_AT, encode(diskId, record))
+}
+
+function encode(diskId: string, record: LockRecord): Uint8Array {
   const block = lockRecordFields.encode({
     crc: 0,
     magic: 0,
@@ -61,27 +83,36 @@ export async function writeLockRecord(disk: Disk, diskId: string, record: LockRe
     socket: record.socket,
     host: cut(record.host, 256),
     command: cut(record.command, 512),
+    ...record.identity,
   })
   sealBlock('lock', block)
-  await disk.write(LOCK_RECORD_AT, block)
+  return block
 }
 
 /** @returns the record of disk `diskId`; undefined when there is none, or none that can be believed */
 export async function readLockRecord(disk: Disk, diskId: string): Promise<LockRecord | undefined> {
   if (disk.size < LOCK_RECORD_AT + BLOCK) return undefined
-  const block = new Uint8Array(BLOCK)
   try {
-    await disk.read(LOCK_RECORD_AT, block)
+    const found = await readAnyLockRecord(disk)
+    return found?.diskId === diskId ? found.record : undefined
   } catch (error) {
-    if (isCode(error, 'ERR_IO')) return undefined
+    if (isCode(error, 'ERR_IO') || isCode(error, 'ERR_FORMAT_NEWER')) return undefined
     throw error
   }
+}
+
+/** @returns whatever whole record lies there, and the disk that it names. @throws LunarError `ERR_IO`, `ERR_FORMAT_NEWER` */
+export async function readAnyLockRecord(disk: Disk): Promise<{ diskId: string; record: LockRecord } | undefined> {
+  const block = new Uint8Array(BLOCK)
+  await disk.read(LOCK_RECORD_AT, block)
   if (!isSealed('lock', block)) return undefined
   const fields = decode(block)
-  if (!fields || fields.recordVersion > RECORD_VERSION || fields.address !== LOCK_RECORD_AT || fields.diskId !== diskId) return undefined
-  const { pid, sinceMs, poolId, instance, version, socket, host, command } = fields
+  if (!fields || fields.address !== LOCK_RECORD_AT) return undefined
+  if (fields.recordVersion > RECORD_VERSION) throw new LunarError('ERR_FORMAT_NEWER', `Cannot read who uses ${disk.name}`)
+  const { pid, sinceMs, poolId, diskId, instance, version, socket, host, command, machineId, bootId, pidNamespace, startTicks } = fields
   const kind = kindNames.find(name => kinds[name] === fields.kind) ?? 'command'
-  return { kind, readOnly: (fields.flags & READ_ONLY) !== 0, pid, sinceMs, poolId, instance, version, socket, host, command }
+  const identity = { machineId, bootId, pidNamespace, startTicks }
+  return { diskId, record: { kind, readOnly: (fields.flags & READ_ONLY) !== 0, pid, identity, sinceMs, poolId, instance, version, socket, host, command } }
 }
 
 function decode(block: Uint8Array): ReturnType<typeof lockRecordFields.decode> | undefined {

@@ -363,6 +363,7 @@ const cases: readonly { line: string; verb: string; params: unknown; mode?: 'vie
       choose: 'd1.img',
       readOnly: true,
       forceQuorum: true,
+      forceHost: false,
       dryRun: true,
       command: 'lunar pool import dir other --name tank --read-only --choose d1.img --force=quorum --dry-run -H -o name,missing',
     },

@@ -8,6 +8,7 @@ const record = (): LockRecord => ({
   kind: 'on-demand',
   readOnly: true,
   pid: 4711,
+  identity: { machineId: randomUuid(), bootId: randomUuid(), pidNamespace: 4_026_531_836, startTicks: 123_456 },
   sinceMs: 1_790_000_000_000,
   poolId: randomUuid(),
   instance: randomUuid(),

@@ -11,7 +11,7 @@ export default class DiskAdd extends LunarCommand {
     'lunar disk add w1.img --witness --pool tank',
     'lunar disk add d6.img --size 1GiB --domain rack2 --pool tank',
   ]
-  static override args = { disks: manyArg('image files or block devices') }
+  static override args = { disks: manyArg('image files, block devices or NBD URIs') }
   static override flags = {
     size: sizeFlag('size of disks that do not exist yet'),
     witness: Flags.boolean({ description: 'small disks that vote but hold no data', default: false }),

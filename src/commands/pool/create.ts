@@ -5,13 +5,13 @@ import { dryRunFlag, forceFlag, manyArg, neededArg, sizeFlag } from '../../core/
 import type { PoolDetail } from '../../core/server/api.ts'
 
 export default class PoolCreate extends LunarCommand {
-  static override summary = 'Make a pool of image files and block devices'
+  static override summary = 'Make a pool of image files, block devices and NBD exports'
   static override description = 'Files that do not exist are made, sparse, with --size. Nothing that holds data is overwritten without --force=overwrite.'
   static override examples = [
     'lunar pool create tank d1.img d2.img d3.img d4.img --size 1GiB',
     'lunar pool create backup e1.img e2.img --size 1GiB --witness w1.img --domain e1.img=rack1 --domain e2.img=rack2',
   ]
-  static override args = { name: neededArg('name of the pool'), disks: manyArg('image files or block devices') }
+  static override args = { name: neededArg('name of the pool'), disks: manyArg('image files, block devices or NBD URIs') }
   static override flags = {
     size: sizeFlag('size of disks that do not exist yet'),
     witness: Flags.string({

@@ -6,12 +6,12 @@ import { importedColumns } from '../../core/cli/views/pool.ts'
 export default class PoolImport extends LunarCommand {
   static override summary = 'Find pools by the labels on their disks, and remember where they are'
   static override examples = ['lunar pool import .', 'lunar pool import d1.img d2.img d3.img d4.img --name tank', 'lunar pool import . --dry-run --json']
-  static override args = { paths: manyArg('image files, block devices, or folders of them') }
+  static override args = { paths: manyArg('image files, block devices, folders of them, or NBD URIs') }
   static override flags = {
     name: Flags.string({ description: 'import this pool only', helpValue: 'NAME' }),
     'read-only': Flags.boolean({ description: 'look only, write nothing', default: false }),
     choose: Flags.string({ description: 'of a split brain, the side this disk is on', helpValue: 'DISK' }),
-    ...forceFlag(['quorum'], 'open what is left when half or more of the quorum disks are away'),
+    ...forceFlag(['quorum', 'host'], 'open what is left when half or more of the quorum disks are away; take the disks from another host, which is down'),
     ...listFlags(),
     ...dryRunFlag(),
   }
@@ -29,6 +29,7 @@ export default class PoolImport extends LunarCommand {
         ...(flags.choose === undefined ? {} : { choose: flags.choose }),
         readOnly: flags['read-only'],
         forceQuorum: flags.force?.includes('quorum') ?? false,
+        forceHost: flags.force?.includes('host') ?? false,
         dryRun: flags['dry-run'],
         command: this.typed,
         signal: this.signal,

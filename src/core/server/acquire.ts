@@ -12,7 +12,7 @@ import { mapBounded } from './bounded.ts'
 import { whoAmI } from './history.ts'
 import { isStopped } from './holder.ts'
 import { Owner, type LockedPool, type OwnerOptions, type OwnerServer } from './owner.ts'
-import { lockedError, takeLocks } from './ownership.ts'
+import { lockedError, newRecord, takeLocks } from './ownership.ts'
 import type { KnownPool } from './registry.ts'
 import { openKnown, type FoundPool } from './scan.ts'
 import { VERSION } from './version.ts'
@@ -121,8 +121,12 @@ async function tryOnce<T>(known: KnownPool, options: OpenOptions, contest: Conte
   const pool = await openKnown(known, options.readOnly ? 'write-if-possible' : 'write', open)
   await mapBounded(pool.disks, 16, ({ disk }) => requireLocal(disk.name, options.readOnly || (options.forceNonlocal ?? false)))
   if (!options.readOnly) for (const { disk, label } of pool.disks) checkWritable(disk.name, label)
-  const locks = await takeLocks(pool.disks)
-  if (locks.kind === 'taken') return { result: await contest.free(pool, open.move()) }
+  const record = newRecord({ command: options.command, readOnly: options.readOnly ?? false, poolId: pool.id })
+  const locks = await takeLocks(pool.disks, { record, force: options.forceHost ?? false }, open)
+  if (locks.kind === 'taken') {
+    const { disks, failed } = locks
+    return { result: await contest.free({ ...pool, disks, missing: [...pool.missing, ...failed], record }, open.move()) }
+  }
   if (locks.kind === 'held') return await askHolder(pool, locks.record, locks.path, options, contest, helloMs)
   return { error: new LunarError('ERR_BUSY', `Cannot open pool ${pool.name}`, { why: 'its disks are being changed by another process' }) }
 }

@@ -933,6 +933,8 @@ export interface OpenOptions {
   readonly forceQuorum?: boolean
   readonly choose?: string
   readonly forceNonlocal?: boolean
+  /** Takes disks behind a connection from a process on another host, of which nobody here can tell whether it lives. */
+  readonly forceHost?: boolean
   /** Asks to stop: nobody is waited for any more. */
   readonly signal?: AbortSignal
 }

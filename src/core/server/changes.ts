@@ -147,7 +147,7 @@ export const changes = {
     const { pool, views, options, processes } = parts
     const disk = pool.findDisk(name)
     if (disk.state === 'normal') return { ...views.diskSummary(disk), task: null }
-    const found = disk.device ? undefined : await options.opener.find(disk.id, path)
+    const found = disk.device && !disk.device.remote?.isLost ? undefined : await options.opener.find(disk.id, path)
     if (!dryRun) {
       await pool.online(disk, found)
       await rememberPaths(parts)

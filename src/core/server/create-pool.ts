@@ -1,18 +1,19 @@
-import { resolve } from 'node:path'
 import { readLabel } from '../../metadata/label.ts'
+import type { LockRecord } from '../../metadata/lock-record.ts'
 import { isCode, LunarError } from '../base/errors.ts'
 import { checkName } from '../base/names.ts'
 import { ResourceStack } from '../base/resources.ts'
-import { FileDisk } from '../block/file.ts'
 import type { DiskSpec, PoolDetail, Reply } from './api.ts'
 import { mapBounded } from './bounded.ts'
 import { makeDisk, requireDistinct, type MadeDisk } from './disk-maker.ts'
 import { engineModule } from './engine-module.ts'
 import type { FormatDisk, FoundDisk } from './engine-types.ts'
 import { whoAmI, withHistory } from './history.ts'
+import { absolutePlace } from './host-disk.ts'
 import { Owner } from './owner.ts'
 import { leaveOwner } from './owner-service.ts'
-import type { OwnedDisk } from './ownership.ts'
+import { newRecord, takeLock, type OwnedDisk } from './ownership.ts'
+import { probe } from './probe.ts'
 import { Registry } from './registry.ts'
 import { openKnown } from './scan.ts'
 
@@ -39,18 +40,19 @@ export async function createPool(params: CreatePoolParams): Promise<Reply<PoolDe
   checkName('pool', params.name)
   const specs = [...params.disks.map(spec => ({ spec, witness: false })), ...(params.witness ?? []).map(spec => ({ spec, witness: true }))]
   if (params.disks.length === 0) throw new LunarError('ERR_TOO_FEW_DISKS', `Cannot create pool ${params.name}`, { why: 'a pool needs at least one disk' })
-  const paths = specs.map(({ spec }) => resolve(spec.path))
+  const paths = specs.map(({ spec }) => absolutePlace(spec.path))
   await requireDistinct(paths)
   await requireNewName(params, paths)
   const made: Made[] = []
+  const record = newRecord({ command: params.command })
   const open = new ResourceStack()
   try {
     await mapBounded(specs, MAKE_AT_ONCE, async ({ spec, witness }) => {
-      const options = { overwrite: params.overwrite ?? false, dryRun: params.dryRun ?? false, witness, forceNonlocal: params.forceNonlocal ?? false }
+      const options = { overwrite: params.overwrite ?? false, dryRun: params.dryRun ?? false, witness, forceNonlocal: params.forceNonlocal ?? false, record }
       made.push({ ...(await makeDisk(spec, options, open)), witness, ...(spec.domain === undefined ? {} : { domain: spec.domain }) })
     })
     made.sort((a, b) => paths.indexOf(a.disk.name) - paths.indexOf(b.disk.name))
-    return await format(params, made, open)
+    return await format(params, made, record, open)
   } catch (error) {
     await open.close()
     if (!params.dryRun) await undoAll(made)
@@ -58,7 +60,7 @@ export async function createPool(params: CreatePoolParams): Promise<Reply<PoolDe
   }
 }
 
-async function format(params: CreatePoolParams, made: readonly Made[], open: ResourceStack): Promise<Reply<PoolDetail>> {
+async function format(params: CreatePoolParams, made: readonly Made[], record: LockRecord, open: ResourceStack): Promise<Reply<PoolDetail>> {
   const { formatPool, openEngine } = await engineModule()
   const { poolId } = await formatPool(made, { name: params.name })
   const disks = await Promise.all(made.map(async ({ disk }) => ({ disk, label: await labelOf(disk) })))
@@ -69,7 +71,7 @@ async function format(params: CreatePoolParams, made: readonly Made[], open: Res
     return reply
   }
   const options = { mode: 'owner', command: params.command, forceNonlocal: params.forceNonlocal ?? false } as const
-  const pool = { id: poolId, name: params.name, disks: disks as OwnedDisk[], missing: [] }
+  const pool = { id: poolId, name: params.name, disks: disks as OwnedDisk[], missing: [], record }
   const owner = await Owner.start(
     pool,
     { kind: 'command', readOnly: false, forceQuorum: false, command: options.command, forceNonlocal: options.forceNonlocal },
@@ -119,9 +121,10 @@ async function undoAll(made: readonly Made[]): Promise<void> {
 /** Only a label that was written here goes: a disk that was to be overwritten and was not yet still has its old one. */
 async function wipe(path: string, was: string | undefined): Promise<void> {
   await using open = new ResourceStack()
-  const disk = open.use(await FileDisk.open(path))
-  const report = await readLabel(disk)
-  if (report.kind === 'label' && report.label.poolId !== was && disk.tryLock()) await (await engineModule()).wipePool([{ disk, label: report.label }])
+  const found = await probe(path, 'write', open)
+  if (found.kind !== 'label' || found.label.poolId === was) return
+  const record = newRecord({ command: 'pool create' })
+  if (await takeLock(found.disk, found.label.diskId, { record }, open)) await (await engineModule()).wipePool([found])
 }
 
 /** A name is taken while a disk of the pool that has it can be found, and is not one that shall be overwritten. */

@@ -2,26 +2,38 @@ import { constants } from 'node:fs'
 import { open as openFile, stat, unlink } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { readLabel, type Label, type LabelReport } from '../../metadata/label.ts'
-import { readLockRecord } from '../../metadata/lock-record.ts'
-import { DISK_SIZE_MIN, WITNESS_SIZE_MIN } from '../../metadata/layout.ts'
+import { readAnyLockRecord, readLockRecord, type LockRecord } from '../../metadata/lock-record.ts'
+import { BLOCK, DISK_SIZE_MIN, LOCK_RECORD_AT, ROOTS_AT, WITNESS_SIZE_MIN } from '../../metadata/layout.ts'
 import { errnoOf, isCode, LunarError } from '../base/errors.ts'
 import type { ResourceStack } from '../base/resources.ts'
 import { formatSize } from '../base/units.ts'
+import { randomUuid } from '../base/uuid.ts'
+import { isZero } from '../base/zeros.ts'
 import type { FileDisk } from '../block/file.ts'
 import { hostError, isLocal } from '../block/host.ts'
+import { isNbdUri } from '../nbd/uri.ts'
 import type { DiskSpec } from './api.ts'
 import type { CreateDiskOptions, NewDisk } from './engine-types.ts'
 import { ScratchDisk } from './scratch-disk.ts'
 import { describeRecord } from './holder.ts'
+import { absolutePlace, identityOf, isFileDisk, type HostDisk } from './host-disk.ts'
+import { letGo, takeLock } from './ownership.ts'
+import { lifeOf } from './process-identity.ts'
 import { duplicateError } from './scan.ts'
 
 /** A disk for a pool, and how to leave the host as it was when the pool does not come to be. */
 export interface MadeDisk extends NewDisk {
-  readonly disk: FileDisk | ScratchDisk
+  readonly disk: HostDisk | ScratchDisk
   /** Id of the pool that the label of an overwritten disk names. */
   readonly was?: string
   /** Removes the file when it was made here, empties it again when it was empty. Call it after closing the disk. */
   undo(): Promise<void>
+}
+
+export interface MakeOptions extends CreateDiskOptions {
+  readonly forceNonlocal: boolean
+  /** Who locks what is made. */
+  readonly record: LockRecord
 }
 
 const nothing = (): Promise<void> => Promise.resolve()
@@ -30,7 +42,8 @@ const nothing = (): Promise<void> => Promise.resolve()
  * Opens (or makes) the file or device that `spec` names and locks it. Nothing that is there is touched: it must be
  * empty, or `overwrite` allows it to be destroyed. A dry run checks the same and gives a disk in memory.
  */
-export async function makeDisk(spec: DiskSpec, options: CreateDiskOptions & { forceNonlocal: boolean }, open: ResourceStack): Promise<MadeDisk> {
+export async function makeDisk(spec: DiskSpec, options: MakeOptions, open: ResourceStack): Promise<MadeDisk> {
+  if (isNbdUri(spec.path)) return takeExisting(absolutePlace(spec.path), options, open)
   const path = resolve(spec.path)
   const stats = await stat(path).catch((error: unknown) => {
     if (errnoOf(error) === 'ENOENT') return undefined
@@ -54,22 +67,21 @@ export async function makeDisk(spec: DiskSpec, options: CreateDiskOptions & { fo
   return stats ? growEmpty(path, spec.size, open) : makeNew(path, spec.size, open)
 }
 
-/** @throws LunarError `ERR_DUPLICATE_DISK` when a file or device is given twice, under whatever path or device node */
+/** @throws LunarError `ERR_DUPLICATE_DISK` when a file, device or export is given twice, under whatever path, device node or URI */
 export async function requireDistinct(paths: readonly string[]): Promise<void> {
-  const { identityAt } = await import('../block/file.ts')
   const seen = new Map<string, string>()
-  for (const path of paths.map(given => resolve(given))) {
-    const identity = (await identityAt(path)) ?? path
+  for (const path of paths.map(absolutePlace)) {
+    const identity = (await identityOf(path)) ?? path
     const other = seen.get(identity)
-    if (other !== undefined) throw duplicateError(other, path, identity.startsWith('block:') ? 'they are one device' : 'they are one file')
+    const what = isNbdUri(path) ? 'export' : identity.startsWith('block:') ? 'device' : 'file'
+    if (other !== undefined) throw duplicateError(other, path, `they are one ${what}`)
     seen.set(identity, path)
   }
 }
 
 /** @throws LunarError `ERR_DISK_IN_USE` when the path leads to a disk that is open already, under whatever name */
-export async function requireOther(path: string, disks: readonly { disk: FileDisk; label: Label }[]): Promise<void> {
-  const { identityAt } = await import('../block/file.ts')
-  const identity = await identityAt(resolve(path))
+export async function requireOther(path: string, disks: readonly { disk: HostDisk; label: Label }[]): Promise<void> {
+  const identity = await identityOf(path)
   const same = disks.find(({ disk }) => disk.identity === identity)
   if (!same) return
   const { diskNumber, poolName } = same.label
@@ -81,7 +93,7 @@ export async function requireOther(path: string, disks: readonly { disk: FileDis
 
 /** @throws LunarError `ERR_NONLOCAL` when other hosts may reach the file, whose locks are not seen here (fault F27) */
 export async function requireLocal(path: string, force: boolean): Promise<void> {
-  if (force || (await isLocal(path))) return
+  if (force || isNbdUri(path) || (await isLocal(path))) return
   throw new LunarError('ERR_NONLOCAL', `Cannot use ${path} for a disk`)
 }
 
@@ -138,31 +150,52 @@ async function removeIfSame(path: string, identity: string): Promise<void> {
   if (`${dev}:${ino}` === identity) await unlink(path)
 }
 
-async function takeExisting(path: string, options: CreateDiskOptions, open: ResourceStack): Promise<MadeDisk> {
-  const { FileDisk } = await import('../block/file.ts')
-  const disk = open.use(await FileDisk.open(path, { exclusive: true }))
+async function openExisting(place: string): Promise<HostDisk> {
+  if (isNbdUri(place)) return (await import('../nbd/nbd-disk.ts')).NbdDisk.open(place)
+  return (await import('../block/file.ts')).FileDisk.open(place, { exclusive: true })
+}
+
+async function takeExisting(path: string, options: MakeOptions, open: ResourceStack): Promise<MadeDisk> {
+  const disk = open.use(await openExisting(path))
   try {
     const report = await labelOf(disk)
-    if (!disk.tryLock()) throw await inUse(disk, report)
+    if (!(await lockExisting(disk, report, options, open))) throw await inUse(disk, report)
     if (!options.overwrite && report.kind !== 'empty' && report.kind !== 'foreign') throw labelled(path, report)
     requireSize(path, disk.size, options.witness)
-    const extents = await disk.extents(0, disk.size)
-    const blank = extents.every(extent => extent.kind === 'hole')
+    const blank = await isBlank(disk)
     if (!blank && !options.overwrite)
       throw new LunarError('ERR_NOT_EMPTY', `Cannot use ${path} as a disk`, {
-        why: disk.isBlockDevice ? 'a block device may hold data; nothing says that it is empty' : 'it holds data',
+        why: isFileDisk(disk) && disk.isBlockDevice ? 'a block device may hold data; nothing says that it is empty' : 'it holds data',
       })
     const label = 'label' in report ? report.label : null
     if (!options.dryRun) return { disk, blank, undo: nothing, ...(label ? { was: label.poolId } : {}) }
     await disk.close()
     return { disk: open.use(new ScratchDisk(path, disk.size)), blank: true, undo: nothing }
   } catch (error) {
-    await disk.close()
+    await letGo(disk, options.record.instance)
     throw error
   }
 }
 
-async function labelOf(disk: FileDisk): Promise<LabelReport> {
+/** Whether it reads as zeros and takes no space; behind a connection, apart from the record that locks it. */
+async function isBlank(disk: HostDisk): Promise<boolean> {
+  const head = isFileDisk(disk) ? 0 : Math.min(disk.size, ROOTS_AT)
+  const extents = await disk.extents(head, disk.size - head)
+  if (!extents.every(extent => extent.kind === 'hole' || extent.kind === 'zero')) return false
+  const bytes = new Uint8Array(head)
+  await disk.read(0, bytes)
+  return isZero(bytes.fill(0, LOCK_RECORD_AT, LOCK_RECORD_AT + BLOCK))
+}
+
+/** A dry run writes nothing, so of a disk behind a connection it only looks who has it. */
+async function lockExisting(disk: HostDisk, report: LabelReport, { dryRun, record }: MakeOptions, open: ResourceStack): Promise<boolean> {
+  const label = 'label' in report ? report.label : null
+  if (!dryRun || isFileDisk(disk)) return takeLock(disk, label?.diskId ?? randomUuid(), { record }, open)
+  const holder = await readAnyLockRecord(disk)
+  return !holder || lifeOf(holder.record) === 'dead'
+}
+
+async function labelOf(disk: HostDisk): Promise<LabelReport> {
   try {
     return await readLabel(disk)
   } catch (error) {
@@ -177,11 +210,11 @@ function labelled(path: string, report: LabelReport): LunarError {
   return new LunarError('ERR_DISK_IN_USE', `Cannot use ${path} as a disk`, { why })
 }
 
-async function inUse(disk: FileDisk, report: LabelReport): Promise<LunarError> {
+async function inUse(disk: HostDisk, report: LabelReport): Promise<LunarError> {
   const label = 'label' in report ? report.label : null
-  const record = label ? await readLockRecord(disk, label.diskId) : undefined
+  const record = label ? await readLockRecord(disk, label.diskId) : isFileDisk(disk) ? undefined : (await readAnyLockRecord(disk))?.record
   return new LunarError('ERR_DISK_IN_USE', `Cannot use ${disk.name} as a disk`, {
-    why: record ? `${describeRecord(record)} uses it for pool ${label?.poolName}` : 'another process has locked it',
+    why: record ? `${describeRecord(record)} uses it${label ? ` for pool ${label.poolName}` : ''}` : 'another process has locked it',
     ...(record ? { blockers: [describeRecord(record)] } : {}),
   })
 }

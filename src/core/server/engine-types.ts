@@ -105,6 +105,10 @@ export interface Engine {
   holdRelationship(name: string): Promise<RelationshipHold>
   /** Runs schedules when they are due, from now until the engine is closed. @param tell one line for whoever reads the log */
   startSchedules(tell: (line: string) => void): void
+  /** Disks that are away and that nobody took away. */
+  awayDisks(): readonly { readonly number: number; readonly id: string }[]
+  /** Called when a disk came or went. */
+  onDisksChanged: (() => void) | undefined
   /** Background processes that are not done. */
   hasWork(): boolean
   /** Resolves when `hasWork()` turns false, or the signal aborts. */

@@ -78,6 +78,7 @@ export interface EngineSources {
 
 export class LocalEngine implements Engine {
   readonly presented: PresentedVolumes
+  onDisksChanged: (() => void) | undefined
 
   private constructor(private readonly parts: EngineParts) {
     this.presented = new PresentedVolumes(parts, (name, options, host) => this.openFor(name, options, host))
@@ -143,6 +144,7 @@ export class LocalEngine implements Engine {
       await pool.settleStates()
       await luns.dropUnfinished()
       pool.onChange = () => {
+        engine.onDisksChanged?.()
         void processes.look().catch((error: unknown) => {
           pool.warnings.push(String(error))
         })
@@ -224,6 +226,10 @@ export class LocalEngine implements Engine {
 
   startSchedules(tell: (line: string) => void): void {
     this.parts.scheduleTimer.start(tell)
+  }
+
+  awayDisks(): readonly { number: number; id: string }[] {
+    return [...this.parts.pool.disks.values()].filter(disk => disk.state === 'missing' && !disk.isOffline).map(({ number, id }) => ({ number, id }))
   }
 
   hasWork(): boolean {

@@ -12,10 +12,11 @@ import { deferred } from '../base/deferred.ts'
 import { LunarError } from '../base/errors.ts'
 import type { MissingDisk } from './engine-types.ts'
 import { stateFolder } from './folders.ts'
+import { isFileDisk } from './host-disk.ts'
 import type { OwnedDisk } from './ownership.ts'
 import { parseObject } from './wire.ts'
 
-/** Descriptors of the child: orders in, answers out, then two for each disk. */
+/** Descriptors of the child: orders in, answers out, then two for each disk that is a file; to others it connects itself. */
 export const ORDERS_FD = 3
 export const ANSWERS_FD = 4
 export const FIRST_DISK_FD = 5
@@ -31,8 +32,10 @@ export interface HandOverOrder {
   readonly poolName: string
   readonly command: string
   readonly forceNonlocal: boolean
-  /** In the order of the descriptors. */
+  /** Of all disks; those that are files are in the order of the descriptors. */
   readonly paths: readonly string[]
+  /** Whose records stand on disks behind connections: the child puts its own in their place. */
+  readonly instance: string
   readonly missing: readonly MissingDisk[]
 }
 
@@ -75,7 +78,7 @@ export class NextOwner {
         detached: true,
         cwd: '/',
         env: { ...process.env, [OWNER_VARIABLE]: '1', ...(process.env.LUNAR_HOME ? { LUNAR_HOME: state } : {}) },
-        stdio: ['ignore', logFd, logFd, 'pipe', 'pipe', ...disks.flatMap(({ disk }) => disk.fds)],
+        stdio: ['ignore', logFd, logFd, 'pipe', 'pipe', ...disks.flatMap(({ disk }) => (isFileDisk(disk) ? disk.fds : []))],
       })
       try {
         await once(child, 'spawn')

@@ -1,6 +1,6 @@
 import { LunarError } from '../base/errors.ts'
 import { ResourceStack } from '../base/resources.ts'
-import type { PoolSummary, Reply } from './api.ts'
+import type { OpenOptions, PoolSummary, Reply } from './api.ts'
 import { noSummary, toSummary } from './summary.ts'
 import { probe } from './probe.ts'
 import { Registry, type KnownPool } from './registry.ts'
@@ -13,6 +13,7 @@ export interface ImportParams {
   readonly readOnly?: boolean
   readonly forceQuorum?: boolean
   readonly choose?: string
+  readonly forceHost?: boolean
   readonly command: string
   readonly dryRun?: boolean
   /** Asks to stop waiting for the owner. */
@@ -81,7 +82,7 @@ async function importOne(pool: Candidate, params: ImportParams, warnings: string
   if (pool.problem) throw pool.problem
   const registry = new Registry()
   await requireNoOther(pool, registry.get(pool.id))
-  const writes = !params.readOnly && !params.dryRun && (params.choose !== undefined || params.forceQuorum === true)
+  const writes = !params.readOnly && !params.dryRun && (params.choose !== undefined || params.forceQuorum === true || params.forceHost === true)
   if (writes) await openForWriting(pool.known, params)
   await using view = await ViewService.open(() => pool.known, { mode: 'view', command: params.command, ...decision(params) })
   const { data: detail } = await view.call('pool.show', {})
@@ -103,10 +104,11 @@ async function openForWriting(known: KnownPool, params: ImportParams): Promise<v
   await service.call('pool.list', {})
 }
 
-const decision = (params: ImportParams): { choose?: string; forceQuorum?: boolean; signal?: AbortSignal } => ({
+const decision = (params: ImportParams): Pick<OpenOptions, 'choose' | 'forceQuorum' | 'forceHost' | 'signal'> => ({
   ...(params.signal ? { signal: params.signal } : {}),
   ...(params.choose === undefined ? {} : { choose: params.choose }),
   ...(params.forceQuorum ? { forceQuorum: true } : {}),
+  ...(params.forceHost ? { forceHost: true } : {}),
 })
 
 /** A pool that is still where it was known cannot be somewhere else too: one of the two is a copy (fault F16). */

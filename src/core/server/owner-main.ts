@@ -4,9 +4,11 @@ import { readLabel } from '../../metadata/label.ts'
 import { LunarError } from '../base/errors.ts'
 import { ResourceStack } from '../base/resources.ts'
 import { FileDisk } from '../block/file.ts'
+import { isNbdUri } from '../nbd/uri.ts'
 import { ANSWERS_FD, FIRST_DISK_FD, ORDERS_FD, OWNER_VARIABLE, type HandOverOrder } from './handover.ts'
 import { Owner } from './owner.ts'
-import type { OwnedDisk } from './ownership.ts'
+import { newRecord, takeLock, type OwnedDisk } from './ownership.ts'
+import { probe } from './probe.ts'
 import { parseObject } from './wire.ts'
 
 /** How long nothing must happen before it leaves, and how long leaving may take, in milliseconds. */
@@ -65,14 +67,23 @@ async function takeOver(order: HandOverOrder): Promise<Owner> {
     const open = new ResourceStack()
     const disks: OwnedDisk[] = []
     const missing = [...order.missing]
-    for (const [index, path] of order.paths.entries()) {
-      const fd = FIRST_DISK_FD + 2 * index
+    const record = newRecord({ command: order.command, poolId: order.poolId })
+    let fd = FIRST_DISK_FD
+    for (const path of order.paths) {
+      if (isNbdUri(path)) {
+        const found = await probe(path, 'write', open)
+        if (found.kind !== 'label') missing.push({ path, reason: found.error.why })
+        else if (await takeLock(found.disk, found.label.diskId, { record, predecessor: order.instance }, open)) disks.push(found)
+        else missing.push({ path, reason: 'another process has claimed it', diskId: found.label.diskId })
+        continue
+      }
       const disk = open.use(await FileDisk.fromDescriptors(path, fd, fd + 1))
+      fd += 2
       const report = await readLabel(disk)
       if (report.kind === 'label' && report.label.poolId === order.poolId) disks.push({ disk, label: report.label })
       else missing.push({ path, reason: 'its label cannot be read any more' })
     }
-    const pool = { id: order.poolId, name: order.poolName, disks, missing }
+    const pool = { id: order.poolId, name: order.poolName, disks, missing, record }
     const owner = await Owner.start(
       pool,
       { kind: 'on-demand', command: order.command, readOnly: false, forceQuorum: false, forceNonlocal: order.forceNonlocal },

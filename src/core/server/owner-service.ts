@@ -197,9 +197,9 @@ export async function leaveOwner(owner: Owner, options: OpenOptions, fully = fal
     next?.giveUp()
     throw error
   }
-  const { id: poolId, name: poolName, missing } = owner.pool
+  const { id: poolId, name: poolName, missing, record } = owner.pool
   const paths = disks.map(({ disk }) => disk.name)
-  const order = { poolId, poolName, command: options.command, forceNonlocal: options.forceNonlocal ?? false, paths, missing }
+  const order = { poolId, poolName, command: options.command, forceNonlocal: options.forceNonlocal ?? false, paths, missing, instance: record.instance }
   handed = next !== undefined && (await next.takeOver(order).then(() => true, workWaits)) === true
   owner.throwProblems()
 }

@@ -2,14 +2,12 @@
  * The one process that owns a pool: locked disks, engine, control socket. Every owner listens, so that others go on
  * working while a long command runs (hazard 38).
  */
-import { hostname } from 'node:os'
-import { writeLockRecord, type LockRecord } from '../../metadata/lock-record.ts'
+import type { LockRecord } from '../../metadata/lock-record.ts'
 import { readLabel } from '../../metadata/label.ts'
 import { deferred } from '../base/deferred.ts'
 import { isCode, LunarError } from '../base/errors.ts'
 import { ResourceStack } from '../base/resources.ts'
-import type { BlockDevice } from '../block/device.ts'
-import type { FileDisk } from '../block/file.ts'
+import type { BlockDevice, Disk } from '../block/device.ts'
 import type { EventView, LockView, Params, PoolStatus, RelationshipHold, Reply, Result, ServerStatus, Verb } from './api.ts'
 import type { ControlServer } from './control-server.ts'
 import { makeDisk, requireDistinct, requireOther } from './disk-maker.ts'
@@ -18,13 +16,15 @@ import type { DiskOpener, Engine, FoundDisk, LunOptions, MissingDisk } from './e
 import { Exposition } from './exposition.ts'
 import { whoAmI, withHistory, type Actor } from './history.ts'
 import { describeRecord, holderView } from './holder.ts'
-import { clearRecords, writeRecords, type OwnedDisk } from './ownership.ts'
+import { isStillThere, type HostDisk } from './host-disk.ts'
+import { clearRecords, letGo, takeLock, writeRecord, writeRecords, type OwnedDisk } from './ownership.ts'
 import { Registry, type KnownPool } from './registry.ts'
 import { ProcessMetrics } from './process-metrics.ts'
+import { RemoteDisks } from './remote-disks.ts'
 import { findDisk } from './scan.ts'
+import { ScratchDisk } from './scratch-disk.ts'
 import type { Session } from './session.ts'
 import { verbKinds } from './verbs.ts'
-import { VERSION } from './version.ts'
 import { Moved } from './wire.ts'
 
 export interface OwnerOptions {
@@ -58,6 +58,8 @@ export interface LockedPool {
   readonly name: string
   readonly disks: readonly OwnedDisk[]
   readonly missing: readonly MissingDisk[]
+  /** Who has them locked: this process, before its socket is open. */
+  readonly record: LockRecord
 }
 
 export class Owner {
@@ -67,9 +69,10 @@ export class Owner {
   private readonly registry = new Registry()
   private readonly engineOpen = deferred<Engine>()
   private readonly problems: unknown[] = []
-  private readonly newcomers = new Set<FileDisk>()
+  private readonly newcomers = new Set<HostDisk>()
   private readonly process = new ProcessMetrics()
   private server: ControlServer | undefined
+  private remote: RemoteDisks | undefined
   private localUse = 0
   private onChange: (() => void) | undefined
 
@@ -89,22 +92,18 @@ export class Owner {
    */
   static async start(pool: LockedPool, options: OwnerOptions, open: ResourceStack): Promise<Owner> {
     const { kind, command, readOnly } = options
-    const owner = new Owner(pool, options, open, {
-      kind,
-      command,
-      readOnly,
-      pid: process.pid,
-      sinceMs: Date.now(),
-      poolId: pool.id,
-      instance: crypto.randomUUID(),
-      version: VERSION,
-      host: hostname(),
-      socket: '',
-    })
+    const owner = new Owner(pool, options, open, { ...pool.record, kind, command, readOnly, poolId: pool.id })
     try {
       await owner.listen()
       await writeRecords(owner.held, owner.record)
       await owner.openEngine()
+      if (!readOnly)
+        owner.remote = new RemoteDisks(await owner.engine, {
+          instance: owner.record.instance,
+          held: () => owner.held,
+          known: () => owner.known(),
+          failed: error => owner.problems.push(error),
+        })
       if (!readOnly && kind !== 'on-demand') owner.rememberDisks()
       return owner
     } catch (error) {
@@ -285,6 +284,7 @@ export class Owner {
   async quiesce(): Promise<void> {
     await this.server?.drain()
     await this.server?.close()
+    await this.remote?.close()
     await (await this.engine).close()
   }
 
@@ -295,6 +295,7 @@ export class Owner {
     if (how.clear && this.record.socket !== '') closing.defer(() => clearRecords(this.held))
     closing.defer(() => this.server?.close())
     this.process.close()
+    closing.defer(() => this.remote?.close())
   }
 
   /** @throws what went wrong in the background, where nobody waited for it */
@@ -324,15 +325,15 @@ export class Owner {
       requireDistinct,
       create: async (spec, options) => {
         await requireOther(spec.path, this.held)
-        const made = await makeDisk(spec, { ...options, forceNonlocal: this.options.forceNonlocal }, this.open)
+        const made = await makeDisk(spec, { ...options, forceNonlocal: this.options.forceNonlocal, record: this.record }, this.open)
         const { disk, undo } = made
-        if (!('fds' in disk)) return made
+        if (disk instanceof ScratchDisk) return made
         this.newcomers.add(disk)
         return {
           ...made,
           undo: async () => {
             this.newcomers.delete(disk)
-            await disk.close()
+            await letGo(disk, this.record.instance)
             await undo()
           },
         }
@@ -346,16 +347,15 @@ export class Owner {
     const held = this.held.findIndex(({ label }) => label.diskId === diskId)
     const before = this.held[held]
     if (before && (path === undefined || path === before.disk.name)) {
-      const faults = await before.disk.watchFaults()
-      if (!faults.unlinked && !faults.replaced) return this.again(before)
+      if (await isStillThere(before.disk)) return this.again(before)
     }
     const found = await findDisk(this.known(), diskId, path, this.open)
     if (!found) return undefined
-    if (before && found.disk.identity === before.disk.identity) {
+    if (before && found.disk.identity === before.disk.identity && !(before.disk as Disk).remote?.isLost) {
       await found.disk.close()
       return this.again(before)
     }
-    if (!found.disk.tryLock()) {
+    if (!(await takeLock(found.disk, diskId, { record: this.record }, this.open))) {
       await found.disk.close()
       throw new LunarError('ERR_LOCKED', `Cannot use ${found.path}`, { why: 'another process has locked it' })
     }
@@ -373,7 +373,7 @@ export class Owner {
 
   private async hold(disk: OwnedDisk): Promise<void> {
     this.held.push(disk)
-    await writeLockRecord(disk.disk, disk.label.diskId, this.record)
+    await writeRecord(disk, this.record)
   }
 
   private known(): KnownPool {

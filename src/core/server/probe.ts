@@ -1,8 +1,9 @@
 import { dirname } from 'node:path'
 import { isCode, errnoOf, LunarError } from '../base/errors.ts'
 import { labelError, readLabel, type Label, type LabelReport } from '../../metadata/label.ts'
-import type { FileDisk } from '../block/file.ts'
 import type { ResourceStack } from '../base/resources.ts'
+import { isNbdUri } from '../nbd/uri.ts'
+import type { HostDisk } from './host-disk.ts'
 
 /** How a command opens the files of a pool. */
 export type Access = 'read' | 'write' | 'write-if-possible'
@@ -11,7 +12,7 @@ export type Access = 'read' | 'write' | 'write-if-possible'
 export interface Labelled {
   readonly kind: 'label'
   readonly path: string
-  readonly disk: FileDisk
+  readonly disk: HostDisk
   readonly label: Label
 }
 
@@ -29,9 +30,9 @@ export interface Unusable {
  * What stays open is put on `open`.
  */
 export async function probe(path: string, access: Access, open: ResourceStack): Promise<Labelled | Unusable> {
-  let disk: FileDisk
+  let disk: HostDisk
   try {
-    disk = await openFile(path, access)
+    disk = await openPlace(path, access)
   } catch (error) {
     if (isCode(error, 'ERR_FILE_NOT_FOUND') || isCode(error, 'ERR_IO')) return { kind: 'absent', path, error }
     if (isCode(error, 'ERR_NOT_A_DISK')) return { kind: 'foreign', path, error }
@@ -54,7 +55,8 @@ export async function probe(path: string, access: Access, open: ResourceStack): 
 }
 
 /** Opens for writing, so that the lock can be taken, even to read only; on a read-only file system nobody writes and no lock is needed. */
-async function openFile(path: string, access: Access): Promise<FileDisk> {
+async function openPlace(path: string, access: Access): Promise<HostDisk> {
+  if (isNbdUri(path)) return openExport(path, access)
   const { FileDisk } = await import('../block/file.ts')
   if (access === 'read') return FileDisk.open(path, { readOnly: true })
   try {
@@ -66,8 +68,20 @@ async function openFile(path: string, access: Access): Promise<FileDisk> {
   }
 }
 
+/** An export that we may only read is no reason to think that nobody writes there, but a pool may be looked at through it. */
+async function openExport(uri: string, access: Access): Promise<HostDisk> {
+  const { NbdDisk } = await import('../nbd/nbd-disk.ts')
+  if (access === 'read') return NbdDisk.open(uri, { readOnly: true })
+  try {
+    return await NbdDisk.open(uri)
+  } catch (error) {
+    if (access === 'write-if-possible' && isCode(error, 'ERR_READ_ONLY')) return NbdDisk.open(uri, { readOnly: true })
+    throw error
+  }
+}
+
 /** A label whose checksum holds and whose numbers make no sense is a damaged one. */
-async function readLabelSafely(disk: FileDisk): Promise<LabelReport> {
+async function readLabelSafely(disk: HostDisk): Promise<LabelReport> {
   try {
     return await readLabel(disk)
   } catch (error) {
@@ -76,5 +90,5 @@ async function readLabelSafely(disk: FileDisk): Promise<LabelReport> {
   }
 }
 
-/** The folders of `paths`, each once. */
-export const foldersOf = (paths: readonly string[]): string[] => [...new Set(paths.map(path => dirname(path)))]
+/** The folders of those `paths` that are files, each once. */
+export const foldersOf = (paths: readonly string[]): string[] => [...new Set(paths.filter(path => !isNbdUri(path)).map(path => dirname(path)))]

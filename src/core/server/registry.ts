@@ -6,6 +6,7 @@ import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, r
 import { isAbsolute, join } from 'node:path'
 import { errnoOf, LunarError } from '../base/errors.ts'
 import { randomUuid } from '../base/uuid.ts'
+import { isNbdUri } from '../nbd/uri.ts'
 import { stateFolder } from './folders.ts'
 
 export interface KnownDisk {
@@ -123,7 +124,7 @@ function parse(text: string): KnownPool | undefined {
 function parseDisk(value: unknown): KnownDisk[] {
   if (typeof value !== 'object' || value === null) return []
   const { path, id } = value as Record<string, unknown>
-  if (typeof path !== 'string' || !isAbsolute(path) || path.includes('\0')) return []
+  if (typeof path !== 'string' || !(isAbsolute(path) || isNbdUri(path)) || path.includes('\0')) return []
   return [typeof id === 'string' && UUID.test(id) ? { path, id } : { path }]
 }
 

@@ -3,14 +3,15 @@
  * of a disk is refused by name (faults F16, F17, F28, F30).
  */
 import { stat } from 'node:fs/promises'
-import { resolve } from 'node:path'
 import type { Label } from '../../metadata/label.ts'
 import { LunarError } from '../base/errors.ts'
 import type { ResourceStack } from '../base/resources.ts'
 import { hostError } from '../block/host.ts'
+import { isNbdUri } from '../nbd/uri.ts'
 import { mapBounded } from './bounded.ts'
 import type { MissingDisk } from './engine-types.ts'
 import { lookInFolders } from './folder-scan.ts'
+import { absolutePlace } from './host-disk.ts'
 import type { OwnedDisk } from './ownership.ts'
 import { foldersOf, probe, type Access, type Labelled, type Unusable } from './probe.ts'
 import type { KnownPool } from './registry.ts'
@@ -75,7 +76,8 @@ async function lookBeside(
   open: ResourceStack,
   found: readonly Labelled[],
 ): Promise<{ disks: Labelled[]; unreadable: LunarError | undefined }> {
-  const have = new Set(found.map(({ label }) => label.diskId))
+  // What is known at a URI is reached by its server only: a file with its label, should this host have it, is the server's.
+  const have = new Set([...found.map(({ label }) => label.diskId), ...known.disks.filter(disk => isNbdUri(disk.path)).map(disk => disk.id)])
   const beside = await lookInFolders(foldersOf(known.disks.map(disk => disk.path)), new Set(known.disks.map(disk => disk.path)), open)
   const newer = beside.results.find(result => result.kind === 'newer' && result.label?.poolId === known.id)
   if (newer?.kind === 'newer') throw newer.error
@@ -97,7 +99,7 @@ export async function findDisk(known: KnownPool, diskId: string, path: string | 
   }
   const likely = known.disks.filter(disk => disk.id === undefined || disk.id === diskId).map(disk => disk.path)
   const last = await keep(await mapBounded(likely, OPEN_AT_ONCE, candidate => probe(candidate, 'read', open)), 'write', open, isIt)
-  if (last[0]) return last[0]
+  if (last[0] || likely.some(isNbdUri)) return last[0]
   const beside = await lookInFolders(foldersOf(known.disks.map(disk => disk.path)), new Set(likely), open)
   const matches = await keep(beside.results, 'write', open, isIt)
   const duplicate = findDuplicate(matches)
@@ -164,7 +166,7 @@ export function findDuplicate(disks: readonly Labelled[]): LunarError | undefine
   const byId = new Map<string, Labelled>()
   for (const disk of disks) {
     const same = byIdentity.get(disk.disk.identity)
-    if (same) return duplicateError(same.path, disk.path, 'they are one file')
+    if (same) return duplicateError(same.path, disk.path, `they are one ${isNbdUri(disk.path) ? 'export' : 'file'}`)
     const copy = byId.get(disk.label.diskId)
     if (copy)
       return duplicateError(copy.path, disk.path, `both carry the label of disk ${disk.label.diskNumber} (${disk.label.diskId}) of pool ${disk.label.poolName}`)
@@ -180,17 +182,20 @@ export const duplicateError = (a: string, b: string, why: string): LunarError =>
 async function sortPaths(paths: readonly string[]): Promise<{ files: string[]; folders: string[] }> {
   const files: string[] = []
   const folders: string[] = []
-  for (const path of paths.map(given => resolve(given))) {
-    const isFolder = await stat(path).then(
-      stats => stats.isDirectory(),
-      (error: unknown) => {
-        throw hostError(`Cannot look at ${path}`, error)
-      },
-    )
+  for (const path of paths.map(absolutePlace)) {
+    const isFolder = !isNbdUri(path) && (await isDirectory(path))
     if (!isFolder && files.includes(path)) throw duplicateError(path, path, 'it is given twice')
     ;(isFolder ? folders : files).push(path)
   }
   return { files, folders: [...new Set(folders)] }
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory()
+  } catch (error) {
+    throw hostError(`Cannot look at ${path}`, error)
+  }
 }
 
 const noDiskFound = (known: KnownPool): LunarError =>

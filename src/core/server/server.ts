@@ -18,7 +18,7 @@ import type { Owner, OwnerServer } from './owner.ts'
 import { ProcessMetrics } from './process-metrics.ts'
 import { VERSION } from './version.ts'
 
-export interface ServeOptions extends Pick<OpenOptions, 'command' | 'forceQuorum' | 'forceNonlocal' | 'signal'> {
+export interface ServeOptions extends Pick<OpenOptions, 'command' | 'forceQuorum' | 'forceHost' | 'forceNonlocal' | 'signal'> {
   /** By name or id. */
   readonly pools: readonly string[]
   readonly sockets: readonly SocketPlace[]
@@ -148,7 +148,7 @@ export class Server {
   }
 
   private async openPool(name: string): Promise<void> {
-    const { command, forceQuorum, forceNonlocal, signal } = this.options
+    const { command, forceQuorum, forceHost, forceNonlocal, signal } = this.options
     const known = (): ReturnType<typeof lookUp> => lookUp(name)
     const owner = await acquireServed(
       known,
@@ -156,6 +156,7 @@ export class Server {
         mode: 'owner',
         command,
         ...(forceQuorum === undefined ? {} : { forceQuorum }),
+        ...(forceHost === undefined ? {} : { forceHost }),
         ...(forceNonlocal === undefined ? {} : { forceNonlocal }),
         ...(signal ? { signal } : {}),
       },

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import type { DiskSpec, Params, Verb } from './api.ts'
+import { absolutePlace } from './host-disk.ts'
 
 /** `metadata` reads what is on disk, `live` asks what a running owner knows, `change` needs an owner, `owner` is answered by the owner itself. */
 export type VerbKind = 'metadata' | 'live' | 'change' | 'owner'
@@ -103,11 +104,11 @@ export const isVerb = (name: string): name is Verb => Object.hasOwn(verbKinds, n
 export function withAbsolutePaths<V extends Verb>(verb: V, params: Params<V>): Params<V> {
   if (verb === 'disk.add') {
     const { disks } = params as Params<'disk.add'>
-    return { ...params, disks: disks.map((spec): DiskSpec => ({ ...spec, path: resolve(spec.path) })) }
+    return { ...params, disks: disks.map((spec): DiskSpec => ({ ...spec, path: absolutePlace(spec.path) })) }
   }
   if (verb === 'disk.online') {
     const { path } = params as Params<'disk.online'>
-    if (path !== undefined) return { ...params, path: resolve(path) }
+    if (path !== undefined) return { ...params, path: absolutePlace(path) }
   }
   if (verb === 'wod.create') {
     const { path } = params as Params<'wod.create'>

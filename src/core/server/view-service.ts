@@ -1,13 +1,15 @@
 import { hostname } from 'node:os'
-import type { LockRecord } from '../../metadata/lock-record.ts'
+import { readAnyLockRecord, type LockRecord } from '../../metadata/lock-record.ts'
 import { isCode, LunarError } from '../base/errors.ts'
 import { ResourceStack } from '../base/resources.ts'
-import type { BlockDevice } from '../block/device.ts'
+import type { BlockDevice, Disk } from '../block/device.ts'
 import type { EventView, LockView, OpenOptions, Params, PoolService, PoolStatus, RelationshipHold, Reply, Result, Verb } from './api.ts'
 import { engineModule } from './engine-module.ts'
 import type { DiskOpener, Engine, FoundDisk } from './engine-types.ts'
 import { describeRecord, holderView } from './holder.ts'
+import { isFileDisk } from './host-disk.ts'
 import { findRecord } from './ownership.ts'
+import { lifeOf } from './process-identity.ts'
 import type { KnownPool } from './registry.ts'
 import { openKnown, type FoundPool } from './scan.ts'
 import { verbKinds } from './verbs.ts'
@@ -173,11 +175,12 @@ export class ViewService implements PoolService {
 
   /** Tries every lock for a moment. A disk that we may only read is believed to be locked when a record says so. */
   private async probeLocks(): Promise<{ found: FoundDisk; locked: boolean }[]> {
-    const { FileDisk } = await import('../block/file.ts')
     const { pool } = await this.view()
     const record = await findRecord(pool.disks)
     return Promise.all(
       pool.disks.map(async found => {
+        if (!isFileDisk(found.disk)) return { found, locked: await isClaimed(found.disk) }
+        const { FileDisk } = await import('../block/file.ts')
         try {
           const disk = await FileDisk.open(found.disk.name, { exclusive: 'try' })
           try {
@@ -213,6 +216,12 @@ export class ViewService implements PoolService {
     await this.open.close()
     this.open = new ResourceStack()
   }
+}
+
+/** A disk behind a connection is locked by its record, as long as whoever wrote it may live. */
+async function isClaimed(disk: Disk): Promise<boolean> {
+  const found = await readAnyLockRecord(disk)
+  return found !== undefined && lifeOf(found.record) !== 'dead'
 }
 
 /** What a view tells the engine: nothing joins and nothing is remembered. */

@@ -19,7 +19,15 @@ afterEach(() => {
   rmSync(folder, { recursive: true })
 })
 
-const order = { poolId: 'f5319f55-3ac5-4f02-90e1-e03b32f9e0a8', poolName: 'tank', command: 'test', forceNonlocal: false, paths: [], missing: [] }
+const order = {
+  poolId: 'f5319f55-3ac5-4f02-90e1-e03b32f9e0a8',
+  poolName: 'tank',
+  command: 'test',
+  forceNonlocal: false,
+  paths: [],
+  missing: [],
+  instance: crypto.randomUUID(),
+}
 
 test('a next owner that never answers is ended, and what to read is told', async () => {
   setOwnerProgram(['-e', 'setInterval(() => undefined, 1000)'])

@@ -3,6 +3,7 @@ import { chmodSync, existsSync, readFileSync, readdirSync, renameSync, rmSync, s
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ResourceStack } from '../../../src/core/base/resources.ts'
+import { NIL_UUID } from '../../../src/core/base/uuid.ts'
 import { FileDisk } from '../../../src/core/block/file.ts'
 import type { PoolService } from '../../../src/core/server/api.ts'
 import { exportPool, openService } from '../../../src/core/server/front.ts'
@@ -75,6 +76,7 @@ describe('ownership', () => {
       kind: 'command',
       readOnly: false,
       pid: 4711,
+      identity: { machineId: NIL_UUID, bootId: NIL_UUID, pidNamespace: 0, startTicks: 0 },
       sinceMs: 1,
       poolId,
       instance: poolId,

@@ -233,6 +233,8 @@ async function open(disks: readonly FoundDisk[], options: EngineOptions, hooks: 
     },
     holdRelationship: name => Promise.reject(new LunarError('ERR_RELATIONSHIP_NOT_FOUND', `Cannot find relationship ${name}`)),
     startSchedules: () => undefined,
+    awayDisks: () => [],
+    onDisksChanged: undefined,
     hasWork: () => changes && state.work > 0,
     keepHistory: () => Promise.resolve(),
     async *followEvents() {
