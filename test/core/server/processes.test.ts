@@ -1,7 +1,7 @@
 /** Ownership between real processes: F26 and hazards 38 to 40. */
 import { chmodSync, existsSync, readFileSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { ResourceStack } from '../../../src/core/base/resources.ts'
 import { NIL_UUID } from '../../../src/core/base/uuid.ts'
 import { FileDisk } from '../../../src/core/block/file.ts'
@@ -20,6 +20,8 @@ beforeAll(async () => {
 })
 afterAll(() => {
   removeActor(actor)
+})
+afterEach(() => {
   setWaitMax(10_000)
 })
 
