@@ -60,7 +60,8 @@ export class Snapshots {
   /**
    * One snapshot, or several of one instant; nothing is copied.
    *
-   * @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_SNAPSHOT_NOT_FOUND`, `ERR_EXISTS`, `ERR_BAD_NAME`, `ERR_REDUNDANCY`, `ERR_RELATIONSHIP_STATE` during an update
+   * @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_SNAPSHOT_NOT_FOUND`, `ERR_EXISTS`, `ERR_BAD_NAME`, `ERR_REDUNDANCY`, `ERR_IMAGE_INCOMPLETE`, `ERR_IMAGE_INVALID`,
+   * `ERR_RELATIONSHIP_STATE` during a source update from a write-once device
    */
   create(snapshots: string | readonly string[], spec: NewSnapshots = {}, options?: ChangeOptions): Promise<MadeSnapshot[]> {
     return this.asker.change('snap.create', { ...spec, snapshots: namesOf(snapshots) }, options)

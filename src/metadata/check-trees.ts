@@ -59,6 +59,7 @@ export function checkTrees(records: TreeRecords, luns: ReadonlyMap<number, LunRe
         problem('tree.restored', object, `it is restored to snapshot ${tree.restored}, which is gone`)
       if (!before || tree.restoredAt + 1 >= tree.nextEpoch) problem('tree.restored', object, `nothing keeps the state before, of epoch ${tree.restoredAt}`)
     }
+    if (tree.updatedBy !== 0 && tree.updatedAt >= tree.nextEpoch) problem('tree.updated', object, `epoch ${tree.updatedAt} was not given out`)
     if (!isStore(tree.store)) problem('tree.store', object, `its store is LUN ${tree.store}, which is none`)
   }
   checkSnapshots(snapshots, trees, problem)

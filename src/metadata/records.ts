@@ -376,6 +376,9 @@ export const treeRecord = struct('treeRecord', 128, {
   restoredAt: u32(24, 'epoch of the state before that; the one behind it is no snapshot: a chunk with an entry there or later is back'),
   restoreDelay: u32(28, 'pause of copying back between steps, milliseconds; 0xffffffff: adaptive'),
   createdMs: u64(32, 'milliseconds since 1970'),
+  updatedBy: u32(40, 'relationship whose update of the source was under way when a snapshot was taken, 0: none'),
+  updateEra: u32(44, 'era of what that update had still to do: another update is not meant'),
+  updatedAt: u32(48, 'newest epoch of before that update: snapshots behind it are of the source as updated'),
 })
 export type TreeRecord = ReturnType<typeof treeRecord.decode>
 

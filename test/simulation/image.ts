@@ -33,6 +33,8 @@ export interface SnapshotImage {
   readonly label: string
   readonly size: number
   readonly writable: boolean
+  /** It could not be kept: nothing of it can be read. */
+  readonly dropped: boolean
   readonly versions: Uint32Array
 }
 
@@ -137,9 +139,14 @@ export const weakestOf = (types: readonly Redundancy[]): Redundancy => (['raid0'
 
 async function snapshotsOf(engine: LocalEngine, parts: Running['parts']): Promise<SnapshotImage[]> {
   const found: SnapshotImage[] = []
-  for (const { name, record, isWritable } of parts.trees.list()) {
+  for (const { name, record, isWritable, isDropped } of parts.trees.list()) {
+    const there = { label: record.name, size: record.size, writable: isWritable, dropped: isDropped }
+    if (isDropped) {
+      found.push({ ...there, versions: new Uint32Array(record.size / SECTOR).fill(LOST) })
+      continue
+    }
     const device = await engine.openLun(name, { readOnly: true })
-    found.push({ label: record.name, size: record.size, writable: isWritable, versions: await reader.versions(device, record.size, false) })
+    found.push({ ...there, versions: await reader.versions(device, record.size, false) })
     await device.close()
   }
   return found

@@ -129,6 +129,14 @@ function mayBeLost(lun: LunModel, image: PoolImage, { model, whole }: Expectatio
   })
 }
 
+/** It was taken during an update whose image may have been given up. */
+const mayBeDropped = (model: PoolModel, snapshot: LunModel, troubled: boolean): boolean => {
+  const above = upstream(model, snapshot)
+  return [...model.relations.values()].some(
+    relation => relation.updates.some(({ kind }) => above.has(relation.targetOf(kind))) && mayBeInvalid(relation, troubled),
+  )
+}
+
 /** Every snapshot that was asked for and answered is there, and holds what its volume held then, and what was written to it since. */
 function holdSnapshots(image: PoolImage, expectation: Expectation, lost: boolean): void {
   const { model, cut } = expectation
@@ -143,6 +151,10 @@ function holdSnapshots(image: PoolImage, expectation: Expectation, lost: boolean
     }
     if (!allowed.some(entry => entry?.size === there.size)) throw new Error(`snapshot ${label} of ${there.size} bytes exists, it must be ${describe(allowed)}`)
     if (there.writable !== snapshot.writable) throw new Error(`snapshot ${label} ${there.writable ? 'is' : 'is not'} writable`)
+    if (there.dropped) {
+      if (!snapshot.dropped && !mayBeDropped(model, snapshot, expectation.troubled || lost)) throw new Error(`snapshot ${label} was dropped without a reason`)
+      continue
+    }
     const options = { lost: mayBeLost(snapshot, image, expectation, lost), before: lost }
     snapshot.check(there.versions, 0, snapshot.allowedAt(cut, there.versions.length), atCut(cut), options)
   }

@@ -8,6 +8,7 @@ import { Tape, type TapeEvent } from '../../src/core/block/tape.ts'
 import { activity, disksFrom, finish, openPool, pass, type Running, type Shape, type Sources } from './machine.ts'
 import { between, isRedundant, type Change, type LunModel, type Moment, type PoolModel } from './model.ts'
 import { foundRelation, leftBy, leftIn, upstream } from './relation-model.ts'
+import { SnapshotModel } from './snapshot-model.ts'
 import { versionsIn } from './stamps.ts'
 import { textOf } from './text.ts'
 
@@ -34,7 +35,7 @@ export interface Health {
 }
 
 /** What hosts are told of images that are not what they should be. */
-const refusals = ['ERR_IMAGE_INCOMPLETE', 'ERR_IMAGE_INVALID'] as const
+const refusals = ['ERR_IMAGE_INCOMPLETE', 'ERR_IMAGE_INVALID', 'ERR_SNAPSHOT_DROPPED'] as const
 
 /** Numbers that go on through all lives of a machine, so that no stamp is used twice. */
 export class Counters {
@@ -272,6 +273,7 @@ export class Life {
 
   /** It is an image whose relationship is not enabled, or was given up, or reads through one; or calls under way change that. */
   private mayRefuse(lun: LunModel): boolean {
+    if (lun instanceof SnapshotModel && lun.dropped) return true
     const above = upstream(this.model, lun)
     return [...this.model.relations.values()].some(relation => above.has(relation.image) && relation.exists)
   }

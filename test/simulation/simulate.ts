@@ -277,10 +277,10 @@ function modelAfter(life: Life, cut: number, image: PoolImage): PoolModel {
     model.snapshots.set(old.label, hidden)
     return hidden
   }
-  for (const { label, versions, size } of image.snapshots) {
+  for (const { label, versions, size, dropped } of image.snapshots) {
     const old = life.model.snapshots.get(label)!
     const base = { versions, before: old.allowedAt(cut, size / SECTOR) }
-    model.snapshots.set(label, new SnapshotModel(old.uid, label, parentOf(old.parent), size, old.writable, true, START, base, old.frozen))
+    model.snapshots.set(label, new SnapshotModel(old.uid, label, parentOf(old.parent), size, old.writable, true, START, base, old.frozen, dropped))
   }
   for (const found of image.relations) {
     const old = life.model.relations.get(found.number)!

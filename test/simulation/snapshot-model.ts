@@ -18,6 +18,8 @@ export class SnapshotModel extends LunModel {
     base: Start,
     /** What it held when it was taken, and holds again when it is refreshed; undefined until it is asked for. */
     public frozen: Contents | undefined,
+    /** It was found so when the record began. */
+    readonly dropped = false,
   ) {
     super(uid, parent.raid, exists ? { name: label, size } : undefined, start, base)
   }

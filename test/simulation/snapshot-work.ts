@@ -18,6 +18,7 @@ const refusals: readonly ErrorCode[] = [
   'ERR_IMAGE_INVALID',
   'ERR_INCOMPLETE',
   'ERR_BUSY',
+  'ERR_SNAPSHOT_DROPPED',
   'ERR_HAS_SNAPSHOTS',
   'ERR_REDUNDANCY',
   'ERR_TOO_FEW_DISKS',

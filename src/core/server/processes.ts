@@ -326,6 +326,7 @@ export class Processes {
 
   /** What `stopOf` would say now. */
   async wouldStop(target: Target, kind: ProcessName): Promise<{ done: number; left: number; changed: boolean }> {
+    await this.checkStop(target, kind)
     const progress = this.runningOf(kind, target.number)?.progress() ?? (await this.interrupted(kind, target.number))?.record
     return {
       done: progress?.done ?? 0,
@@ -334,8 +335,13 @@ export class Processes {
     }
   }
 
-  /** Stops a process of a relationship. @returns bytes done, and left to do */
+  private async checkStop(target: Target, kind: ProcessName): Promise<void> {
+    if (target instanceof Relationship && target.update === kind) await this.relationships.checkStopUpdate(target)
+  }
+
+  /** Stops a process of a relationship. @returns bytes done, and left to do. @throws LunarError `ERR_HAS_SNAPSHOTS` that were taken during an update */
   async stopOf(target: Target, kind: ProcessName): Promise<{ done: number; left: number; changed: boolean }> {
+    await this.checkStop(target, kind)
     const process = this.runningOf(kind, target.number)
     await process?.interrupt('stopped')
     const progress = process?.progress()

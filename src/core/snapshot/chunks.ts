@@ -49,6 +49,13 @@ export class Chunking {
     return Math.min(this.size, to * this.bytes) - from * this.bytes
   }
 
+  /** The bytes from and to which the chunks of a range reach, as far as it lies inside. */
+  widened(offset: number, length: number): readonly [from: number, to: number] {
+    const run = this.touched(offset, length)
+    if (run.to <= run.from) return [offset, offset + length]
+    return [Math.min(offset, this.offsetOf(run.from)), Math.max(offset + length, this.endOf(run.to - 1))]
+  }
+
   /** The chunks that a range touches, as far as it lies inside; empty when it does not. */
   touched(offset: number, length: number): ChunkRun {
     const from = Math.min(this.count, Math.floor(offset / this.bytes))

@@ -132,6 +132,13 @@ export class Relationship {
     return false
   }
 
+  /** Bytes that an update still has to do, in order. */
+  async *frozenRanges(): AsyncGenerator<{ readonly offset: number; readonly length: number }> {
+    if (this.record.frozenEra === 0) return
+    const { chunks } = this
+    for await (const run of this.frozen.runs()) yield { offset: chunks.offsetOf(run.from), length: chunks.lengthOf(run) }
+  }
+
   /**
    * Changes the record at once and adds it to the batch. Maps of new eras are empty; whoever starts one has both volumes quiet.
    * @returns what takes it back when the batch was refused

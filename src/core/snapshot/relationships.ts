@@ -90,6 +90,14 @@ export interface Together {
   change(now: number, commit: (fill: (batch: Batch) => void) => Promise<void>): Promise<void>
 }
 
+/** What the directory of snapshots knows of an update under way. */
+export interface DuringUpdate {
+  /** Names of the snapshots, and of LUNs that are being copied from hidden ones. */
+  names(relationship: Relationship): readonly string[]
+  /** They cannot be kept: adds that to a commit that is made at once. */
+  lose(relationship: Relationship, reason: string, batch: Batch): void
+}
+
 /** What clones are copied from; the directory of snapshots knows it. */
 export interface CloneSources {
   /** The frozen snapshot. */
@@ -139,6 +147,8 @@ export class Relationships {
   cloneSources: CloneSources | undefined
   /** What images on write-once devices do to their sources. */
   wodUpdates: WodUpdates = NO_WOD_UPDATES
+  /** Snapshots that were taken during an update of their source, and read what it has still to do. */
+  duringUpdate: DuringUpdate = { names: () => [], lose: () => undefined }
   /** State changes come one after the other. */
   readonly changing = new Mutex()
 
@@ -905,6 +915,7 @@ export class Relationships {
     return this.changing.run(async () => {
       const kind = relationship.update
       if (!kind) return 0
+      await this.checkStopUpdate(relationship)
       let left = 0
       let runs: ChunkRun[] = []
       for await (const run of relationship.frozen.runs()) {
@@ -935,6 +946,22 @@ export class Relationships {
       await this.noteOldMaps(relationship.number)
       return left
     })
+  }
+
+  /** @throws LunarError `ERR_HAS_SNAPSHOTS` when some were taken during the update, and read what it has still to do */
+  async checkStopUpdate(relationship: Relationship): Promise<void> {
+    const names = relationship.update ? this.duringUpdate.names(relationship) : []
+    if (names.length === 0 || (await relationship.frozen.count()) === 0) return
+    throw new LunarError('ERR_HAS_SNAPSHOTS', `Cannot stop the update of ${relationship.label}`, {
+      why: `${names.join(', ')} ${names.length === 1 ? 'was' : 'were'} taken during it, and ${names.length === 1 ? 'reads' : 'read'} what it has still to copy`,
+      fix: `wait for its end: lunar GetSnapStatus ${relationship.number}; or delete them`,
+      blockers: names,
+    })
+  }
+
+  /** The relationship whose update writes a LUN. */
+  updating(lun: Lun): Relationship | undefined {
+    return this.of(lun).find(({ update, record }) => update !== undefined && (update === 'sourceUpdate' ? record.source : record.image) === lun.number)
   }
 
   /** The process of a kind, to be run; undefined when the relationship wants none. */
@@ -974,6 +1001,8 @@ export class Relationships {
     if (relationship.isInvalid) return
     const reason = error instanceof LunarError ? `${error.message}${error.why === '' ? '' : `: ${error.why}`}` : String(error)
     const batch = new Batch()
+    // What was taken during an update reads what that will not copy any more.
+    if (relationship.update) this.duringUpdate.lose(relationship, reason, batch)
     // A source update that ends here leaves its source of two instants.
     const mixed = relationship.update === 'sourceUpdate'
     relationship.change(

@@ -19,6 +19,8 @@ export interface Mixed extends UpdateOf {
 export interface WodUpdates {
   /** The update that writes a LUN. */
   running(lun: number): UpdateOf | undefined
+  /** Bytes of a LUN that it has still to do, in order. */
+  frozenRanges(lun: number): AsyncIterable<{ readonly offset: number; readonly length: number }> | undefined
   /** The update that left a LUN half way. */
   mixed(lun: number): Mixed | undefined
   /** Runs a change after which LUNs are whole again: what `fill` adds is in its one commit. */
@@ -27,6 +29,7 @@ export interface WodUpdates {
 
 export const NO_WOD_UPDATES: WodUpdates = {
   running: () => undefined,
+  frozenRanges: () => undefined,
   mixed: () => undefined,
   forgive: (_, change) => change(),
 }

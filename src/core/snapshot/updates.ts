@@ -6,6 +6,7 @@ import { runsWhere, type ChunkRun } from './chunks.ts'
 import { CopyBuffers } from './copy-buffers.ts'
 import { Copying, RUN_BYTES_IDLE, RUN_BYTES_USED } from './copying.ts'
 import type { Relationship } from './relationship.ts'
+import { copiedFrom } from './still-updated.ts'
 import type { ThroughVolume } from './tree/snapshot-volume.ts'
 import type { Volume } from './volume.ts'
 
@@ -21,11 +22,9 @@ export interface CopyHost {
  * @returns bytes copied
  */
 export async function updateRun(host: CopyHost, relationship: Relationship, run: ChunkRun, buffers = CopyBuffers.none): Promise<number> {
-  const toSource = relationship.update === 'sourceUpdate'
-  const source = host.volume(relationship.record.source)
-  const image = host.volume(relationship.record.image)
-  const target = toSource ? source : image
-  const { chunks } = relationship
+  const { chunks, record } = relationship
+  const target = host.volume(relationship.update === 'sourceUpdate' ? record.source : record.image)
+  const from = copiedFrom(relationship, host)
   const release = await target.lockFor(chunks.offsetOf(run.from), chunks.lengthOf(run))
   try {
     if (relationship.record.frozenEra === 0) return 0
@@ -33,17 +32,18 @@ export async function updateRun(host: CopyHost, relationship: Relationship, run:
     for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
     const due = runsWhere(run, chunk => frozen.has(chunk))
     let moved = 0
+    const updatedAt = target.tree?.updatedAt(relationship)
     for (const part of due) {
       const at = chunks.offsetOf(part.from)
       const length = chunks.lengthOf(part)
       moved += length
-      // The image owns every chunk that differs; the source may be an image itself.
-      const hole = (await (toSource ? image.lun.extents(at, length) : source.extentsThrough(at, length))).every(({ kind }) => kind === 'hole')
-      if (hole) await target.changeLocked(at, length, () => target.lun.zero(at, length), relationship)
+      const kept = updatedAt === undefined ? undefined : await target.tree?.planUpdate(at, length, updatedAt)
+      const hole = (await from.extentsThrough(at, length)).every(({ kind }) => kind === 'hole')
+      if (hole) await target.changeLocked(at, length, () => target.lun.zero(at, length), relationship, kept)
       else
         await buffers.lend(length, async bytes => {
-          await (toSource ? image.lun.read(at, bytes) : source.readThrough(at, bytes))
-          await target.changeLocked(at, length, () => target.lun.write(at, bytes), relationship)
+          await from.readThrough(at, bytes)
+          await target.changeLocked(at, length, () => target.lun.write(at, bytes), relationship, kept)
         })
     }
     if (due.length === 0) return 0

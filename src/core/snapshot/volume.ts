@@ -16,8 +16,9 @@ import type { Metadata } from '../../metadata/metadata.ts'
 import { fullPolicies } from '../../metadata/records.ts'
 import type { Lun } from '../lun/lun.ts'
 import { SLICE, SLICES } from '../raid/geometry.ts'
-import { runsOf, runsWhere, type ChunkRun } from './chunks.ts'
+import { runsOf, type ChunkRun } from './chunks.ts'
 import { withUnknown } from './extents.ts'
+import { copiedFrom, updateParts, whileFrozen } from './still-updated.ts'
 import { commitGroups, copyRuns, joinMarks, type CopyRun, type Due, type Mark } from './marks.ts'
 import { imageMark, sourceMark, type Plan } from './planning.ts'
 import { Relationship } from './relationship.ts'
@@ -25,7 +26,7 @@ import type { ThroughVolume } from './tree/snapshot-volume.ts'
 import { settleRestored } from './tree/settle-restored.ts'
 import { TreeCopies, type Preservation, type Tree } from './tree/tree.ts'
 import { FirstWrite, Rounds, type Round } from './rounds.ts'
-import { WodImage } from './wod-image.ts'
+import type { ReadSource, WodImage } from './wod-image.ts'
 import { copyBack } from './wod-update.ts'
 
 /** A write up to this size may be acknowledged while what must be durable before it is under way. Bytes. */
@@ -212,13 +213,10 @@ export class Volume implements BlockDevice, FastDevice, Layered {
       await held
     }
     if (this.host.readOnly) return this.readAhead(offset, into)
-    await this.settle(offset, into.length, this.concernsReads)
+    const { updating } = this
+    await this.settle(offset, into.length, relationship => relationship === updating)
     return this.readPresent(offset, into)
   }
-
-  /** An update that writes this volume. */
-  private readonly concernsReads = (relationship: Relationship): boolean =>
-    relationship.update === (relationship === this.through ? 'imageUpdate' : 'sourceUpdate')
 
   /** What is being restored and not copied back yet is read where it is copied from. */
   private async readPresent(offset: number, into: Uint8Array): Promise<void> {
@@ -230,34 +228,60 @@ export class Volume implements BlockDevice, FastDevice, Layered {
     )
   }
 
+  /** The relationship whose update writes this volume, while it has something to do. */
+  private get updating(): Relationship | undefined {
+    const concerned = (relationship: Relationship): boolean => relationship.update === (relationship === this.asImage ? 'imageUpdate' : 'sourceUpdate')
+    return this.relationships.find(relationship => relationship.record.frozenEra !== 0 && concerned(relationship))
+  }
+
   /** Where nothing may be written, what an update has still to copy is read from where it would be copied from. */
   private async readAhead(offset: number, into: Uint8Array): Promise<void> {
     await this.readPresent(offset, into)
-    for (const { image, offset: at, length } of await this.frozenIn(offset, into.length)) {
-      const bytes = into.subarray(at - offset, at - offset + length)
-      if (image instanceof WodImage) await image.read(at, bytes, undefined)
-      else if (image === this.asImage) await this.host.volume(image.record.source).readThrough(at, bytes)
-      else await this.host.volume(image.record.image).lun.read(at, bytes)
+    for (const { from, offset: at, length } of await this.frozenIn(offset, into.length)) await from(at, into.subarray(at - offset, at - offset + length))
+  }
+
+  async readAt(epoch: number, offset: number, into: Uint8Array): Promise<void> {
+    await this.ofEpoch(epoch, offset, into.length, (volume, at, length) => volume.readThrough(at, into.subarray(at - offset, at - offset + length)))
+  }
+
+  async extentsAt(epoch: number, offset: number, length: number): Promise<Extent[]> {
+    return (await this.ofEpoch(epoch, offset, length, (volume, at, size) => volume.extentsThrough(at, size))).flat()
+  }
+
+  /** Uses the parts of a range where a snapshot of an epoch finds them: for one that was taken during an update what that has still to do lies where it is copied from. */
+  private async ofEpoch<T>(
+    epoch: number,
+    offset: number,
+    length: number,
+    use: (volume: ThroughVolume, offset: number, length: number) => Promise<T>,
+  ): Promise<T[]> {
+    for (;;) {
+      const { updating } = this
+      const updatedAt = updating && this.tree?.updatedAt(updating)
+      if (!updating || updatedAt === undefined || epoch <= updatedAt) return [await use(this, offset, length)]
+      const from = copiedFrom(updating, this.host)
+      const used = await whileFrozen(updating, offset, length, parts => settle(parts.map(part => use(part.frozen ? from : this, part.offset, part.length))))
+      if (used) return used
     }
   }
 
-  /** What updates have still to do of a range of this volume, and the images that it is copied from or to. */
-  private async frozenIn(
-    offset: number,
-    length: number,
-  ): Promise<{ readonly image: Relationship | WodImage; readonly offset: number; readonly length: number }[]> {
-    const found: { image: Relationship | WodImage; offset: number; length: number }[] = []
-    const add = (image: Relationship | WodImage, { from, to }: ChunkRun): void => {
-      const at = Math.max(offset, image.chunks.offsetOf(from))
-      found.push({ image, offset: at, length: Math.min(offset + length, image.chunks.endOf(to - 1)) - at })
+  /** What updates have still to do of a range of this volume, and what reads it where it is copied from. */
+  private async frozenIn(offset: number, length: number): Promise<{ readonly from: ReadSource; readonly offset: number; readonly length: number }[]> {
+    const found: { from: ReadSource; offset: number; length: number }[] = []
+    const { updating } = this
+    if (updating) {
+      const source = copiedFrom(updating, this.host)
+      const from: ReadSource = (at, bytes) => source.readThrough(at, bytes)
+      for (const part of await updateParts(updating, offset, length)) if (part.frozen) found.push({ from, offset: part.offset, length: part.length })
     }
-    for (const relationship of this.relationships) {
-      if (relationship.record.frozenEra === 0 || !this.concernsReads(relationship)) continue
-      const run = relationship.chunks.touched(offset, length)
-      for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
-      for (const part of runsWhere(run, chunk => relationship.frozen.has(chunk))) add(relationship, part)
+    for (const image of this.wodImages) {
+      if (!image.isUpdating) continue
+      const from: ReadSource = (at, bytes) => image.read(at, bytes, undefined)
+      for (const run of await image.frozen.of(image.chunks.touched(offset, length))) {
+        const at = Math.max(offset, image.chunks.offsetOf(run.from))
+        found.push({ from, offset: at, length: Math.min(offset + length, image.chunks.endOf(run.to - 1)) - at })
+      }
     }
-    for (const image of this.wodImages) if (image.isUpdating) for (const part of await image.frozen.of(image.chunks.touched(offset, length))) add(image, part)
     return found
   }
 
@@ -833,7 +857,9 @@ export class Volume implements BlockDevice, FastDevice, Layered {
   private async settle(offset: number, length: number, concerned: (relationship: Relationship) => boolean): Promise<void> {
     for (const relationship of this.relationships) {
       if (relationship.record.frozenEra === 0 || !concerned(relationship)) continue
-      const run = relationship.chunks.touched(offset, length)
+      // A chunk of the snapshots is preserved as a whole: none of it is to be waiting then.
+      const [from, to] = this.tree?.isActive ? this.tree.chunks.widened(offset, length) : [offset, offset + length]
+      const run = relationship.chunks.touched(from, to - from)
       for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
       if (relationship.hasFrozen(run)) await this.host.settle(relationship, run)
     }

@@ -62,7 +62,8 @@ export class WodFrozen {
     return undefined
   }
 
-  private async *blocks(from: number, end: number): AsyncGenerator<number> {
+  /** Those in [from, end), in order. */
+  async *blocks(from: number, end: number): AsyncGenerator<number> {
     const { done } = this
     if (done.era === 0) return
     for await (const { block } of this.parts.written(this.wod, from, end)) {

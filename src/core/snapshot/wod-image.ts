@@ -72,6 +72,13 @@ export class WodImage {
     return fullPolicies[this.wod.record.onFull] === 'drop'
   }
 
+  /** Bytes that a source update still has to do, in order. */
+  async *frozenRanges(): AsyncGenerator<{ readonly offset: number; readonly length: number }> {
+    const { chunks } = this
+    for await (const block of this.frozen.blocks(0, chunks.count))
+      yield { offset: chunks.offsetOf(block), length: chunks.endOf(block) - chunks.offsetOf(block) }
+  }
+
   /** Locks a run of blocks; a promise only when it must wait. */
   lock(run: ChunkRun, mode: LockMode): Release | Promise<Release> {
     const granted = this.locks.lock(run, mode)

@@ -60,7 +60,8 @@ export class WodImages {
     for (const wod of wods.all) if (wod.isConfigured) this.add(wod)
     relationships.cannotBeImage = lun => this.describeUsers(lun)
     relationships.wodUpdates = {
-      running: lun => this.updateOf(this.all.find(({ wod, isUpdating }) => isUpdating && wod.record.source === lun)),
+      running: lun => this.updateOf(this.updating(lun)),
+      frozenRanges: lun => this.updating(lun)?.frozenRanges(),
       mixed: lun => this.mixedBy(lun),
       forgive: (luns, change) => this.forgive(luns, change),
     }
@@ -489,6 +490,10 @@ export class WodImages {
 
   private endedEarly(image: WodImage, reason: string): string {
     return fitting(`an update of "${this.source(image).name}" ended before its end: ${reason}`, WOD_REASON_MAX)
+  }
+
+  private updating(lun: number): WodImage | undefined {
+    return this.all.find(({ wod, isUpdating }) => isUpdating && wod.record.source === lun)
   }
 
   private updateOf(image: WodImage | undefined): UpdateOf | undefined {

@@ -217,6 +217,45 @@ test('restoring a snapshot makes a mixed source whole', async () => {
   await pool.open.pool.close()
 })
 
+test('no snapshot is taken during an update from a device, and differences count what it has still to do', async () => {
+  const { pool, images, image } = await prepared()
+  const { trees } = pool.open
+  const before = trees.find('s@k')
+  const differs = async (): Promise<number> => (await trees.diff('s@k', 's')).extents.reduce((sum, { length }) => sum + length, 0)
+  expect([await differs(), await trees.isUnchangedSince(before)]).toEqual([0, true])
+  await images.startUpdate(image, really)
+  expect([await differs(), await trees.isUnchangedSince(before)]).toEqual([7 * BLOCK, false])
+  await expect(trees.create({ names: ['s@u'] })).rejects.toMatchObject({ code: 'ERR_RELATIONSHIP_STATE' })
+  await expect(trees.clones.clone({ source: 's', name: 'copy' })).rejects.toMatchObject({ code: 'ERR_RELATIONSHIP_STATE' })
+  await toTheEnd(await images.process(image, 'sourceUpdate'))
+  expect(await differs()).toBe(7 * BLOCK)
+  await trees.create({ names: ['s@u'] })
+  await pool.open.pool.close()
+})
+
+test('a snapshot that is taken during an update from a LUN changes nothing for an image on a device', async () => {
+  const all = await prepared()
+  const { pool, images, source, now } = all
+  const { relationships, trees } = pool.open
+  const relationship = relationships.all[0]!
+  await source.write(20 * BLOCK, filled(20 * BLOCK, 2 * BLOCK, 5))
+  await relationships.startUpdate(relationship, 'sourceUpdate')
+  await trees.create({ names: ['s@u'] })
+  const expectAll = async (): Promise<void> => {
+    expect((await contents(trees.volume(trees.find('s@u')))).equals(now), 'the snapshot of the updated source').toBe(true)
+    await expectOthers(pool.open, images, all)
+  }
+  await expectAll()
+  expect(await relationship.frozen.count()).toBeGreaterThan(0)
+  await source.write(20 * BLOCK + SECTOR, filled(20 * BLOCK, SECTOR, 6))
+  await expectAll()
+  const update = (await relationships.process(relationship, 'sourceUpdate'))!
+  while (!(await update.step()).finished);
+  await expectAll()
+  expect(await problems(pool.open)).toEqual([])
+  await pool.open.pool.close()
+})
+
 test('what is still to be copied back is read from the device where nothing may be written', async () => {
   const all = await prepared()
   await all.images.startUpdate(all.image, really)

@@ -62,7 +62,7 @@ export class Clones {
   /**
    * @returns the new LUN; with `dryRun` what it would be
    * @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_SNAPSHOT_NOT_FOUND`, `ERR_EXISTS`, `ERR_BAD_NAME`, `ERR_TOO_FEW_DISKS`, `ERR_POOL_FULL` when its full size cannot be reserved,
-   * `ERR_RELATIONSHIP_STATE` during an update
+   * `ERR_IMAGE_INCOMPLETE`, `ERR_IMAGE_INVALID`, `ERR_RELATIONSHIP_STATE` during a source update from a write-once device
    */
   clone(spec: NewClone): Promise<{ readonly lun: Lun; readonly clone: Relationship | undefined }> {
     return this.relationships.changing.run(async () => {

@@ -10,6 +10,12 @@ export interface Side {
   readonly snapshot: Snapshot | undefined
 }
 
+/** What an update of the source has still to do: the source, and snapshots behind an epoch, read otherwise there than those up to it. */
+export interface StillUpdated {
+  readonly at: number
+  readonly ranges: AsyncIterable<DiffExtent>
+}
+
 /** Bytes of both sides that may differ. */
 export interface DiffExtent {
   readonly offset: number
@@ -21,8 +27,15 @@ export interface DiffExtent {
  * before the newer one, and what was written to writable snapshots. What lies behind the end of the smaller side differs.
  *
  * @param range only what of it lies in these bytes
+ * @param updated what the source reads as otherwise than before, and no entry says so yet
  */
-export async function diffOf(tree: Tree, a: Side, b: Side, range: DiffExtent = { offset: 0, length: Math.max(a.size, b.size) }): Promise<DiffExtent[]> {
+export async function diffOf(
+  tree: Tree,
+  a: Side,
+  b: Side,
+  range: DiffExtent = { offset: 0, length: Math.max(a.size, b.size) },
+  updated?: StillUpdated,
+): Promise<DiffExtent[]> {
   const epochs = [a, b].map(({ snapshot }) => snapshot?.record.epoch ?? Infinity)
   const [from, to] = [Math.min(...epochs), Math.max(...epochs)]
   const { chunkBytes } = tree
@@ -42,6 +55,9 @@ export async function diffOf(tree: Tree, a: Side, b: Side, range: DiffExtent = {
   const { restoring } = tree
   if (restoring && from <= restoring.at && restoring.at < to)
     for await (const chunk of restoring.candidates(0)) if (await restoring.findPending(chunk)) written.add(chunk)
+  if (updated && from <= updated.at && updated.at < to)
+    for await (const { offset, length } of updated.ranges)
+      for (let chunk = Math.floor(offset / chunkBytes); chunk * chunkBytes < offset + length; chunk++) written.add(chunk)
   for (const { snapshot } of [a, b]) {
     if (!snapshot || a.snapshot === b.snapshot) continue
     for await (const { chunk, epoch } of snapshot.leaf.walk(firstChunk, endChunk)) if (epoch === snapshot.record.leafEra) written.add(chunk)

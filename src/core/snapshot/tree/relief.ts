@@ -82,14 +82,14 @@ export class Relief {
   }
 
   /** Snapshots that read the chunks from the source: a change of it that is not preserved would mix them. Chunks that a reserve is for are preserved. */
-  private async affected({ tree, runs }: Preservation): Promise<Snapshot[]> {
+  private async affected({ tree, runs, epoch, upTo }: Preservation): Promise<Snapshot[]> {
     const found = new Set<Snapshot>()
     for (const run of runs) {
       for (let loading = tree.map.load(run); loading; loading = tree.map.load(run)) await loading
       for (const snapshot of tree.snapshots) {
-        if (!snapshot.isKept || found.has(snapshot)) continue
+        if (!snapshot.isKept || snapshot.record.epoch > upTo || found.has(snapshot)) continue
         for (let chunk = run.from; chunk < run.to; chunk++) {
-          if (tree.map.first(chunk, snapshot.record.epoch) !== NONE || tree.isReserved(chunk)) continue
+          if (tree.map.first(chunk, snapshot.record.epoch) !== NONE || tree.isReserved(chunk, epoch)) continue
           found.add(snapshot)
           break
         }
@@ -139,6 +139,21 @@ export class Relief {
       for (const snapshot of going) snapshot.unflagged(flags)
       throw error
     }
+    this.flagged(going, flags)
+  }
+
+  /** What some snapshots read is lost: they are dropped in a commit that is made at once, and refuse to be read from now on. */
+  lose(snapshots: readonly Snapshot[], reason: string, batch: Batch): void {
+    const flags = SNAPSHOT_DROPPED | SNAPSHOT_UNTIDY
+    const going = this.withOwn(snapshots)
+    for (const snapshot of going) {
+      snapshot.flag(flags, batch)
+      this.host.pool.event(batch, 'snapshot.dropped', snapshot.name, reason)
+    }
+    this.flagged(going, flags)
+  }
+
+  private flagged(going: readonly Snapshot[], flags: number): void {
     for (const snapshot of going) snapshot.flagged(flags)
     const trees = new Set(going.map(({ tree }) => tree))
     for (const tree of trees) tree.settle()

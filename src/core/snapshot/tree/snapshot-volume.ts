@@ -33,6 +33,10 @@ export interface SourceVolume extends ThroughVolume {
   readonly quiesce: Quiesce
   /** The tree of its snapshots. */
   tree: Tree | undefined
+  /** `readThrough` for a snapshot of this epoch: what an update that began before that has still to do is read where it is copied from. */
+  readAt(epoch: number, offset: number, into: Uint8Array): Promise<void>
+  /** Where that lies. */
+  extentsAt(epoch: number, offset: number, length: number): Promise<Extent[]>
   /** What is still to be copied back of a range to a source that is being restored; of all of it, also what only the snapshot has not changed. */
   settleRestored(run: ChunkRun, all?: boolean): Promise<number>
   flush(): Promise<void>
@@ -113,6 +117,15 @@ export class SnapshotVolume implements BlockDevice, SourceVolume, CopiedBack {
     }
   }
 
+  /** No update writes it. */
+  readAt(_epoch: number, offset: number, into: Uint8Array): Promise<void> {
+    return this.readThrough(offset, into)
+  }
+
+  extentsAt(_epoch: number, offset: number, length: number): Promise<Extent[]> {
+    return this.extentsThrough(offset, length)
+  }
+
   async readThrough(offset: number, into: Uint8Array): Promise<void> {
     const { store } = this.snapshot.tree
     for (let moves = -1; moves !== store.moves;) {
@@ -127,7 +140,7 @@ export class SnapshotVolume implements BlockDevice, SourceVolume, CopiedBack {
       await settle(
         parts.map(part => {
           const bytes = into.subarray(part.offset - offset, part.offset - offset + part.length)
-          if (part.at === SOURCE) return this.source.readThrough(part.offset, bytes)
+          if (part.at === SOURCE) return this.source.readAt(this.snapshot.record.epoch, part.offset, bytes)
           if (part.at !== ZEROS) return this.snapshot.tree.store.read(part.at, bytes)
           bytes.fill(0)
           return Promise.resolve()
@@ -151,7 +164,7 @@ export class SnapshotVolume implements BlockDevice, SourceVolume, CopiedBack {
     await inPieces(offset, length, PIECE, (from, size) =>
       this.resolved(from, size, async parts => {
         for (const part of parts) {
-          if (part.at === SOURCE) extents.push(...(await this.source.extentsThrough(part.offset, part.length)))
+          if (part.at === SOURCE) extents.push(...(await this.source.extentsAt(this.snapshot.record.epoch, part.offset, part.length)))
           else extents.push({ offset: part.offset, length: part.length, kind: part.at === ZEROS ? 'hole' : 'data' })
         }
       }),

@@ -129,7 +129,7 @@ export class Snapshot {
   checkKept(what: string): void {
     if (!this.isDropped) return
     throw new LunarError('ERR_SNAPSHOT_DROPPED', `Cannot ${what} snapshot "${this.name}"`, {
-      why: 'it was dropped: there was no space to preserve a chunk for it when its source was written (lunar pool events)',
+      why: 'it was dropped: what it needs could not be kept when its source was written (lunar pool events)',
       fix: `lunar snap delete ${this.name}`,
     })
   }

@@ -6,6 +6,7 @@ import type { Metadata } from '../../../metadata/metadata.ts'
 import type { TreeRecord } from '../../../metadata/records.ts'
 import { ChunkLocks } from '../chunk-locks.ts'
 import { Chunking, runsOf, runsWhere, type ChunkRun } from '../chunks.ts'
+import type { Relationship } from '../relationship.ts'
 import type { MapMemory } from './map-memory.ts'
 import type { Restoring } from './restoring.ts'
 import type { Reserve, SlotBytes, SlotStore } from './slot-store.ts'
@@ -41,6 +42,8 @@ export interface Preservation {
   readonly reserve: Reserve | undefined
   /** The epoch they are preserved under. */
   readonly epoch: number
+  /** Only snapshots up to this epoch need it: for the others the change is none. */
+  readonly upTo: number
   /** Slots that were taken for it and have no entry yet. */
   slots: number[]
 }
@@ -62,8 +65,8 @@ export class Tree {
   relieve: (preservation: Preservation, error: unknown) => Promise<Relieved | undefined> = () => Promise.resolve(undefined)
   /** The newest live epoch, 0 when there is none; while the source is being restored not before the one that says a chunk is back. */
   private newest = 0
-  /** The newest snapshot that has space bound for what it may need. */
-  private reserver: Snapshot | undefined
+  /** Snapshots that have space bound for what they may need, the newest first. */
+  private reservers: readonly Snapshot[] = []
 
   constructor(
     readonly number: number,
@@ -107,7 +110,7 @@ export class Tree {
     const live = this.snapshots.filter(({ isKept }) => isKept)
     const newest = Math.max(0, ...live.map(({ record }) => record.epoch))
     this.newest = this.restoring ? Math.max(newest, this.restoring.at + 1) : newest
-    this.reserver = live.filter(({ reserve }) => reserve).sort((a, b) => b.record.epoch - a.record.epoch)[0]
+    this.reservers = live.filter(({ reserve }) => reserve).sort((a, b) => b.record.epoch - a.record.epoch)
     // It never becomes less: what is under way counts chunks as it did when it began.
     const size = live.find(({ record }) => record.epoch === newest)?.record.size ?? 0
     if (size > this.chunks.size) this.chunks = new Chunking(this.chunkBytes, size)
@@ -127,15 +130,47 @@ export class Tree {
   }
 
   /** The same preservation, without what no kept snapshot needs any more; undefined when that is all of it. Its pages are loaded. */
-  stillNeeded({ runs: old }: Preservation): Preservation | undefined {
+  stillNeeded({ runs: old, upTo }: Preservation): Preservation | undefined {
+    if (upTo < Infinity) return this.preservationUpTo(upTo, old)
     const runs = this.isActive ? old.flatMap(run => runsWhere(run, chunk => !this.map.covers(chunk, this.newest))) : []
     return this.preservation(runs, this.newest)
   }
 
-  /** The first write of a chunk has a slot in a reserve. Its page is loaded. */
-  isReserved(chunk: number): boolean {
-    const { reserver } = this
+  /** What is kept under an epoch has a slot in a reserve, where it is the first of a chunk. Its page is loaded. */
+  isReserved(chunk: number, epoch: number): boolean {
+    const reserver = this.reserverOf(epoch)
     return reserver !== undefined && chunk * this.chunkBytes < reserver.record.size && this.map.first(chunk, reserver.record.epoch) === NONE
+  }
+
+  /** The newest snapshot with a reserve that reads what is kept under an epoch. */
+  private reserverOf(epoch: number): Snapshot | undefined {
+    return this.reservers.find(({ record }) => record.epoch <= epoch)
+  }
+
+  /** The newest epoch of before an update of the source that is under way; undefined when no snapshot was taken during it. */
+  updatedAt({ number, record: { frozenEra } }: Relationship): number | undefined {
+    const { updatedBy, updateEra, updatedAt } = this.record
+    return updatedBy === number && updateEra === frozenEra ? updatedAt : undefined
+  }
+
+  /**
+   * What the copying of an update has to preserve of a range that it has still to do. Snapshots of before read what the source holds; for those that
+   * were taken during the update it holds the same before and after. The chunks are locked.
+   */
+  async planUpdate(offset: number, length: number, updatedAt: number): Promise<{ readonly tree: Preservation | undefined }> {
+    const run = this.chunks.touched(offset, length)
+    for (let loading = this.map.load(run); loading; loading = this.map.load(run)) await loading
+    return { tree: this.preservationUpTo(updatedAt, [run]) }
+  }
+
+  private preservationUpTo(upTo: number, runs: readonly ChunkRun[]): Preservation | undefined {
+    const epoch = this.liveEpochs.filter(one => one <= upTo).at(-1)
+    if (epoch === undefined) return undefined
+    return this.preservation(
+      runs.flatMap(run => runsWhere(run, chunk => this.map.first(chunk, epoch) === NONE)),
+      epoch,
+      upTo,
+    )
   }
 
   /** What a change of the range has to preserve first; undefined when nothing. The chunks are locked. */
@@ -156,17 +191,18 @@ export class Tree {
   }
 
   /** @param epoch what the chunks hold is to be kept under it */
-  preservation(runs: readonly ChunkRun[], epoch: number): Preservation | undefined {
+  preservation(runs: readonly ChunkRun[], epoch: number, upTo = Infinity): Preservation | undefined {
     if (runs.length === 0) return undefined
     let reserved = 0
-    for (const { from, to } of runs) for (let chunk = from; chunk < to; chunk++) if (this.isReserved(chunk)) reserved++
+    for (const { from, to } of runs) for (let chunk = from; chunk < to; chunk++) if (this.isReserved(chunk, epoch)) reserved++
     return {
       tree: this,
       runs,
       chunks: runs.reduce((sum, { from, to }) => sum + to - from, 0),
       reserved,
-      reserve: this.reserver?.reserve,
+      reserve: this.reserverOf(epoch)?.reserve,
       epoch,
+      upTo,
       slots: [],
     }
   }

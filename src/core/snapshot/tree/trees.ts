@@ -29,7 +29,7 @@ import type { Relationships } from '../relationships.ts'
 import type { Volume } from '../volume.ts'
 import { Clones } from './clones.ts'
 import { Compaction } from './compaction.ts'
-import { diffOf, requireOneTree, type DiffExtent, type Side } from './diff.ts'
+import { diffOf, requireOneTree, type DiffExtent, type Side, type StillUpdated } from './diff.ts'
 import { MapMemory } from './map-memory.ts'
 import { policyNumber, policyOf, type SnapshotPolicy } from './policy.ts'
 import { Relief } from './relief.ts'
@@ -178,6 +178,12 @@ export class Trees {
     relationships.cloneSources = {
       through: clone => this.volume(this.byId(clone.record.source)),
       lun: clone => this.rootOf(this.byId(clone.record.source)),
+    }
+    relationships.duringUpdate = {
+      names: relationship => this.duringUpdate(relationship).map(snapshot => this.cloneNameOf(snapshot) ?? snapshot.name),
+      lose: (relationship, reason, batch) => {
+        this.relief.lose(this.duringUpdate(relationship), reason, batch)
+      },
     }
     relationships.snapshotsOf = lun => this.namesOf(lun)
     relationships.restoredTo = lun => this.treeOf(lun)?.restoring?.snapshot.name
@@ -338,6 +344,9 @@ export class Trees {
     const { tree, record, isKept } = snapshot
     const source = this.sourceOf(tree)
     if (!isKept || source.size !== record.size) return false
+    // What is still to be copied changed with the update, and the map does not say so yet.
+    const updated = this.stillUpdated(tree)
+    if (updated && record.epoch <= updated.at) return false
     await source.flush()
     return !(await tree.hasChangedSince(record.epoch))
   }
@@ -385,7 +394,8 @@ export class Trees {
    * Takes snapshots at one instant (features.md C1, G3; Compaq Fig. 9): everything acknowledged is flushed, nothing is in flight, and one
    * commit makes them all. No data is copied.
    * @returns what was made; nothing when it was skipped
-   * @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_SNAPSHOT_NOT_FOUND`, `ERR_EXISTS`, `ERR_BAD_NAME`, `ERR_RELATIONSHIP_STATE`, `ERR_REDUNDANCY`
+   * @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_SNAPSHOT_NOT_FOUND`, `ERR_EXISTS`, `ERR_BAD_NAME`, `ERR_IMAGE_INCOMPLETE`, `ERR_IMAGE_INVALID`, `ERR_REDUNDANCY`,
+   * `ERR_RELATIONSHIP_STATE` during a source update from a write-once device
    */
   create(spec: NewSnapshots): Promise<NewSnapshot[]> {
     return this.relationships.changing.run(async () => {
@@ -474,7 +484,8 @@ export class Trees {
     this.luns.checkOwn(lun, 'take a snapshot of')
     if (lun.isIncomplete) throw new LunarError('ERR_INCOMPLETE', failed, { why: `an import into LUN "${name}" has not ended` })
     this.relationships.checkOpen(lun, { mixed: true })
-    const updating = this.relationships.updateOn(lun)
+    // A tree says which relationship updates its source: of a device it would not know where what is still to be copied lies.
+    const updating = this.relationships.wodUpdates.running(lun.number)
     if (updating)
       throw new LunarError('ERR_RELATIONSHIP_STATE', failed, {
         why: `an update of ${updating.label} is under way`,
@@ -538,6 +549,9 @@ export class Trees {
       restored: 0,
       restoredAt: 0,
       restoreDelay: 0,
+      updatedBy: 0,
+      updateEra: 0,
+      updatedAt: 0,
       createdMs: this.pool.options.clock.wallMs(),
     }
     return new Tree(number, record, this.stores.slots(store), this.metadata, this.memory)
@@ -594,7 +608,7 @@ export class Trees {
     const changed = new Map<Tree, TreeRecord>()
     for (const [i, { tree }] of made.entries()) {
       // Two of one source have one epoch: it is one instant.
-      if (!plans[i]!.base) changed.set(tree, { ...tree.record, nextEpoch: tree.record.nextEpoch + 1 })
+      if (!plans[i]!.base) changed.set(tree, { ...tree.record, ...this.markedUpdate(tree), nextEpoch: tree.record.nextEpoch + 1 })
     }
     for (const [tree, record] of changed) batch.put(keyOf('tree', tree.number), treeRecord.encode(record))
     this.pool.record = { ...this.pool.record, nextSnapshot: number }
@@ -614,6 +628,28 @@ export class Trees {
       this.sourceOf(tree).tree = tree
     }
     done?.()
+  }
+
+  /** The first snapshot during an update of its source says which epochs are of before: their state is not what the source reads as. */
+  private markedUpdate(tree: Tree): Partial<TreeRecord> {
+    const { record } = tree
+    const lun = record.snapshot === 0 ? this.luns.byId(record.source) : undefined
+    const updating = lun && this.relationships.updating(lun)
+    if (!updating || tree.updatedAt(updating) !== undefined) return {}
+    return { updatedBy: updating.number, updateEra: updating.record.frozenEra, updatedAt: record.nextEpoch - 1 }
+  }
+
+  /** Snapshots that were taken during an update under way. */
+  private duringUpdate(relationship: Relationship): Snapshot[] {
+    const tree = this.treeOf(relationship.update === 'sourceUpdate' ? this.relationships.source(relationship) : this.relationships.image(relationship))
+    const updatedAt = tree?.updatedAt(relationship)
+    return tree?.snapshots.filter(({ isKept, record }) => updatedAt !== undefined && isKept && record.epoch > updatedAt) ?? []
+  }
+
+  /** Name of the LUN that is being copied from a hidden snapshot. */
+  private cloneNameOf({ isHidden, number }: Snapshot): string | undefined {
+    const clone = isHidden ? this.relationships.clones.find(({ record }) => record.source === number) : undefined
+    return clone && this.relationships.image(clone).name
   }
 
   // ---- for clones
@@ -811,7 +847,18 @@ export class Trees {
       return { name, size: snapshot.record.size, snapshot }
     })
     const tree = requireOneTree(sides[0]!, sides[1]!, [...trees][0])
-    return { extents: await diffOf(tree, sides[0]!, sides[1]!, range), chunkBytes: tree.chunkBytes }
+    return { extents: await diffOf(tree, sides[0]!, sides[1]!, range, this.stillUpdated(tree)), chunkBytes: tree.chunkBytes }
+  }
+
+  /** What an update of the source of a tree has still to do. */
+  private stillUpdated(tree: Tree): StillUpdated | undefined {
+    const lun = tree.record.snapshot === 0 ? this.luns.byId(tree.record.source) : undefined
+    if (!lun) return undefined
+    const before = tree.record.nextEpoch - 1
+    const updating = this.relationships.updating(lun)
+    if (updating) return { at: tree.updatedAt(updating) ?? before, ranges: updating.frozenRanges() }
+    const ranges = this.relationships.wodUpdates.frozenRanges(lun.number)
+    return ranges && { at: before, ranges }
   }
 
   /** Nothing is left of a tree. */

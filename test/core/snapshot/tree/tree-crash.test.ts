@@ -6,7 +6,7 @@ import { CrashExplorer, describeCrash } from '../../../../src/core/block/crash-s
 import type { BlockDevice } from '../../../../src/core/block/device.ts'
 import { Tape } from '../../../../src/core/block/tape.ts'
 import { checkRecords } from '../../../../src/metadata/check.ts'
-import type { CompleteImage } from '../../../../src/core/snapshot/updates.ts'
+import type { CompleteImage, Update } from '../../../../src/core/snapshot/updates.ts'
 import type { Relationship } from '../../../../src/core/snapshot/relationship.ts'
 import type { RestoreProcess } from '../../../../src/core/snapshot/tree/restore-process.ts'
 import type { Tree } from '../../../../src/core/snapshot/tree/tree.ts'
@@ -71,6 +71,7 @@ class Life {
   readonly volumes = new Map<string, Expected>()
   readonly steps: Step[] = []
   private readonly copiers = new Map<string, RestoreProcess | CompleteImage>()
+  private updater: CompleteImage | Update | undefined
   private stamp = 1
 
   constructor(
@@ -124,6 +125,8 @@ class Life {
       await this.clone(`k${counter}`)
     } else if (dice < 66) {
       await this.copyBack()
+    } else if (dice < 72) {
+      await this.update()
     } else await this.burst(writable)
   }
 
@@ -140,7 +143,9 @@ class Life {
     const { random, volumes, pool } = this
     const sourceOf = (name: string): string => name.slice(0, name.lastIndexOf('@'))
     // What is itself being restored, or restored to, waits.
+    const updating = this.pool.relationships.all[0]!.update !== undefined
     const some = snapshots.filter(name => {
+      if (updating && ['a', 'b'].includes(sourceOf(name))) return false
       const source = sourceOf(name)
       if (!volumes.has(source) || this.restoring(source) !== undefined || this.restoring(name) !== undefined) return false
       return !source.includes('@') || pool.trees.find(source).tree.restoring?.snapshot !== pool.trees.find(source)
@@ -163,6 +168,29 @@ class Life {
         volumes.set(volume, volumes.get(snapshot.name)!.copy())
       }
     })
+  }
+
+  /** An update of a or b begins, or goes some steps on. */
+  private async update(): Promise<void> {
+    const { random, volumes, pool } = this
+    const relationship = pool.relationships.all[0]!
+    const kind = relationship.update
+    if (kind) {
+      this.updater ??= await pool.relationships.process(relationship, kind)
+      return this.step('update', this.copies(), async () => {
+        let finished = false
+        for (let i = random.between(1, 3); i > 0 && !finished; i--) ({ finished } = await this.updater!.step())
+        if (finished) this.updater = undefined
+        else await this.updater!.end()
+      })
+    }
+    if (['a', 'b'].some(name => this.restoring(name) !== undefined)) return
+    const [from, to, started] = random.chance(0.5) ? (['b', 'a', 'sourceUpdate'] as const) : (['a', 'b', 'imageUpdate'] as const)
+    const during = this.copies()
+    during.get(to)!.write(0, [...volumes.get(from)!.now])
+    await this.step(started, during, () => pool.relationships.startUpdate(relationship, started))
+    volumes.get(from)!.flushed()
+    volumes.set(to, volumes.get(from)!.copy())
   }
 
   private async clone(name: string): Promise<void> {
@@ -260,6 +288,10 @@ async function inspect(disks: Parameters<typeof openSimulated>[0], steps: readon
   for (const clone of pool.relationships.clones) {
     const process = await pool.trees.clones.process(clone)
     while (!(await process.step()).finished);
+  }
+  for (const relationship of pool.relationships.all) {
+    const process = relationship.update && (await pool.relationships.process(relationship, relationship.update))
+    while (process && !(await process.step()).finished);
   }
   while (await pool.trees.tidy());
   await check(pool, steps)

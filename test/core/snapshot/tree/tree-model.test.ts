@@ -5,7 +5,8 @@ import { KIB, MIB } from '../../../../src/core/base/units.ts'
 import type { BlockDevice } from '../../../../src/core/block/device.ts'
 import type { SimulatedDisk } from '../../../../src/core/block/simulated.ts'
 import { checkRecords } from '../../../../src/metadata/check.ts'
-import type { CompleteImage } from '../../../../src/core/snapshot/updates.ts'
+import type { CompleteImage, Update } from '../../../../src/core/snapshot/updates.ts'
+import type { Relationship } from '../../../../src/core/snapshot/relationship.ts'
 import type { RestoreProcess } from '../../../../src/core/snapshot/tree/restore-process.ts'
 import type { Tree } from '../../../../src/core/snapshot/tree/tree.ts'
 import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
@@ -23,6 +24,8 @@ class Life {
   readonly copiers = new Map<string, RestoreProcess>()
   /** What fills clones, by name. */
   readonly fillers = new Map<string, CompleteImage>()
+  /** What updates a or c. */
+  updater: CompleteImage | Update | undefined
   private stamp = 1
 
   constructor(
@@ -69,8 +72,27 @@ class Life {
     return true
   }
 
+  get relationship(): Relationship {
+    return this.pool.relationships.all[0]!
+  }
+
+  /** Some steps of an update. @returns whether it is under way */
+  async update(steps: number): Promise<boolean> {
+    const { relationships } = this.pool
+    const kind = this.relationship.update
+    if (!kind) return false
+    this.updater ??= await relationships.process(this.relationship, kind)
+    for (let i = 0; i < steps; i++)
+      if ((await this.updater!.step()).finished) {
+        this.updater = undefined
+        break
+      }
+    return this.updater !== undefined
+  }
+
   async stopCopying(): Promise<void> {
-    for (const body of [...this.copiers.values(), ...this.fillers.values()]) await body.end()
+    for (const body of [...this.copiers.values(), ...this.fillers.values(), ...(this.updater ? [this.updater] : [])]) await body.end()
+    this.updater = undefined
     this.copiers.clear()
     this.fillers.clear()
   }
@@ -246,6 +268,7 @@ async function operate(life: Life, counter: number): Promise<void> {
     // What is itself being restored, or restored to, waits.
     const some = snapshots.filter(name => {
       const source = sourceOf(name)
+      if (life.relationship.update && ['a', 'c'].includes(source)) return false
       if (!life.names.includes(source) || life.restoring(source) !== undefined || life.restoring(name) !== undefined) return false
       return !source.includes('@') || trees.find(source).tree.restoring?.snapshot !== trees.find(source)
     })
@@ -260,7 +283,19 @@ async function operate(life: Life, counter: number): Promise<void> {
       life.frozen.set(before, Buffer.from(contents.get(volume)!))
       contents.set(volume, Buffer.from(contents.get(snapshot.name)!))
     }
+  } else if (dice < 62) {
+    if (life.relationship.update) {
+      log.push('update')
+      await life.update(random.between(1, 4))
+      return
+    }
+    if (['a', 'c'].some(name => life.restoring(name) !== undefined)) return
+    const [from, to, kind] = random.chance(0.5) ? (['c', 'a', 'sourceUpdate'] as const) : (['a', 'c', 'imageUpdate'] as const)
+    log.push(`${kind}`)
+    await pool.relationships.startUpdate(life.relationship, kind)
+    contents.set(to, Buffer.from(contents.get(from)!))
   } else {
+    const updating = life.relationship.update !== undefined && random.chance(0.4)
     const restored = life.names.filter(name => life.isWritable(name) && (life.restoring(name) !== undefined || life.copiers.has(name)))
     const copying = restored.filter(() => random.chance(0.3))
     const filling = life.luns.filter(name => (life.fillers.has(name) || pool.relationships.cloneOf(pool.luns.find(name))) && random.chance(0.3))
@@ -269,6 +304,7 @@ async function operate(life: Life, counter: number): Promise<void> {
     log.push(`write ${writers.join()}${copying.length > 0 ? `, copy back ${copying.join()}` : ''}${filling.length > 0 ? `, fill ${filling.join()}` : ''}`)
     const readers = life.names.filter(name => !writers.includes(name))
     await Promise.all([
+      ...(updating ? [life.update(random.between(1, 3))] : []),
       ...copying.map(name => life.copyBack(name, random.between(1, 6))),
       ...writers.map(name => life.write(name)),
       ...readers.slice(0, 4).map(name => life.expect(name, 0, SIZE)),
@@ -300,6 +336,7 @@ async function live(seed: number, operations: number): Promise<void> {
     await life.expectAll()
     for (const name of life.names) await life.expectHoles(name)
     for (const name of life.names) while (await life.copyBack(name, 10));
+    while (await life.update(10));
     // Volumes that are deleted meanwhile are kept until they are restored.
     for (const tree of life.pool.trees.all) {
       const copier = await life.pool.trees.restores.process(tree)
