@@ -18,11 +18,13 @@ export default class SnapRestore extends LunarCommand {
     'lunar snap restore tank/web@old --dry-run',
     'lunar snap restore web@old --pool tank --keep-before oops --wait --yes',
     'lunar snap restore web@old --pool tank --delay adaptive --yes',
+    'lunar snap restore tank/web@old --keep-size --yes',
     'lunar snap restore tank/web@try@step1 --yes',
   ]
   static override args = { snapshots: manyArg('VOLUME@NAME, or pool/VOLUME@NAME; several volumes are restored at one instant') }
   static override flags = {
     'keep-before': Flags.string({ description: 'name of the snapshot of the state before; before-restore-1 and so on when left out', helpValue: 'NAME' }),
+    'keep-size': Flags.boolean({ description: 'a LUN that has grown since the snapshot stays as large as it is, with zeros behind the end of the snapshot' }),
     delay: Flags.string({ description: 'milliseconds between steps of copying back, or adaptive; none when left out', helpValue: 'MS' }),
     ...waitFlag(),
     ...progressFlag(),
@@ -36,10 +38,11 @@ export default class SnapRestore extends LunarCommand {
   override async run(): Promise<Result<'snap.restore'>> {
     const { args, flags } = await this.parse(SnapRestore)
     const { pool, names: snapshots } = parseReferences(args.snapshots as unknown as string[], flags.pool, 'snapshot')
-    const { 'keep-before': keepBefore, delay } = flags
+    const { 'keep-before': keepBefore, 'keep-size': keepSize, delay } = flags
     const params = {
       snapshots,
       ...(keepBefore === undefined ? {} : { keepBefore }),
+      ...(keepSize ? { keepSize } : {}),
       ...(delay === undefined ? {} : { delay: parseDelay(delay, this.name) }),
     }
     await using service = await this.open(pool, 'owner')

@@ -831,7 +831,7 @@ export interface Verbs {
   'snap.refresh': { params: QuietChange & { snapshot: string }; result: { name: string; task: number | null } }
   /** LUNs, or writable snapshots, read as a snapshot of theirs from one instant on; `before` is the snapshot of the state before. What differs is copied back by the task. */
   'snap.restore': {
-    params: QuietChange & { snapshots: string[]; keepBefore?: string; delay?: Delay }
+    params: QuietChange & { snapshots: string[]; keepBefore?: string; keepSize?: boolean; delay?: Delay }
     result: { snapshot: string; volume: string; before: string; changed: boolean; task: number | null }[]
   }
   /** A new LUN that reads as a LUN or a snapshot does now; the task copies it, and then it depends on nothing. */

@@ -18,6 +18,8 @@ export interface NewRestores {
   readonly names: readonly string[]
   /** What the snapshots of the states before are called; `before-restore-1` and so on when left out. */
   readonly keepBefore?: string
+  /** A LUN that has grown since keeps its size, and reads as zeros behind the end of the snapshot; else that is refused. */
+  readonly keepSize?: boolean
   /** Pause of copying back between steps: milliseconds, or `PACE_ADAPTIVE`. */
   readonly delay?: number
   readonly dryRun?: boolean
@@ -132,7 +134,7 @@ export class Restores {
     // What it reads itself is not all its own yet.
     if (own) this.checkNotRestoring(own, failed)
     if (parent) this.checkSnapshot(parent, failed)
-    else if (lun) this.checkLun(lun, snapshot, failed)
+    else if (lun) this.checkLun(lun, snapshot, spec.keepSize === true, failed)
     if (tree.record.nextEpoch + 2 >= TREE_EPOCHS)
       throw new LunarError('ERR_OUT_OF_RANGE', `Cannot ${failed}`, { why: `"${volumeName}" has had as many snapshots as can be told apart` })
     return { snapshot, tree, lun, volume, volumeName, before: this.newName(tree, volumeName, spec.keepBefore), running: false }
@@ -156,7 +158,7 @@ export class Restores {
     if (parent.tree.restoring?.snapshot === parent) this.checkNotRestoring(parent.tree, failed)
   }
 
-  private checkLun(lun: Lun, snapshot: Snapshot, failed: string): void {
+  private checkLun(lun: Lun, snapshot: Snapshot, keepSize: boolean, failed: string): void {
     this.luns.checkUnprotected(lun, failed.replace(` LUN "${lun.name}"`, ''))
     checkUnused(lun, failed)
     this.relationships.checkOpen(lun, { mixed: true })
@@ -166,10 +168,10 @@ export class Restores {
         why: 'an update is under way',
         fix: `wait for its end: lunar GetSnapStatus ${updating.number}`,
       })
-    if (snapshot.record.size !== lun.size)
+    if (snapshot.record.size !== lun.size && !keepSize)
       throw new LunarError('ERR_BAD_SIZE', `Cannot ${failed}`, {
         why: `the LUN has grown to ${lun.size} bytes, the snapshot has ${snapshot.record.size}`,
-        fix: `lunar snap clone ${snapshot.name} NAME, then lunar lun swap ${lun.name} NAME`,
+        fix: `lunar snap restore ${snapshot.name} --keep-size, to have zeros behind that; or lunar snap clone ${snapshot.name} NAME, then lunar lun swap ${lun.name} NAME`,
       })
   }
 

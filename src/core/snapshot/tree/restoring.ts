@@ -1,7 +1,53 @@
+import { MIB } from '../../base/units.ts'
+import type { Extent } from '../../block/device.ts'
 import type { ChunkRun } from '../chunks.ts'
 import type { Snapshot } from './snapshot.ts'
 import type { ThroughVolume } from './snapshot-volume.ts'
 import { NONE, type MapEntry, type TreeMap } from './tree-map.ts'
+
+/** What a source that keeps its size has behind the end of the snapshot: it reads as zeros. */
+export interface RestoredTail {
+  /** Where the snapshot ends, and the source ended at the instant of the restore: chunks. */
+  readonly from: number
+  readonly to: number
+  /** Chunks from this one on that the source may hold something of, in order. */
+  held(from: number): AsyncGenerator<number, undefined>
+}
+
+/** Bytes looked at for a tail at a time. */
+const TAIL_STEP = 256 * MIB
+
+/** @param size of the snapshot, and @param end of the source at the restore, in bytes */
+export const restoredTail = (source: ThroughVolume, chunkBytes: number, size: number, end: number): RestoredTail => ({
+  from: size / chunkBytes,
+  to: end / chunkBytes,
+  async *held(from) {
+    for (let at = Math.max(size, from * chunkBytes); at < end; at += TAIL_STEP)
+      for (const { offset, length, kind } of await source.extentsThrough(at, Math.min(TAIL_STEP, end - at)))
+        if (kind !== 'hole') for (let chunk = Math.floor(offset / chunkBytes); chunk * chunkBytes < offset + length; chunk++) yield chunk
+    return undefined
+  },
+})
+
+/** What a snapshot holds, and zeros behind its end. */
+class Padded implements ThroughVolume {
+  constructor(
+    private readonly device: ThroughVolume,
+    private readonly size: number,
+  ) {}
+
+  async readThrough(offset: number, into: Uint8Array): Promise<void> {
+    const inside = Math.max(0, Math.min(into.length, this.size - offset))
+    into.fill(0, inside)
+    if (inside > 0) await this.device.readThrough(offset, into.subarray(0, inside))
+  }
+
+  async extentsThrough(offset: number, length: number): Promise<Extent[]> {
+    const inside = Math.max(0, Math.min(length, this.size - offset))
+    const extents = inside > 0 ? await this.device.extentsThrough(offset, inside) : []
+    return inside < length ? [...extents, { offset: offset + inside, length: length - inside, kind: 'hole' }] : extents
+  }
+}
 
 /**
  * A source that is being restored to one of its snapshots (features.md C6; hazard 60): which chunks are still to be copied back, from the map alone.
@@ -9,16 +55,22 @@ import { NONE, type MapEntry, type TreeMap } from './tree-map.ts'
  * The state before is the snapshot of epoch `at`. A chunk is *pending* while it has no entry behind that epoch and the snapshot has bytes of
  * its own there: in the map, or written to it. A pending chunk reads as the snapshot has it. Copying back takes two commits: an entry under `at` keeps what the source held;
  * the source is written and flushed; then the entry moves to `at + 1`, which says that the chunk is back. In between it is pending, whatever the source holds.
+ * Where the source is larger than the snapshot and stays so, the snapshot has zeros.
  */
 export class Restoring {
+  /** What the snapshot holds. */
+  readonly device: ThroughVolume
+
   constructor(
     readonly snapshot: Snapshot,
     /** Epoch of the state before; the one behind it belongs to no snapshot. */
     readonly at: number,
     private readonly map: TreeMap,
-    /** What the snapshot holds. */
-    readonly device: ThroughVolume,
-  ) {}
+    device: ThroughVolume,
+    private readonly tail?: RestoredTail,
+  ) {
+    this.device = tail ? new Padded(device, snapshot.record.size) : device
+  }
 
   /** Undefined when every page that look-ups of the run need is in memory. */
   load(run: ChunkRun): Promise<void> | undefined {
@@ -27,7 +79,8 @@ export class Restoring {
 
   /** What the snapshot has of a pending chunk: slot + 1, 0 for zeros; `NONE` when the source itself holds the chunk. Its pages are loaded. */
   entryOf(chunk: number): number {
-    return this.map.first(chunk, this.at + 1) === NONE ? this.snapshot.entryOf(chunk) : NONE
+    if (this.map.first(chunk, this.at + 1) !== NONE) return NONE
+    return this.tail && chunk >= this.tail.from && chunk < this.tail.to ? 0 : this.snapshot.entryOf(chunk)
   }
 
   isPending(chunk: number): boolean {
@@ -51,10 +104,17 @@ export class Restoring {
     const kept = chunksOf(this.map.walk(from), entry => entry.epoch >= epoch && entry.epoch <= this.at)
     const written = chunksOf(this.snapshot.leaf.walk(from), entry => entry.epoch >= leafEra)
     let [one, other] = [await kept.next(), await written.next()]
-    for (let last = -1; !one.done || !other.done;) {
+    let last = -1
+    while (!one.done || !other.done) {
       const chunk = Math.min(one.done ? Infinity : one.value, other.done ? Infinity : other.value)
       if (!one.done && one.value === chunk) one = await kept.next()
       if (!other.done && other.value === chunk) other = await written.next()
+      // Entries behind the end of the snapshot are of others.
+      if (this.tail && chunk >= this.tail.from) break
+      if (chunk > last) yield chunk
+      last = chunk
+    }
+    for await (const chunk of this.tail?.held(from) ?? []) {
       if (chunk > last) yield chunk
       last = chunk
     }

@@ -34,7 +34,7 @@ import { MapMemory } from './map-memory.ts'
 import { policyNumber, policyOf, type SnapshotPolicy } from './policy.ts'
 import { Relief } from './relief.ts'
 import { Restores } from './restores.ts'
-import { Restoring } from './restoring.ts'
+import { restoredTail, Restoring } from './restoring.ts'
 import { Snapshot, type FlagChange } from './snapshot.ts'
 import { SnapshotVolume, type SourceVolume } from './snapshot-volume.ts'
 import { freedBy } from './space.ts'
@@ -250,7 +250,10 @@ export class Trees {
     tree.restoring = undefined
     if (record.restored !== 0) {
       const snapshot = this.byId(record.restored)
-      tree.restoring = new Restoring(snapshot, record.restoredAt, tree.map, this.volume(snapshot))
+      const { size } = snapshot.record
+      const before = tree.snapshots.find(({ record: { epoch, base }, isDead }) => epoch === record.restoredAt && base === 0 && !isDead)?.record.size ?? size
+      const tail = before > size ? restoredTail(this.sourceOf(tree), tree.chunkBytes, size, before) : undefined
+      tree.restoring = new Restoring(snapshot, record.restoredAt, tree.map, this.volume(snapshot), tail)
     }
     tree.settle()
   }

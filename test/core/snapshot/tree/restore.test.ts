@@ -34,7 +34,8 @@ const reopen = async (): Promise<void> => {
   await pool.pool.close()
   pool = await openSimulated(disks)
 }
-const restore = (name: string, more: { keepBefore?: string; dryRun?: boolean } = {}) => pool.trees.restores.restore({ names: [name], ...more })
+const restore = (name: string, more: { keepBefore?: string; keepSize?: boolean; dryRun?: boolean } = {}) =>
+  pool.trees.restores.restore({ names: [name], ...more })
 /** Copies back to the end. @returns bytes copied */
 const copyBack = async (): Promise<number> => {
   let moved = 0
@@ -243,6 +244,38 @@ describe('a restore', () => {
     await copyBack()
     await pool.luns.resize(db, SIZE + MIB, { force: false })
     await expect(restore('db@s1')).rejects.toMatchObject({ code: 'ERR_BAD_SIZE' })
+  })
+
+  test('of a LUN that has grown keeps its size when that is asked for, with zeros behind the snapshot', async () => {
+    const db = pool.luns.find('db')
+    const [S, last] = [SIZE / CHUNK, SIZE / CHUNK + 511]
+    await pool.luns.resize(db, SIZE + 2 * MIB, { force: false })
+    await put('db', S, 70)
+    await put('db', last, 71)
+    await expect(restore('db@s1')).rejects.toMatchObject({ code: 'ERR_BAD_SIZE' })
+    await restore('db@s1', { keepSize: true })
+    const all = async (): Promise<void> => {
+      expect([await gets('db'), await gets('db@before-restore-1')]).toEqual([S1, NOW])
+      expect(await gets('db', [S, S + 1, last])).toEqual([0, 90, 0])
+      expect(await gets('db@before-restore-1', [S, S + 1, last])).toEqual([70, 0, 71])
+    }
+    expect(await gets('db', [S, S + 1, last])).toEqual([0, 0, 0])
+    expect((await volume('db').extents(SIZE, 2 * MIB)).every(({ kind }) => kind === 'hole')).toBe(true)
+    // Where it is written it is back; what is added now is no part of it.
+    await put('db', S + 1, 90)
+    await all()
+    await pool.luns.resize(db, SIZE + 3 * MIB, { force: false })
+    await put('db', last + 1, 91)
+    await pool.trees.create({ names: ['db@s3'], readOnly: true })
+    await put('db', last + 1, 92)
+    await reopen()
+    await all()
+    expect([await gets('db', [last + 1]), await gets('db@s3', [S, S + 1, last, last + 1])]).toEqual([[92], [0, 90, 0, 91]])
+    await copyBack()
+    await reopen()
+    await all()
+    expect([await gets('db', [last + 1]), await gets('db@s3', [S, S + 1, last, last + 1])]).toEqual([[92], [0, 90, 0, 91]])
+    expect(await problems()).toEqual([])
   })
 
   test('of a writable snapshot to one of its own changes nothing else, and the LUN can be restored to it then', async () => {
