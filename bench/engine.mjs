@@ -55,6 +55,49 @@ const tasks = {
     }
   },
 
+  /**
+   * The same writes twice, with snapshots of the LUN and an image (chunk 0: none). Between them everything is written out, so that the second
+   * time nothing is preserved any more.
+   */
+  async snapshotWrites(pool, mebibytes, count, step, depth, snapshots, chunk) {
+    const size = mebibytes * MIB
+    await create(pool, 'data', size)
+    const device = await pool.luns.open('data')
+    await fill(device, mebibytes)
+    if (chunk > 0) {
+      await create(pool, 'image', size)
+      await (await configured(pool, 'data', 'image', chunk)).enable()
+    }
+    for (let i = 0; i < snapshots; i++) await pool.snapshots.create(`data@s${i}`, { readOnly: true })
+    const block = new Uint8Array(4096).fill(7)
+    const pass = () => {
+      let next = 0
+      const lane = async () => {
+        while (next < count) await device.write((next++ * step) % size, block)
+      }
+      return timed(async () => {
+        await Promise.all(Array.from({ length: depth }, lane))
+        await device.flush()
+      })
+    }
+    const first = await pass()
+    return { first, second: await pass() }
+  },
+
+  /** A clone of a LUN that is written whole, until it is one of its own. */
+  async clone(pool, mebibytes) {
+    await create(pool, 'data', mebibytes * MIB)
+    const device = await pool.luns.open('data')
+    await fill(device, mebibytes)
+    await device.close()
+    return {
+      ms: await timed(async () => {
+        const { task } = await pool.snapshots.clone('data', 'copy')
+        if (task !== null) await pool.tasks.wait(task)
+      }),
+    }
+  },
+
   /** Complete image, then updates of all of it in both directions, without pauses. */
   async copies(pool, mebibytes) {
     const size = mebibytes * MIB

@@ -3,7 +3,18 @@ import { spawnSync } from 'node:child_process'
 import { findProgram } from '../scripts/setup.mjs'
 
 /** The programs that rows compare with, and the Debian package each is in. */
-const peerPackages = { 'qemu-img': 'qemu-utils', 'qemu-nbd': 'qemu-utils', nbdkit: 'nbdkit', fio: 'fio', dd: 'coreutils', sync: 'coreutils' }
+const peerPackages = {
+  'qemu-img': 'qemu-utils',
+  'qemu-nbd': 'qemu-utils',
+  nbdkit: 'nbdkit',
+  fio: 'fio',
+  dd: 'coreutils',
+  sync: 'coreutils',
+  cp: 'coreutils',
+  'mkfs.xfs': 'xfsprogs',
+  mount: 'mount',
+  umount: 'mount',
+}
 
 /** @returns path of a peer. @throws Error that names the Debian package when it is missing */
 export function peer(program) {

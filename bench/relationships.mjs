@@ -1,26 +1,13 @@
 /** Relationships: first writes, copying processes, and verbs on small and large LUNs. */
-import { randomFillSync } from 'node:crypto'
-import { closeSync, copyFileSync, openSync, rmSync, writeSync } from 'node:fs'
+import { copyFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
-import { root } from '../scripts/setup.mjs'
 import { brokenRow, growthRow, peer, run, speedRow, takeTurns } from './harness.mjs'
+import { BLOCK, DEPTH, engine, makeRandomFile, POOL, settle, STEP, WRITES } from './images.mjs'
 import { Product } from './product.mjs'
 
 const MIB = 1024 * 1024
-const POOL = 'images'
-const WRITES = 20_000
-const DEPTH = 16
-const BLOCK = 4096
-/**
- * Addresses follow each other at this distance, modulo the size, which is what `qemu-img bench` can do: an odd number of
- * blocks, so that in a LUN of a power of two no block comes twice before all did.
- */
-const STEP = 100_003 * BLOCK
 const LUN_MIB = 1024
 const CHUNKS = [4096, 32_768]
-/** How long the disk is left alone before each run, after everything dirty was written. Milliseconds. */
-const REST = 500
 /** Calls of each verb. */
 const VERB_CALLS = 50
 const SIZES = [MIB, 2 ** 41]
@@ -29,28 +16,7 @@ const SNAPSHOTS = 1000
 /** How much longer a verb may take on the largest LUN than on the smallest. */
 const GROWTH_MAX = 1.5
 
-function engine(product, task, ...args) {
-  return JSON.parse(
-    run(process.execPath, [join(root, 'bench', 'engine.mjs'), task, POOL, ...args.map(String)], {
-      cwd: product.folder,
-      env: { ...product.env, UV_THREADPOOL_SIZE: '16' }, // as the launcher sets it
-    }),
-  )
-}
-
-function makeRandomFile(path, mebibytes) {
-  const block = Buffer.alloc(MIB)
-  const fd = openSync(path, 'wx')
-  for (let i = 0; i < mebibytes; i++) writeSync(fd, randomFillSync(block))
-  closeSync(fd)
-}
-
 const chunkName = bytes => `${bytes / 1024} KiB chunks`
-
-async function settle(folder) {
-  run(peer('sync'), ['-f', folder])
-  await pause(REST)
-}
 
 /** The same writes into a qcow2 with a snapshot, into a LUN with an image, and into one without. */
 async function firstWriteRows(product, folder, { rounds, report }) {

@@ -17,6 +17,7 @@ import { nbdRows } from '../bench/nbd.mjs'
 import { parityRows } from '../bench/parity.mjs'
 import { relationshipSuites } from '../bench/relationships.mjs'
 import { redundancyRows } from '../bench/redundancy.mjs'
+import { snapshotSuites } from '../bench/snapshots.mjs'
 import { startUpRows } from '../bench/start-up.mjs'
 import { transferRows } from '../bench/transfer.mjs'
 import { buildWhenStale, root } from './setup.mjs'
@@ -42,6 +43,7 @@ const suites = [
   { name: 'nbd', rows: nbdRows },
   { name: 'loop delay', rows: loopDelayRows },
   ...relationshipSuites,
+  ...snapshotSuites,
 ].filter(({ name }) => name.includes(values.only))
 
 buildWhenStale()
