@@ -142,8 +142,7 @@ function enable(life: Life): boolean {
   if (relations.length === 0) return false
   const waiting = relations.filter(({ state }) => state.last !== 'enabled')
   const chosen = random.shuffle(waiting.length > 0 && random.chance(0.7) ? waiting : relations).slice(0, random.chance(0.25) ? 2 : 1)
-  // What an incomplete image has behind the end of a source that was shrunk is what its LUN holds by itself: the model does not know that.
-  const anew = random.chance(0.4) && !chosen.some(({ source, image, state }) => state.last === 'partial' && image.sectors > source.sectors)
+  const anew = random.chance(0.4)
   const forceLostPart = random.chance(0.7)
   const luns = [...new Set(chosen.flatMap(({ source, image }) => [source, image]))]
   relating(life, `enable ${anew ? 'anew ' : ''}${chosen.map(labelOf).join(', ')}`, luns, async () => {

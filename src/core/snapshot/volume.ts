@@ -323,7 +323,7 @@ export class Volume implements BlockDevice, FastDevice, Layered {
   /** Fills what of a range lies behind the instant of an image and is not cleared yet. @returns the rest, when there was any */
   private blankIn(offset: number, into: Uint8Array): Uint8Array | undefined {
     const from = (this.asImage?.blankFrom ?? Infinity) - offset
-    if (from >= into.length) return undefined
+    if (into.length === 0 || from >= into.length) return undefined
     into.fill(0, Math.max(0, from))
     return into.subarray(0, Math.max(0, from))
   }

@@ -142,6 +142,9 @@ test('behind the end of its source a new instant is zeros, at once and when its 
   expected.set(stamp(0, 2 * MIB, 1))
   expect((await read(pool, 'i')).equals(expected)).toBe(true)
   expect(relationship.record.blankFrom).toBe(2 * MIB)
+  const behind = stamp(3 * MIB, CHUNK, 9)
+  await volume(pool, 'i').read(3 * MIB, behind)
+  expect(behind.every(byte => byte === 0)).toBe(true)
   expect((await volume(pool, 'i').extents(0, 6 * MIB)).map(({ offset, length, kind }) => [offset, length, kind])).toEqual([
     [0, 2 * MIB, 'data'],
     [2 * MIB, 4 * MIB, 'hole'],
