@@ -5,7 +5,7 @@ import { shardBounds } from './shard.ts'
 import { newReport, simulate } from './simulate.ts'
 
 const SEEDS = [101, 104, 107, 110, 113, 116, 122, 123, 128, 152]
-const MORE = [102, 103, 105, 106, 108, 114, 115, 118, 120, 124, 125, 126, 127, 130, 134, 135]
+const MORE = [164, 223, 102, 103, 105, 106, 108, 114, 115, 118, 120, 124, 125, 126, 127, 130, 134, 135]
 
 test('simulations go through every part of the engine that a crash may meet', { timeout: 600_000 }, async () => {
   // Write-once devices have crash tests of their own (test/core/wod); hosts, schedules and history are records that nothing in the data path looks at.
