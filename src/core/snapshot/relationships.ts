@@ -504,18 +504,21 @@ export class Relationships {
       if (options.dryRun) return
       if (partial) await this.markImagesOf(relationship)
       else await this.clear(relationship)
-      const batch = new Batch()
-      const undo = [relationship.change({}, { set: RELATIONSHIP_GONE }, batch)]
-      // What such an image holds is of no use as a LUN: it says so from the moment it is one.
-      if (partial) undo.push(this.luns.markIncomplete(image, batch))
-      this.pool.event(batch, 'relationship.unconfigured', relationship.label, this.describe(relationship))
-      await this.commit(batch, () => {
-        for (const one of undo) one()
+      // Writes under way mark chunks of it, and those that come after would go past them.
+      await whilePaused(this.volumesOf([relationship]), async () => {
+        const batch = new Batch()
+        const undo = [relationship.change({}, { set: RELATIONSHIP_GONE }, batch)]
+        // What such an image holds is of no use as a LUN: it says so from the moment it is one.
+        if (partial) undo.push(this.luns.markIncomplete(image, batch))
+        this.pool.event(batch, 'relationship.unconfigured', relationship.label, this.describe(relationship))
+        await this.commit(batch, () => {
+          for (const one of undo) one()
+        })
+        this.byNumber.delete(relationship.number)
+        this.gone.add(relationship.number)
+        this.untidy.add(relationship.number)
+        this.wire()
       })
-      this.byNumber.delete(relationship.number)
-      this.gone.add(relationship.number)
-      this.untidy.add(relationship.number)
-      this.wire()
     })
   }
 

@@ -1,4 +1,5 @@
 /** Changes of relationships beside writes and crashes: each happens whole, at one instant. */
+import { setImmediate } from 'node:timers/promises'
 import { expect, test, vi } from 'vitest'
 import { deferred } from '../../../src/core/base/deferred.ts'
 import { KIB, MIB } from '../../../src/core/base/units.ts'
@@ -6,6 +7,7 @@ import { CrashExplorer } from '../../../src/core/block/crash-states.ts'
 import type { SimulatedDisk } from '../../../src/core/block/simulated.ts'
 import { Tape } from '../../../src/core/block/tape.ts'
 import { Random } from '../../../src/core/base/random.ts'
+import { hiOf } from '../../../src/metadata/key.ts'
 import type { Relationship } from '../../../src/core/snapshot/relationship.ts'
 import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../support/simulated-pool.ts'
 
@@ -133,3 +135,26 @@ async function raw({ luns }: OpenPool, name: string): Promise<Buffer> {
   await luns.find(name).read(0, into)
   return into
 }
+
+test('a relationship that is unconfigured waits for the writes under way: they mark nothing of it later, and none that follows overtakes them', async () => {
+  const { pool, relationship } = await disabled()
+  const a = volume(pool, 'a')
+  // Acknowledged ahead of the round that marks what the image lost.
+  for (const chunk of [4, 5]) await write(pool, 'a', chunk * 64 * KIB, 4 * KIB, chunk)
+  const going = pool.relationships.unconfigure(relationship)
+  while (pool.relationships.all.length > 0) await setImmediate()
+  const later = write(pool, 'a', 4 * 64 * KIB, 4 * KIB, 9)
+  await Promise.all([going, later])
+  while (await pool.relationships.tidy()) continue
+  await a.flush()
+  const found: number[] = []
+  for (const chunk of [4, 5]) {
+    const block = Buffer.alloc(512)
+    await a.read(chunk * 64 * KIB, block)
+    found.push(block[0]!)
+  }
+  expect(found).toEqual([9, 5])
+  const left = []
+  for await (const { hi, lo } of pool.pool.metadata.range(hiOf('chunks', relationship.number))) left.push({ hi, lo })
+  expect(left).toEqual([])
+})

@@ -1,3 +1,4 @@
+import { whilePaused } from '../../block/quiesce.ts'
 import { LunarError } from '../../base/errors.ts'
 import { Batch } from '../../../metadata/batch.ts'
 import { keyOf } from '../../../metadata/key.ts'
@@ -179,18 +180,21 @@ export class Clones {
   }
 
   private async leave(clone: Relationship, event: string, batch: Batch): Promise<void> {
-    const undo = clone.change({}, { set: RELATIONSHIP_GONE, clear: RELATIONSHIP_COMPLETING }, batch)
-    this.pool.event(batch, event, this.relationships.image(clone).name, '')
-    const dropped = this.host.dropHidden(batch, clone)
-    try {
-      await this.pool.metadata.commit(batch, 'admin', true)
-    } catch (error) {
-      undo()
-      dropped.undo()
-      throw error
-    }
-    this.relationships.removeClone(clone)
-    dropped.done()
+    // Writes under way mark chunks of it, and those that come after would go past them.
+    await whilePaused([this.relationships.volume(clone.record.image)], async () => {
+      const undo = clone.change({}, { set: RELATIONSHIP_GONE, clear: RELATIONSHIP_COMPLETING }, batch)
+      this.pool.event(batch, event, this.relationships.image(clone).name, '')
+      const dropped = this.host.dropHidden(batch, clone)
+      try {
+        await this.pool.metadata.commit(batch, 'admin', true)
+      } catch (error) {
+        undo()
+        dropped.undo()
+        throw error
+      }
+      this.relationships.removeClone(clone)
+      dropped.done()
+    })
   }
 
   /** @throws LunarError `ERR_BUSY` while a LUN is still being copied */
