@@ -8,7 +8,7 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 60_000,
     pool: 'forks',
-    // Two files at once also where there are just two cores: the crash simulations are most of the time.
-    maxWorkers: 2,
+    // Three files at once also where there are just two cores: a file that waits for a process or a disk leaves a core to the others.
+    maxWorkers: 3,
   },
 })

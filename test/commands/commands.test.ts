@@ -38,6 +38,7 @@ const changing = [
   'lun:rename',
   'lun:resize',
   'lun:set',
+  'host:set',
   'lun:swap',
   'lun:trim',
   'lun:unprotect',

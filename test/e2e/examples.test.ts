@@ -82,6 +82,8 @@ function linesOf(id: string, examples: readonly string[]): string[] {
   const endless = (line: string): boolean => id === 'serve' || line.includes('--follow')
   if (examples.some(endless)) return examples.map(line => (endless(line) ? `${untilListening(line)}; kill -TERM $pid; wait $pid` : line))
   if (id === 'server:stop') return [`${untilListening('lunar serve tank')}; ${examples.join(' && ')}`]
+  if (id.startsWith('snap:schedule:') && !id.endsWith(':create'))
+    return [...['hourly', 'nightly'].map(name => `lunar snap schedule create tank/${name} --lun db --cron "0 * * * *" --keep hourly=24`), ...examples]
   return [...examples]
 }
 

@@ -12,8 +12,7 @@ export default class LunCreate extends LunarCommand {
   static override summary = 'Create a LUN; it takes space when it is written, unless --reserve'
   static override examples = [
     'lunar lun create tank/mail --size 256MiB --raid raid1',
-    'lunar lun create scratch --pool tank --size 10%FREE --raid raid0',
-    'lunar lun create tank/fast --size 128MiB --raid raid1 --stripe 2',
+    'lunar lun create scratch --pool tank --size 10%FREE --raid raid0 --stripe 2',
     'lunar lun create tank/logs --size 64MiB --range 0-16MiB:raid1,16MiB-:raid0 --reserve',
   ]
   static override args = { lun: neededArg('name of the new LUN, or pool/name') }

@@ -17,9 +17,7 @@ export default class SnapRestore extends LunarCommand {
   static override examples = [
     'lunar snap restore tank/web@old --dry-run',
     'lunar snap restore web@old --pool tank --keep-before oops --wait --yes',
-    'lunar snap restore web@old --pool tank --delay adaptive --yes',
     'lunar snap restore tank/web@old --keep-size --yes',
-    'lunar snap restore tank/web@try@step1 --yes',
   ]
   static override args = { snapshots: manyArg('VOLUME@NAME, or pool/VOLUME@NAME; several volumes are restored at one instant') }
   static override flags = {
