@@ -30,7 +30,7 @@ async function load(...files) {
 }
 
 const code = await load(
-  ...['block', 'layout', 'label', 'lock-record', 'root', 'journal', 'node', 'batch', 'key', 'records', 'history', 'parity-group'].map(
+  ...['block', 'layout', 'label', 'lock-record', 'root', 'journal', 'node', 'batch', 'key', 'records', 'history', 'parity-group', 'parity-window'].map(
     name => `src/metadata/${name}.ts`,
   ),
   'src/core/raid/geometry.ts',
@@ -111,7 +111,7 @@ function magics() {
   const hex = number => `0x${number.toString(16)}`
   return tableOf(
     ['block', 'seed and magic', 'bytes 4 to 7'],
-    ['label', 'lock', 'root', 'journal', 'node', 'wod', 'parityLog'].map(kind => {
+    ['label', 'lock', 'root', 'journal', 'node', 'wod', 'parityLog', 'parityWindow'].map(kind => {
       const magic = Buffer.alloc(4)
       magic.writeUInt32LE(code.magicOf(kind))
       return [kind, hex(code.magicOf(kind)), `\`${magic.toString('latin1')}\``]
@@ -198,6 +198,7 @@ const structs = [
   code.parityGroupFields,
   code.parityEntryFields,
   code.parityPieceFields,
+  code.parityWindowFields,
 ]
 
 const tables = new Map([

@@ -6,7 +6,7 @@ import { crc32c } from '../core/base/crc32c.ts'
  *
  * bytes 0..3 crc32c of bytes 4 to the end · 4..7 magic of the kind
  */
-export type BlockKind = 'label' | 'lock' | 'root' | 'journal' | 'node' | 'wod' | 'parityLog'
+export type BlockKind = 'label' | 'lock' | 'root' | 'journal' | 'node' | 'wod' | 'parityLog' | 'parityWindow'
 
 const seeds: Record<BlockKind, number> = {
   label: 0x4c41424c,
@@ -16,6 +16,7 @@ const seeds: Record<BlockKind, number> = {
   node: 0x4e4f4445,
   wod: 0x574f4e43,
   parityLog: 0x504c4f47,
+  parityWindow: 0x504c4157,
 }
 
 /** Four ASCII letters as a little-endian u32. */

@@ -13,6 +13,7 @@ import {
   type LogKey,
   type LogPiece,
 } from '../../metadata/parity-group.ts'
+import { runsOf, WINDOW_COPIES, type RingSpan } from '../../metadata/parity-window.ts'
 import type { PoolDisk } from './pool-disk.ts'
 
 /** A run of segments on the disk. */
@@ -34,9 +35,11 @@ export interface ScannedRing {
   readonly damaged: boolean
 }
 
+/** Bytes read at a time, at most. */
 const READ = MIB
 
 export class LogRing {
+  /** Those of the groups: the windows lie before them. */
   readonly blocks: number
 
   constructor(
@@ -44,22 +47,34 @@ export class LogRing {
     readonly place: LogPlace,
     readonly identity: GroupIdentity,
   ) {
-    this.blocks = (place.segments * SEGMENT) / BLOCK
+    this.blocks = (place.segments * SEGMENT) / BLOCK - WINDOW_COPIES
+  }
+
+  /** Byte of the log where a block of the ring lies. */
+  byteOf(block: number): number {
+    return (block + WINDOW_COPIES) * BLOCK
   }
 
   /**
    * Finds the newest whole group, and goes back from it to its tail. Every group is durable before the next one is written, so
    * only the newest can be torn; older ones that are no group any more are damage, and what lies before them cannot be
    * trusted: entries that void it may be lost.
+   *
+   * @param span where groups are that count
+   * @param sequence groups with lower numbers do not count; 0 when there may be none
    */
-  async scan(): Promise<ScannedRing> {
+  async scan(span: RingSpan, sequence: number): Promise<ScannedRing> {
     const seen = new Map<number, GroupHeader>()
-    const chunk = Buffer.allocUnsafe(READ)
-    for (let from = 0; from < this.blocks; from += READ / BLOCK) {
-      await this.disk.read(this.place.segment, from * BLOCK, [chunk])
-      for (let i = 0; i < READ / BLOCK; i++) {
-        const header = headerAt(chunk.subarray(i * BLOCK, (i + 1) * BLOCK), this.identity, from + i, this.blocks)
-        if (header) seen.set(header.at, header)
+    for (const run of runsOf(span, this.blocks)) {
+      const chunk = Buffer.allocUnsafe(Math.min(READ, run.blocks * BLOCK))
+      const end = run.from + run.blocks
+      for (let from = run.from; from < end; from += chunk.length / BLOCK) {
+        const count = Math.min(chunk.length / BLOCK, end - from)
+        await this.disk.read(this.place.segment, this.byteOf(from), [chunk.subarray(0, count * BLOCK)])
+        for (let i = 0; i < count; i++) {
+          const header = headerAt(chunk.subarray(i * BLOCK, (i + 1) * BLOCK), this.identity, from + i, this.blocks)
+          if (header && header.sequence >= sequence) seen.set(header.at, header)
+        }
       }
     }
     for (const newest of [...seen.values()].sort((a, b) => b.sequence - a.sequence)) {
@@ -73,13 +88,13 @@ export class LogRing {
       }
       return { groups, damaged: false }
     }
-    return { groups: [], damaged: false }
+    return { groups: [], damaged: sequence > 0 }
   }
 
   /** The bytes of a group, or undefined when they are not what was written. */
   async read(header: GroupHeader): Promise<Uint8Array | undefined> {
     const bytes = Buffer.allocUnsafe(header.blocks * BLOCK)
-    await this.disk.read(this.place.segment, header.at * BLOCK, [bytes])
+    await this.disk.read(this.place.segment, this.byteOf(header.at), [bytes])
     return isGroup(bytes) ? bytes : undefined
   }
 

@@ -15,6 +15,7 @@ import {
 } from '../../metadata/parity-group.ts'
 import { LiveRanges, type LiveRange } from './live-ranges.ts'
 import { LogRing, type LogPlace, type Replayable } from './parity-log-scan.ts'
+import { LogWindow } from './parity-log-window.ts'
 import type { PoolDisk } from './pool-disk.ts'
 
 /** Payload of a group, and of a single append, at most. Bytes. */
@@ -83,21 +84,28 @@ export class ParityLog {
 
   private constructor(
     private readonly ring: LogRing,
+    private readonly window: LogWindow,
     private readonly host: ParityLogHost,
   ) {}
 
+  /** Makes an empty log where there are only zeros, durably. @throws LunarError `ERR_IO` */
+  static create(disk: PoolDisk, place: LogPlace, poolId: string): Promise<void> {
+    return LogWindow.create(new LogRing(disk, place, { poolId, diskId: disk.id }))
+  }
+
   /**
-   * Scans the ring; nothing is written.
+   * Reads what the window says; nothing is written.
    * @throws LunarError `ERR_IO` when the ring cannot be read
    */
   static async open(disk: PoolDisk, place: LogPlace, host: ParityLogHost): Promise<ParityLog> {
     invariant(place.segments >= SEGMENTS_MIN, `a parity log of ${place.segments} segments`)
-    const log = new ParityLog(new LogRing(disk, place, { poolId: host.poolId, diskId: disk.id }), host)
-    const { groups, damaged } = await log.ring.scan()
+    const ring = new LogRing(disk, place, { poolId: host.poolId, diskId: disk.id })
+    const window = await LogWindow.read(ring)
+    const { groups, damaged } = await ring.scan(window.span, window.sequence)
+    const log = new ParityLog(ring, window, host)
     log.damaged = damaged
     log.groups = groups.map(header => newGroup(header))
-    const newest = groups.at(-1)
-    if (newest) log.passed = newest.sequence + 1
+    log.passed = (groups.at(-1)?.sequence ?? window.sequence) + 1
     log.left = groups.some(({ entryCount }) => entryCount > 0) || damaged ? groups : []
     return log
   }
@@ -123,6 +131,7 @@ export class ParityLog {
   async reset(): Promise<void> {
     if (this.left.length === 0) return
     await this.enqueue({ entry: undefined, disks: [], turn: deferred() })
+    await this.narrow()
     this.left = []
     this.damaged = false
   }
@@ -174,6 +183,13 @@ export class ParityLog {
     if (last === undefined || (this.groups.length === 1 && this.groups[0]!.header.entryCount === 0)) return
     while (this.passed <= last) await this.advance()
     await this.enqueue({ entry: undefined, disks: [], turn: deferred() })
+    await this.narrow()
+  }
+
+  /** The log holds nothing, and nothing is appended: little of it needs to be read. */
+  private async narrow(): Promise<void> {
+    const newest = this.groups.at(-1)?.header
+    if (newest && this.window.isWide) await this.window.move(newest, newest.at, newest.blocks)
   }
 
   private enqueue(waiting: Waiting): Promise<LogTicket> {
@@ -229,7 +245,7 @@ export class ParityLog {
 
   private async writeGroup(batch: GroupBatch, at: number): Promise<void> {
     const newest = this.groups.at(-1)?.header
-    const sequence = (newest?.sequence ?? 0) + 1
+    const sequence = (newest?.sequence ?? this.window.sequence) + 1
     const header: GroupHeader = {
       sequence,
       tail: Math.min(this.passed, sequence),
@@ -243,7 +259,8 @@ export class ParityLog {
     if (this.buffer.length < length) this.buffer = Buffer.alloc(length)
     const bytes = this.buffer.subarray(0, length)
     encodeGroup(bytes, this.ring.identity, header, batch.entries)
-    await this.disk.writeDurable(this.ring.place.segment, at * BLOCK, bytes)
+    if (!this.window.holds(at, batch.blocks)) await this.window.move(this.groups[0]?.header, at, batch.blocks)
+    await this.disk.writeDurable(this.ring.place.segment, this.ring.byteOf(at), bytes)
     this.becameDurable(header, batch)
   }
 

@@ -69,7 +69,9 @@ export class ParityLogs {
 
   private async make(disk: PoolDisk): Promise<ParityLog> {
     const map = this.host.segments.get(disk.number)
-    invariant(map && disk.record.logSegments === 0, `disk ${disk.number} has a parity log that is not open`)
+    // It was made, and its making failed after that was durable: it holds nothing.
+    if (disk.record.logSegments > 0) return this.openLog(disk)
+    invariant(map, `disk ${disk.number} has no segments`)
     const segments = map.total >= LARGE_FROM ? SEGMENTS_LARGE : SEGMENTS_SMALL
     let segment = takeRun(map, segments)
     if (segment === undefined && (await this.host.cleanDisk(disk)) > 0) segment = takeRun(map, segments)
@@ -93,6 +95,8 @@ export class ParityLogs {
     disk.record = { ...disk.record, logSegment: segment, logSegments: segments }
     batch.put(keyOf('disk', disk.number), diskRecord.encode(disk.record))
     await this.host.metadata.commit(batch, 'admin', true)
+    // Not before: a segment that counts as clean holds zeros. Without it, after a crash, the whole log is read.
+    await ParityLog.create(disk, { segment, segments }, this.host.poolId)
     return this.openLog(disk)
   }
 

@@ -10,6 +10,7 @@ import { ParityLog, type LogTicket } from '../../../src/core/pool/parity-log.ts'
 import { describeDisk } from '../../../src/core/pool/disk-record.ts'
 import { PoolDisk } from '../../../src/core/pool/pool-disk.ts'
 import { withoutVoided, type LogKey, type LogPiece } from '../../../src/metadata/parity-group.ts'
+import { WINDOWS_LENGTH } from '../../../src/metadata/parity-window.ts'
 
 const poolId = '01234567-89ab-4cde-8f01-23456789abcd'
 const place = { segment: 3, segments: 2 }
@@ -24,8 +25,15 @@ function poolDisk(device: SimulatedDisk, number = 0): PoolDisk {
 
 const host = { poolId, flush: (disks: readonly PoolDisk[]) => Promise.all(disks.map(disk => disk.flush())).then(() => undefined) }
 const newDisk = (): SimulatedDisk => new SimulatedDisk(64 * MIB)
+/** A disk with an empty log. */
+async function logDisk(): Promise<SimulatedDisk> {
+  const device = newDisk()
+  await ParityLog.create(poolDisk(device), place, poolId)
+  device.resetCounters()
+  return device
+}
 const openLog = (device: SimulatedDisk, number = 0): Promise<ParityLog> => ParityLog.open(poolDisk(device, number), place, host)
-const ringAt = (device: SimulatedDisk): number => poolDisk(device).offsetOf(place.segment, 0)
+const ringAt = (device: SimulatedDisk): number => poolDisk(device).offsetOf(place.segment, WINDOWS_LENGTH)
 
 const stamped = (length: number, stamp: number): Buffer => {
   const bytes = Buffer.alloc(length)
@@ -59,7 +67,7 @@ const ioError = (): LunarError => new LunarError('ERR_IO', 'Cannot write to the 
 
 describe('a parity log', () => {
   test('gives back what was appended, in order and to the byte', async () => {
-    const device = newDisk()
+    const device = await logDisk()
     const log = await openLog(device)
     expect(await replay(log)).toEqual([])
     const wanted: Entry[] = []
@@ -72,7 +80,7 @@ describe('a parity log', () => {
   })
 
   test('appends that wait share a durable write', async () => {
-    const device = newDisk()
+    const device = await logDisk()
     const log = await openLog(device)
     const gate = deferred()
     device.plan = ({ kind }) => (kind === 'durable' ? { delay: gate.promise } : undefined)
@@ -81,15 +89,16 @@ describe('a parity log', () => {
     const others = Array.from({ length: 20 }, (_, i) => log.append(key, 0, piecesAt((i + 1) * 4 * KIB, 4 * KIB, i + 2), []))
     gate.resolve()
     await Promise.all([first, ...others])
-    expect(device.counters).toMatchObject({ durables: 2, writes: 0, flushes: 0 })
+    expect(device.counters, 'two groups, and the window').toMatchObject({ durables: 3, writes: 0, flushes: 0 })
     expect(await afterCrash(device)).toHaveLength(21)
     device.plan = undefined
+    const before = device.counters.durables
     await Promise.all([1, 2, 3].map(i => log.append(key, 1, piecesAt(i * MIB, 512 * KIB, i), [])))
-    expect(device.counters.durables, 'a group is bounded').toBe(5)
+    expect(device.counters.durables - before, 'a group is bounded, and each needs a wider window').toBe(6)
   })
 
   test('goes around many times, and flushes seldom', async () => {
-    const device = newDisk()
+    const device = await logDisk()
     const data = newDisk()
     const log = await openLog(device)
     const member = poolDisk(data, 1)
@@ -111,7 +120,7 @@ describe('a parity log', () => {
   })
 
   test('waits for room until the oldest is in place and flushed', async () => {
-    const device = newDisk()
+    const device = await logDisk()
     const data = newDisk()
     const log = await openLog(device)
     const member = poolDisk(data, 1)
@@ -152,7 +161,7 @@ describe('a parity log', () => {
   })
 
   test('many small entries that wait for room do not stop it', async () => {
-    const device = newDisk()
+    const device = await logDisk()
     const log = await openLog(device)
     const random = new Random(5)
     const open: LogTicket[] = []
@@ -176,7 +185,7 @@ describe('a parity log', () => {
   })
 
   test('voided addresses do not come back, the rest of an entry does', async () => {
-    const device = newDisk()
+    const device = await logDisk()
     const log = await openLog(device)
     const old = piecesAt(4 * KIB, 8 * KIB, 1)
     await log.append(key, 0, old, [])
@@ -206,7 +215,7 @@ describe('a parity log', () => {
   })
 
   test('reset makes what was left not count; until then nothing is appended', async () => {
-    const device = newDisk()
+    const device = await logDisk()
     await (await openLog(device)).append(key, 0, piecesAt(0, 512, 1), [])
     const second = await openLog(device)
     expect(() => second.append(key, 0, piecesAt(0, 512, 2), [])).toThrow('before it is reset')
@@ -219,7 +228,7 @@ describe('a parity log', () => {
   })
 
   test('what is left is made durable before it is replayed', async () => {
-    const device = newDisk()
+    const device = await logDisk()
     await (await openLog(device)).append(key, 0, piecesAt(0, 512, 1), [])
     const again = await openLog(device)
     expect(device.counters.flushes).toBe(0)
@@ -228,7 +237,7 @@ describe('a parity log', () => {
   })
 
   test('drained, it holds nothing', async () => {
-    const device = newDisk()
+    const device = await logDisk()
     const data = newDisk()
     const log = await openLog(device)
     const member = poolDisk(data, 1)
@@ -250,7 +259,7 @@ describe('a parity log', () => {
   })
 
   test('draining does not drop what an earlier owner left', async () => {
-    const device = newDisk()
+    const device = await logDisk()
     const pieces = piecesAt(0, 512, 1)
     await (await openLog(device)).append(key, 0, pieces, [])
     await (await openLog(device)).drain()
@@ -258,7 +267,7 @@ describe('a parity log', () => {
   })
 
   test('a durable write that fails ends it: who waits is refused, and what was durable stays', async () => {
-    const device = newDisk()
+    const device = await logDisk()
     const log = await openLog(device)
     const pieces = piecesAt(0, 512, 1)
     await log.append(key, 0, pieces, [])
@@ -277,7 +286,7 @@ describe('a parity log', () => {
   })
 
   test('a host that refuses memory ends one append, not the log', async () => {
-    const device = newDisk()
+    const device = await logDisk()
     const log = await openLog(device)
     device.plan = ({ kind }) => (kind === 'durable' ? new LunarError('ERR_HOST_LIMIT', 'Cannot write', { why: 'no descriptor is left' }) : undefined)
     await expect(log.append(key, 0, piecesAt(0, 512, 1), [])).rejects.toMatchObject({ code: 'ERR_HOST_LIMIT' })
@@ -288,10 +297,85 @@ describe('a parity log', () => {
   })
 })
 
+describe('opening a parity log', () => {
+  /** Bytes that opening reads of the ring, and what is in it. */
+  async function opened(device: SimulatedDisk): Promise<{ bytes: number; found: string[] }> {
+    const copy = device.clone()
+    copy.resetCounters()
+    const log = await openLog(copy)
+    return { bytes: copy.counters.bytesRead - WINDOWS_LENGTH, found: await replay(log) }
+  }
+
+  test('reads little when little counts, and when nothing does', async () => {
+    const device = await logDisk()
+    expect(await opened(device)).toEqual({ bytes: 64 * KIB, found: [] })
+    const log = await openLog(device)
+    const member = poolDisk(newDisk(), 1)
+    let last: LogTicket | undefined
+    for (let i = 0; i < 700; i++) {
+      if (last && i % 100 > 0) log.written(last)
+      const kept = i % 100 === 99
+      last = await log.append(key, 0, piecesAt((i % 400) * 4 * KIB, 4 * KIB, i + 1), [member])
+      if (kept) log.written(last)
+      if (i % 50 === 0) {
+        const { bytes, found } = await opened(device)
+        // Each entry is a group of three blocks, which is read to be found, to be judged and to be replayed (twice).
+        const looked = bytes - found.length * 12 * KIB * 3
+        expect(looked).toBeLessThanOrEqual(i <= 150 ? found.length * 12 * KIB * 2 + 64 * KIB : 3 * MIB)
+      }
+    }
+    expect(device.counters.bytesWritten, 'it goes around').toBeGreaterThan(2 * 4 * MIB)
+    await log.drain()
+    const { bytes, found } = await opened(device)
+    expect(found).toEqual([])
+    expect(bytes).toBeLessThanOrEqual(128 * KIB)
+  })
+
+  test('reads all of it when a window is torn, and loses nothing', async () => {
+    const device = await logDisk()
+    const log = await openLog(device)
+    const texts: string[] = []
+    const append = async (i: number): Promise<void> => {
+      const pieces = piecesAt(i * 8 * KIB, 8 * KIB, i + 1)
+      texts.push(textOf({ ...key, slice: 0, pieces }))
+      await log.append(key, 0, pieces, [])
+    }
+    for (let i = 0; i < 60; i++) await append(i)
+    const at = ringAt(device) - WINDOWS_LENGTH
+    for (const copies of [[0], [1], [0, 1]]) {
+      const torn = device.clone()
+      for (const copy of copies) await torn.write(at + copy * 4 * KIB, Buffer.alloc(512, 7))
+      const { bytes, found } = await opened(torn)
+      expect(found).toEqual(texts)
+      expect(bytes).toBeGreaterThan(4 * MIB - WINDOWS_LENGTH)
+      // Who empties it writes the window anew.
+      const again = await openLog(torn)
+      await again.reset()
+      again.written(await again.append(key, 0, piecesAt(0, 512, 1), []))
+      await again.drain()
+      expect(await opened(torn)).toMatchObject({ found: [] })
+    }
+  })
+
+  test('a window that cannot be written is written before anything else', async () => {
+    const device = await logDisk()
+    const log = await openLog(device)
+    const refuse = new LunarError('ERR_HOST_LIMIT', 'Cannot write', { why: 'no descriptor is left' })
+    const large = piecesAt(0, 40 * KIB, 1)
+    device.plan = ({ kind, length }) => (kind === 'durable' && length === 4 * KIB ? refuse : undefined)
+    await expect(log.append(key, 0, large, [])).rejects.toMatchObject({ code: 'ERR_HOST_LIMIT' })
+    const small = piecesAt(0, 512, 1)
+    await expect(log.append(key, 0, small, [])).rejects.toMatchObject({ code: 'ERR_HOST_LIMIT' })
+    device.plan = undefined
+    await log.append(key, 0, small, [])
+    expect(await afterCrash(device)).toEqual([textOf({ ...key, slice: 0, pieces: small })])
+  })
+})
+
 describe('what a crash leaves of a parity log', () => {
   /** Two durable entries, and the bytes that a third one changed. */
   async function threeEntries(): Promise<{ before: SimulatedDisk; after: Buffer; old: Buffer; texts: string[]; at: number }> {
-    const device = newDisk()
+    const device = await logDisk()
     const log = await openLog(device)
     const texts: string[] = []
     let before = device.clone()
@@ -340,7 +424,7 @@ describe('what a crash leaves of a parity log', () => {
   })
 
   test('groups in the data, of another disk, or in another place are none', async () => {
-    const device = newDisk()
+    const device = await logDisk()
     const log = await openLog(device)
     const texts: string[] = []
     const append = async (pieces: LogPiece[]): Promise<void> => {
@@ -358,7 +442,7 @@ describe('what a crash leaves of a parity log', () => {
 
   test.each(Array.from({ length: 8 }, (_, i) => i + 1))('random lives, seed %i: what a list says', async seed => {
     const random = new Random(seed)
-    let device = newDisk()
+    let device = await logDisk()
     const data = newDisk()
     const member = poolDisk(data, 1)
     let stamp = 0

@@ -89,6 +89,21 @@ describe('the parity log of a disk', () => {
     await pool.ensureLog(1)
   })
 
+  test('is used when the host failed its last step', async () => {
+    const disks = await newPool()
+    const { pool } = await openSimulated(disks)
+    const from = pool.disk(1).offsetOf(0, 0)
+    const refused = new LunarError('ERR_HOST_LIMIT', 'Cannot write', { why: 'no descriptor is left' })
+    disks[1]!.plan = ({ kind, offset }) => (kind === 'durable' && offset >= from ? refused : undefined)
+    await expect(pool.ensureLog(1)).rejects.toMatchObject({ code: 'ERR_HOST_LIMIT' })
+    disks[1]!.plan = undefined
+    const log = await pool.ensureLog(1)
+    await log.append(key, 0, pieces, [])
+    // After a crash all of it is read, and done again.
+    expect(await left((await reopen(disks)).pool, 1)).toBe(0)
+    expect((await independentCheck(disks)).problems).toEqual([])
+  })
+
   test('goes on when a disk whose flush it needs fails', async () => {
     const disks = await newPool()
     const { pool } = await openSimulated(disks)
