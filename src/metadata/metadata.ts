@@ -129,13 +129,25 @@ export class Metadata {
     return this.readOnly ? this.root.members : this.members.map(member => member.id)
   }
 
-  /** Blocks of the metadata stores: those that the tree of the last checkpoint uses, all, and in how many copies. */
+  /** Blocks of the metadata stores: those that the tree of the last checkpoint uses, or the one being written, all, and in how many copies. */
   async blocks(): Promise<{ readonly used: number; readonly total: number; readonly copies: number }> {
-    let used = 0
-    await this.tree.visitBlocks(() => {
-      used++
+    const total = this.space.capacity
+    return {
+      used: this.readOnly ? await this.countBlocks() : total - this.space.free,
+      total,
+      copies: Math.min(...this.space.entries.map(entry => entry.places.length)),
+    }
+  }
+
+  /** Reads the inner blocks of the tree of the last checkpoint; leaves are only counted. @throws LunarError `ERR_METADATA_DAMAGED` */
+  countBlocks(): Promise<number> {
+    return this.undisturbed(async () => {
+      let count = 0
+      await this.visitBlocks(() => {
+        count++
+      })
+      return count
     })
-    return { used, total: this.space.capacity, copies: Math.min(...this.space.entries.map(entry => entry.places.length)) }
   }
 
   /** Blocks of the map in memory; more than `most` are let go when they are not changed. */
@@ -206,11 +218,24 @@ export class Metadata {
     })
   }
 
-  /** Calls `visit` for each block of the tree of the last checkpoint. */
+  /** Calls `visit` for each block of the tree of the last checkpoint; no checkpoint may be written meanwhile. */
   visitBlocks(visit: (address: number, crc: number, level: number) => void): Promise<void> {
     return this.tree.visitBlocks((pointer, level) => {
       visit(pointer.address, pointer.crc, level)
     })
+  }
+
+  /**
+   * Runs while nothing is committed, so that what it reads is one state of the map, and of the disks below it. What is to be committed
+   * waits for it. In a view, and where nothing can be committed any more, it runs at once.
+   */
+  async undisturbed<T>(action: () => Promise<T>): Promise<T> {
+    if (this.readOnly || this.fenced || this.closed) return action()
+    let result!: T
+    await this.exclusive(async () => {
+      result = await action()
+    })
+    return result
   }
 
   /** Reads the copies of every metadata block on the given disks and rewrites wrong ones. @returns copies that were wrong */

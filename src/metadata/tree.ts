@@ -258,7 +258,14 @@ export class Tree {
       }
       const { parent, index } = missing
       const pointer = parent.pointers[index]!
-      const loaded = await this.read(pointer, parent.level - 1)
+      let loaded: Node
+      try {
+        loaded = await this.read(pointer, parent.level - 1)
+      } catch (error) {
+        // Another may have loaded and changed it meanwhile, and a checkpoint given its old place to something else.
+        if (parent.pointers.includes(pointer)) throw error
+        continue
+      }
       // While this waited the parent may have been split or the child loaded by another: find its place anew.
       const place = parent.pointers.findIndex((p, i) => p === pointer && !parent.children[i])
       if (place >= 0) {

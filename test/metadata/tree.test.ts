@@ -161,3 +161,29 @@ test('many bits of a record in one batch are as one batch each, whatever lies be
     expect(await contents(together)).toEqual(await contents(apart))
   }
 })
+
+test('a block whose place was given to another while it was being read is read from where it went', async () => {
+  const store = new Store()
+  const made = new Tree(store.read, undefined)
+  for (let i = 0; i < 400; i++) made.apply(new Batch().put({ hi: 1, lo: i }, new Uint8Array(64)))
+  store.checkpoint(made, 1)
+  const old = new Map(store.blocks)
+  let held: ((block: Promise<Uint8Array>) => void) | undefined
+  let holds = false
+  const tree = new Tree(pointer => {
+    if (!holds) return store.read(pointer)
+    holds = false
+    return new Promise(resolve => (held = resolve))
+  }, store.root)
+  expect(await tree.get({ hi: 1, lo: 0 })).toBeDefined() // the root is in memory now
+  holds = true
+  const slow = tree.get({ hi: 1, lo: 300 })
+  await new Promise(resolve => setImmediate(resolve))
+  const batch = new Batch().put({ hi: 1, lo: 300 }, Uint8Array.of(7))
+  await tree.loadFor(batch)
+  tree.apply(batch)
+  store.checkpoint(tree, 2)
+  for (const [address, block] of old) if (!store.live.has(address)) block.fill(0) // what it was is overwritten
+  held!(Promise.reject(new Error('none of its copies is right')))
+  expect(await slow).toEqual(Uint8Array.of(7))
+})

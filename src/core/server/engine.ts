@@ -312,18 +312,17 @@ const looks = {
   ...hostLooks,
   'server.status': () => noServer,
   'metadata.check': async ({ pool }) => {
-    let blocks = 0
-    await pool.metadata.visitBlocks(() => {
-      blocks++
-    })
-    const { problems, ...checked } = await checkRecords(pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), pool.metadata.stores)
-    return { ok: problems.length === 0, generation: pool.metadata.generation, checked: { blocks, ...checked }, problems }
+    const blocks = await pool.metadata.countBlocks()
+    const first = await checkOf(pool, blocks)
+    // What is changed while it is read fits together only by chance: what does not is looked at again while nothing changes.
+    return first.ok ? first : pool.metadata.undisturbed(() => checkOf(pool, blocks))
   },
-  'metadata.dump': async ({ pool }) => {
-    const lines = [`# pool ${pool.record.name} ${pool.poolId} generation ${pool.metadata.generation}`]
-    for await (const entry of pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)) lines.push(dumpRecord(entry))
-    return { text: `${lines.join('\n')}\n` }
-  },
+  'metadata.dump': ({ pool }) =>
+    pool.metadata.undisturbed(async () => {
+      const lines = [`# pool ${pool.record.name} ${pool.poolId} generation ${pool.metadata.generation}`]
+      for await (const entry of pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)) lines.push(dumpRecord(entry))
+      return { text: `${lines.join('\n')}\n` }
+    }),
 } satisfies Record<string, Handler>
 
 const verbs = {
@@ -353,6 +352,11 @@ function openWarnings(pool: Pool, options: EngineOptions): string[] {
   for (const missing of options.missing)
     warnings.push(/ENOENT/.test(missing.reason) ? `No disk of the pool is at ${missing.path} now` : `${missing.path}: ${missing.reason}`)
   return warnings
+}
+
+async function checkOf({ metadata }: Pool, blocks: number): Promise<Result<'metadata.check'>> {
+  const { problems, ...checked } = await checkRecords(metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), metadata.stores)
+  return { ok: problems.length === 0, generation: metadata.generation, checked: { blocks, ...checked }, problems }
 }
 
 export function openEngine(disks: readonly FoundDisk[], options: EngineOptions): Promise<Engine> {
