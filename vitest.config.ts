@@ -10,5 +10,7 @@ export default defineConfig({
     pool: 'forks',
     // Three files at once also where there are just two cores: a file that waits for a process or a disk leaves a core to the others.
     maxWorkers: 3,
+    // Simulated disks make much garbage that is short-lived, and every core is busy: collecting it seldom and alone halves what it costs.
+    execArgv: ['--max-semi-space-size=64', '--single-threaded-gc'],
   },
 })

@@ -3,6 +3,7 @@ import type { ErrorCode } from '../../src/core/base/error-table.ts'
 import { isCode } from '../../src/core/base/errors.ts'
 import { KIB, SECTOR } from '../../src/core/base/units.ts'
 import type { BlockDevice } from '../../src/core/block/device.ts'
+import { zeroBytes } from '../../src/core/block/sparse-pages.ts'
 import { columnParts, COLUMNS, SLICE, SLICE_ON_MEMBER, SLICES, type Redundancy } from '../../src/core/raid/geometry.ts'
 import { storeOf, sliceOf } from '../../src/core/lun/slice-map.ts'
 import type { Lun } from '../../src/core/lun/lun.ts'
@@ -240,10 +241,19 @@ async function firstData(device: BlockDevice, offset: number, length: number): P
     if (extent.kind !== 'data') continue
     const bytes = new Uint8Array(extent.length)
     await device.read(extent.offset, bytes)
-    const at = bytes.findIndex(byte => byte !== 0)
+    const at = firstNonZero(bytes)
     if (at >= 0) return describeStamp(new Uint32Array(bytes.buffer, at - (at % SECTOR), SECTOR / 4))
   }
   return undefined
+}
+
+/** Zeros are compared as one, which is many times faster than looking at each byte. */
+function firstNonZero(bytes: Uint8Array): number {
+  for (let at = 0; at < bytes.length; at += zeroBytes.length) {
+    const part = bytes.subarray(at, at + zeroBytes.length)
+    if (Buffer.compare(part, zeroBytes.subarray(0, part.length)) !== 0) return at + part.findIndex(byte => byte !== 0)
+  }
+  return -1
 }
 
 /** The stores that slices of a LUN are bound to. */
@@ -292,6 +302,7 @@ export async function checkCopies({ parts }: Running, when: string): Promise<voi
 async function checkParity({ pool }: Running['parts'], lun: Lun, when: string): Promise<void> {
   const sum = new Uint8Array(SLICE_ON_MEMBER)
   const member = new Uint8Array(SLICE_ON_MEMBER)
+  const [sums, words] = [new Uint32Array(sum.buffer), new Uint32Array(member.buffer)]
   for await (const { slice, place } of lun.map.bound(0, lun.sliceCount)) {
     const store = storeOf(place)
     const { members, table } = lun.stores
@@ -301,9 +312,9 @@ async function checkParity({ pool }: Running['parts'], lun: Lun, when: string): 
     sum.fill(0)
     for (let m = 0; m < table.memberCount(store); m++) {
       await pool.disk(table.diskOf(store, m)).read(table.segmentOf(store, m), sliceOf(place) * SLICE_ON_MEMBER, [member])
-      for (let i = 0; i < sum.length; i++) sum[i]! ^= member[i]!
+      for (let i = 0; i < sums.length; i++) sums[i]! ^= words[i]!
     }
-    const at = sum.findIndex(byte => byte !== 0)
+    const at = firstNonZero(sum)
     if (at >= 0) throw new Error(`${when} the parity of slice ${slice} of LUN "${lun.name}" does not fit (store ${store}, byte ${at} of the members)`)
   }
 }

@@ -9,6 +9,7 @@ import { activity, finish, openPool, type Running, type Sources } from './machin
 import { atCut, isRedundant, WrongSector, type LunModel, type PoolModel } from './model.ts'
 import { leftIn, mayBeInvalid, mayFail, upstream } from './relation-model.ts'
 import { textOf } from './text.ts'
+import { ReadsFirst } from './reads-first.ts'
 import { stampedData } from './stamps.ts'
 
 /** What is known about a state besides the model. */
@@ -53,14 +54,29 @@ export async function inspect(
   depth: Depth,
   lost = false,
 ): Promise<{ image: PoolImage; kinds: Set<string> }> {
+  // What is only read is read while recovery has just begun, and then left as it is; recovery comes to its end where more is looked at.
+  if (depth === 'read') readFirst(disks)
   const running = await quick(disks, openPool(disks, sources), 'opening')
   try {
-    return await inspectOpen(running, disks, sources, expectation, depth, lost)
+    const found = await inspectOpen(running, disks, sources, expectation, depth, lost)
+    if (depth === 'read') stopAll(disks)
+    return found
   } catch (error) {
     const lun = error instanceof WrongSector ? running.parts.luns.all.find(({ number }) => expectation.model.luns.get(number)?.uid === error.uid) : undefined
     const where = lun && error instanceof WrongSector ? [await describeSector(running, lun, error.sector)] : []
     throw new Error([textOf(error), ...where, describeOpening(running)].join('\n'), { cause: error })
   }
+}
+
+function readFirst(disks: readonly SimulatedDisk[]): void {
+  const turns = new ReadsFirst()
+  for (const disk of disks) disk.scheduler = turns
+}
+
+/** Nothing that is asked of the disks from now on is ever answered. */
+function stopAll(disks: readonly SimulatedDisk[]): void {
+  const never = new Promise<never>(() => undefined)
+  for (const disk of disks) disk.plan = () => ({ delay: never })
 }
 
 /** For messages: which copies of the metadata the pool was opened from. */

@@ -54,7 +54,7 @@ export interface SimulatedOptions {
   readonly identity?: string
   readonly plan?: FaultPlan
   /** Without one, each operation completes in the next microtask. */
-  readonly scheduler?: Scheduler
+  readonly scheduler?: Turns
   /** Whether the next small transfer is made at once; without one, none is. */
   readonly atOnce?: () => boolean
   /** What the disk holds at first; it is not changed. */
@@ -65,17 +65,22 @@ const later = setImmediate // the real one, also where a test replaces timers
 /** Longer chains of forks are merged when a snapshot is taken, or reading would slow down. */
 const depthMax = 3
 
+/** Who decides in which order operations of disks that share it complete. */
+export interface Turns {
+  /** Resolves when it is the caller's turn. */
+  turn(isRead: boolean): Promise<void>
+}
+
 /**
  * Completes operations of all disks that share it one at a time, in an order that the seed decides. Between two
  * completions everything runs that can.
  */
-export class Scheduler {
+export class Scheduler implements Turns {
   private readonly pending: (() => void)[] = []
   private pumping = false
 
   constructor(private readonly random: Random) {}
 
-  /** Resolves when it is the caller's turn. */
   turn(): Promise<void> {
     return new Promise(resolve => {
       this.pending.push(resolve)
@@ -107,7 +112,7 @@ export class SimulatedDisk implements Disk, Recordable {
   readonly blockSize = SECTOR
   counters: SimulatedCounters = newCounters()
   plan: FaultPlan | undefined
-  scheduler: Scheduler | undefined
+  scheduler: Turns | undefined
   private readonly atOnce: () => boolean
 
   private pages: SparsePages
@@ -161,7 +166,7 @@ export class SimulatedDisk implements Disk, Recordable {
       const fault = this.begin('read', offset + done, length - done)
       this.counters.reads++
       const bytes = this.granted(fault, 'read from', offset + done, length - done)
-      await this.turn(fault)
+      await this.turn(fault, true)
       this.counters.bytesRead += bytes
       done += bytes
     }
@@ -261,7 +266,7 @@ export class SimulatedDisk implements Disk, Recordable {
 
   async extents(offset: number, length: number): Promise<Extent[]> {
     this.check(offset, length)
-    await this.turn(undefined)
+    await this.turn(undefined, true)
     return this.pages.extents(offset, length)
   }
 
@@ -350,13 +355,13 @@ export class SimulatedDisk implements Disk, Recordable {
     return Math.min(fault.short, length)
   }
 
-  private async turn(fault: Fault): Promise<void> {
+  private async turn(fault: Fault, isRead = false): Promise<void> {
     if (fault instanceof LunarError) {
-      await this.scheduler?.turn()
+      await this.scheduler?.turn(isRead)
       throw fault
     }
     if (fault?.delay) await fault.delay
-    await this.scheduler?.turn()
+    await this.scheduler?.turn(isRead)
     if (fault?.error) throw fault.error
   }
 }

@@ -11,14 +11,18 @@ export const zeroPage: Uint8Array = zeroBytes.subarray(0, PAGE)
 const HOLE = null
 type Page = Uint8Array | typeof HOLE
 
+/** Neighbouring pages that one lookup finds: 256 KiB. */
+const GROUP = 64
+const GROUP_BYTES = GROUP * PAGE
+
 /**
  * Bytes in memory, by pages of 4 KiB; what was never written is a hole. Contents are shared in two ways, both without
  * copying bytes: a *fork* looks through to its parent, which cannot change any more; a *branch* starts with the same
  * pages, and both sides copy a page before they change it.
  */
 export class SparsePages {
-  /** What differs from the parent: pages owned by this one, holes over pages of the parent. */
-  private own = new Map<number, Page>()
+  /** What differs from the parent, by groups: pages owned by this one, holes over pages of the parent, undefined for what the parent has. */
+  private own = new Map<number, (Page | undefined)[]>()
   /** Pages of `own` that nobody else sees, which may be changed in place. */
   private readonly mine = new Set<number>()
   /** Somebody looks through to this one: it never changes again. */
@@ -40,10 +44,10 @@ export class SparsePages {
     return this.frozen ? this.branch() : this
   }
 
-  /** The same contents and the same parent; costs a map entry for each page changed since the parent. Both may change. */
+  /** The same contents and the same parent; costs an array entry for each page near one changed since the parent. Both may change. */
   branch(): SparsePages {
     const branch = new SparsePages(this.size, this.parent)
-    branch.own = new Map(this.own)
+    for (const [at, group] of this.own) branch.own.set(at, group.slice())
     this.mine.clear()
     return branch
   }
@@ -52,9 +56,10 @@ export class SparsePages {
   flatten(): SparsePages {
     const flat = new SparsePages(this.size)
     for (const level of this.levels().reverse()) {
-      for (const [index, page] of level.own) {
-        if (page) flat.own.set(index, page)
-        else flat.own.delete(index)
+      for (const [at, group] of level.own) {
+        const under = flat.own.get(at)
+        if (under) group.forEach((page, i) => page !== undefined && (under[i] = page ?? undefined))
+        else if (group.some(page => page)) flat.own.set(at, level.parent ? group.map(page => page ?? undefined) : group.slice())
       }
     }
     this.mine.clear()
@@ -75,22 +80,33 @@ export class SparsePages {
 
   /** The page as it is, for looking only; undefined is a hole. */
   page(index: number): Uint8Array | undefined {
-    const page = this.own.get(index)
-    if (page !== undefined) return page ?? undefined
+    const at = Math.floor(index / GROUP)
+    const place = index % GROUP
+    let page = this.own.get(at)?.[place]
+    for (let level = this.parent; level && page === undefined; level = level.parent) page = level.own.get(at)?.[place]
+    return page ?? undefined
+  }
+
+  /** What the levels have of a group, the nearest first. */
+  private groupsAt(at: number): (Page | undefined)[][] {
+    const groups: (Page | undefined)[][] = []
+    const own = this.own.get(at)
+    if (own) groups.push(own)
     for (let level = this.parent; level; level = level.parent) {
-      const above = level.own.get(index)
-      if (above !== undefined) return above ?? undefined
+      const group = level.own.get(at)
+      if (group) groups.push(group)
     }
-    return undefined
+    return groups
   }
 
   read(offset: number, into: Uint8Array): void {
     for (let done = 0; done < into.length;) {
-      const at = (offset + done) % PAGE
-      const length = Math.min(PAGE - at, into.length - done)
-      const page = this.page(Math.floor((offset + done) / PAGE))
-      if (page) into.set(length === PAGE ? page : page.subarray(at, at + length), done)
-      else into.fill(0, done, done + length)
+      const from = offset + done
+      const at = Math.floor(from / GROUP_BYTES)
+      const length = Math.min((at + 1) * GROUP_BYTES - from, into.length - done)
+      const groups = this.groupsAt(at)
+      if (groups.length === 0) into.fill(0, done, done + length)
+      else readGroups(groups, from - at * GROUP_BYTES, into, done, length)
       done += length
     }
   }
@@ -100,7 +116,7 @@ export class SparsePages {
       const at = (offset + done) % PAGE
       const bytes = Math.min(PAGE - at, data.length - done)
       const page = this.writable(Math.floor((offset + done) / PAGE), bytes === PAGE)
-      page.set(data.subarray(done, done + bytes), at)
+      page.set(bytes === data.length ? data : data.subarray(done, done + bytes), at)
       done += bytes
     }
   }
@@ -109,7 +125,7 @@ export class SparsePages {
   adopt(index: number, page: Uint8Array): void {
     this.checkThawed()
     this.mine.delete(index)
-    this.own.set(index, page)
+    this.set(index, page)
   }
 
   /** The range reads as zeros; whole pages of it become holes. */
@@ -118,12 +134,15 @@ export class SparsePages {
     this.checkThawed()
     for (let at = offset; at < end;) {
       const index = Math.floor(at / PAGE)
+      if (at % GROUP_BYTES === 0 && at + GROUP_BYTES <= end && this.groupsAt(at / GROUP_BYTES).length === 0) {
+        at += GROUP_BYTES
+        continue
+      }
       const bytes = Math.min((index + 1) * PAGE, end) - at
       const page = this.page(index)
       if (page && bytes === PAGE) {
         this.mine.delete(index)
-        if (this.parent?.page(index)) this.own.set(index, HOLE)
-        else this.own.delete(index)
+        this.set(index, this.parent?.page(index) ? HOLE : undefined)
       } else if (page) {
         this.writable(index, false).fill(0, at % PAGE, (at % PAGE) + bytes)
       }
@@ -137,7 +156,11 @@ export class SparsePages {
     for (let at = offset; at < end;) {
       const kind = this.page(Math.floor(at / PAGE)) ? 'data' : 'hole'
       let to = at
-      while (to < end && (this.page(Math.floor(to / PAGE)) ? 'data' : 'hole') === kind) to = Math.min(end, (Math.floor(to / PAGE) + 1) * PAGE)
+      while (to < end) {
+        if (kind === 'hole' && this.groupsAt(Math.floor(to / GROUP_BYTES)).length === 0) to = Math.min(end, (Math.floor(to / GROUP_BYTES) + 1) * GROUP_BYTES)
+        else if ((this.page(Math.floor(to / PAGE)) ? 'data' : 'hole') === kind) to = Math.min(end, (Math.floor(to / PAGE) + 1) * PAGE)
+        else break
+      }
       extents.push({ offset: at, length: to - at, kind })
       at = to
     }
@@ -147,30 +170,51 @@ export class SparsePages {
   /** Bytes held in pages, those of parents included. */
   get allocated(): number {
     const seen = new Set<number>()
-    for (const level of this.levels()) for (const index of level.own.keys()) seen.add(index)
+    for (const level of this.levels()) for (const index of level.changed()) seen.add(index)
     let pages = 0
     for (const index of seen) if (this.page(index)) pages++
     return pages * PAGE
   }
 
   /** Pages that this one may hold otherwise than its parent. */
-  changed(): IterableIterator<number> {
-    return this.own.keys()
+  *changed(): Generator<number> {
+    for (const [at, group] of this.own) for (let place = 0; place < GROUP; place++) if (group[place] !== undefined) yield at * GROUP + place
+  }
+
+  private set(index: number, page: Page | undefined): void {
+    const at = Math.floor(index / GROUP)
+    let group = this.own.get(at)
+    if (!group) this.own.set(at, (group = new Array<Page | undefined>(GROUP).fill(undefined)))
+    group[index % GROUP] = page
   }
 
   /** A page of its own to write to; its old contents matter unless all of it is written. */
   private writable(index: number, whole: boolean): Uint8Array {
     this.checkThawed()
-    const own = this.own.get(index)
-    if (own && this.mine.has(index)) return own
+    if (this.mine.has(index)) return this.page(index)!
     const old = whole ? undefined : this.page(index)
     const page = old ? new Uint8Array(old) : new Uint8Array(PAGE) // not slice: a Buffer's is no copy
-    this.own.set(index, page)
+    this.set(index, page)
     this.mine.add(index)
     return page
   }
 
   private checkThawed(): void {
     invariant(!this.frozen, 'pages that were forked are never changed')
+  }
+}
+
+/** Reads `length` bytes from byte `from` of a group on, given what each level has of it, the nearest first, to `into` from `to` on. */
+function readGroups(groups: readonly (Page | undefined)[][], from: number, into: Uint8Array, to: number, length: number): void {
+  const end = from + length
+  for (let at = from; at < end;) {
+    const index = Math.floor(at / PAGE)
+    const bytes = Math.min((index + 1) * PAGE, end) - at
+    let page: Page | undefined
+    for (let level = 0; level < groups.length && page === undefined; level++) page = groups[level]![index]
+    const place = to + at - from
+    if (!page) into.fill(0, place, place + bytes)
+    else into.set(bytes === PAGE ? page : page.subarray(at % PAGE, (at % PAGE) + bytes), place)
+    at += bytes
   }
 }
