@@ -1,6 +1,6 @@
 /**
  * Writes share/openapi.json, the description of the control socket (OpenAPI 3.1), from the declarations of the verbs in
- * src/core/server/api.ts: their parameters and results, and what is said of each there. `--check` compares and changes nothing.
+ * src/core/server/api.ts and of the functions of Table 2 beside it: their parameters and results, and what is said of each there. `--check` compares and changes nothing.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,9 +11,10 @@ import ts from 'typescript'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const target = join(root, 'share', 'openapi.json')
 const source = join(root, 'src', 'core', 'server', 'api.ts')
+const table2 = join(root, 'src', 'core', 'server', 'table2-api.ts')
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 
-const program = ts.createProgram([source, join(root, 'src', 'core', 'base', 'errors.ts'), join(root, 'src', 'core', 'server', 'verbs.ts')], {
+const program = ts.createProgram([source, table2, join(root, 'src', 'core', 'base', 'errors.ts'), join(root, 'src', 'core', 'server', 'verbs.ts')], {
   module: ts.ModuleKind.NodeNext,
   moduleResolution: ts.ModuleResolutionKind.NodeNext,
   target: ts.ScriptTarget.ES2022,
@@ -112,6 +113,7 @@ function verbKinds() {
 
 const json = schema => ({ content: { 'application/json': { schema } } })
 const failures = {
+  401: { description: 'On the port of the HTTP API: no token, or none that is good there.', ...json({ $ref: '#/components/schemas/ErrorWire' }) },
   422: { description: 'It was refused or failed; the code is one of `lunar explain`.', ...json({ $ref: '#/components/schemas/ErrorWire' }) },
   503: {
     description: 'The owner goes away, and did nothing of it: ask whoever owns the pool next.',
@@ -125,45 +127,90 @@ const kindWords = {
   owner: 'Is answered by the owner itself.',
 }
 
-function pathsOf() {
-  const paths = {}
-  const kinds = verbKinds()
-  for (const property of checker.getPropertiesOfType(exportOf(source, 'Verbs'))) {
-    const verb = checker.getTypeOfSymbol(property)
-    const part = name => checker.getTypeOfSymbol(verb.getProperty(name))
-    const text = ts.displayPartsToString(property.getDocumentationComment(checker)).replace(/\s+/g, ' ')
-    paths[`/v1/call/${property.name}`] = {
-      post: {
-        operationId: property.name,
-        tags: [property.name.split('.')[0]],
-        description: [text, kindWords[kinds.get(property.name)]].filter(Boolean).join(' '),
-        requestBody: { required: true, ...json(closed(bodyOf(part('params')))) },
-        responses: {
-          200: {
-            description: 'What it found or did.',
-            ...json({
-              type: 'object',
-              properties: {
-                generation: { description: 'Administrative changes of the pool so far.', type: 'number' },
-                data: schemaOf(part('result')),
-                warnings: { type: 'array', items: { type: 'string' } },
-              },
-              required: ['generation', 'data', 'warnings'],
-            }),
-          },
-          ...failures,
+const textOf = symbol => ts.displayPartsToString(symbol.getDocumentationComment(checker)).replace(/\s+/g, ' ')
+
+/** What is called with parameters and answers with a result: a path for each name of the interface. */
+function callsOf(file, name, path, tagOf, about) {
+  const calls = checker.getPropertiesOfType(exportOf(file, name)).map(property => {
+    const call = checker.getTypeOfSymbol(property)
+    const part = key => checker.getTypeOfSymbol(call.getProperty(key))
+    const operation = {
+      operationId: property.name,
+      tags: [tagOf(property.name)],
+      description: [textOf(property), about(property.name)].filter(Boolean).join(' '),
+      requestBody: { required: true, ...json(closed(bodyOf(part('params')))) },
+      responses: {
+        200: {
+          description: 'What it found or did.',
+          ...json({
+            type: 'object',
+            properties: {
+              generation: { description: 'Administrative changes of the pool so far.', type: 'number' },
+              data: schemaOf(part('result')),
+              warnings: { type: 'array', items: { type: 'string' } },
+            },
+            required: ['generation', 'data', 'warnings'],
+          }),
         },
+        ...failures,
       },
     }
+    return [`${path}/${property.name}`, { post: operation }]
+  })
+  return Object.fromEntries(calls)
+}
+
+function pathsOf() {
+  const kinds = verbKinds()
+  return {
+    ...callsOf(
+      source,
+      'Verbs',
+      '/v1/call',
+      name => name.split('.')[0],
+      name => kindWords[kinds.get(name)],
+    ),
+    ...callsOf(
+      table2,
+      'Table2',
+      '/v1/table2',
+      () => 'table2',
+      () => '',
+    ),
   }
-  return paths
 }
 
 /** Parameters that are not known are refused; results may get more keys (the API is additive). */
 const closed = schema => ({ ...schema, additionalProperties: false })
 
+const address = () => ({ default: 'localhost:9443', description: 'As `lunar server status` shows it.' })
+
 function description() {
   const paths = {
+    '/pools': {
+      servers: [{ url: 'https://{address}', variables: { address: address() } }],
+      get: {
+        operationId: 'pools',
+        description: 'The pools that are served on the port of the HTTP API. What each answers is below `/pools/NAME`.',
+        security: [{ token: [] }],
+        responses: {
+          200: {
+            description: 'Their names and ids.',
+            ...json({
+              type: 'object',
+              properties: {
+                pools: {
+                  type: 'array',
+                  items: { type: 'object', properties: { name: { type: 'string' }, id: { type: 'string' } }, required: ['name', 'id'] },
+                },
+              },
+              required: ['pools'],
+            }),
+          },
+          401: failures[401],
+        },
+      },
+    },
     '/metrics': {
       get: {
         operationId: 'metrics',
@@ -192,11 +239,22 @@ function description() {
       version,
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
       description:
-        'The process that owns a pool answers on its control socket, which `lunar lock show` names. Bytes are whole numbers, times RFC 3339. Names are never given another meaning; keys may be added to results.',
+        'The process that owns a pool answers on its control socket, which `lunar lock show` names; a server also on the port of `--api-listen`, to clients that show a token. Bytes are whole numbers, times RFC 3339. Names are never given another meaning; keys may be added to results.',
     },
-    servers: [{ url: 'http://lunar', description: 'A unix socket: `curl --unix-socket SOCKET http://lunar/v1/call/pool.show -d {}`.' }],
+    servers: [
+      { url: 'http://lunar', description: 'A unix socket: `curl --unix-socket SOCKET http://lunar/v1/call/pool.show -d {}`.' },
+      {
+        url: 'https://{address}/pools/{pool}',
+        description: 'The port of `lunar serve --api-listen`.',
+        variables: { address: address(), pool: { default: 'tank', description: 'A pool that is served there.' } },
+      },
+    ],
+    security: [{}, { token: [] }],
     paths,
-    components: { schemas: Object.fromEntries([...schemas].sort(([a], [b]) => (a < b ? -1 : 1))) },
+    components: {
+      securitySchemes: { token: { type: 'http', scheme: 'bearer', description: 'On the port: a token of the file that `--api-token-file` names.' } },
+      schemas: Object.fromEntries([...schemas].sort(([a], [b]) => (a < b ? -1 : 1))),
+    },
   }
 }
 

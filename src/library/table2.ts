@@ -4,7 +4,7 @@
  */
 import { LunarError } from '../core/base/errors.ts'
 import type { ByteRange, ProcessName, RelationshipConfig, RelationshipHold, RelationshipStatus, Result, TaskView } from '../core/server/api.ts'
-import { findLun, formatVolumeId, parseVolumeId, readPartition } from '../core/server/volume-id.ts'
+import { parseVolumeId, placeOfVolume, servedIdAt, volumeIdAt } from '../core/server/volume-id.ts'
 import { openPools } from './open-pool.ts'
 import type { Pool } from './pool.ts'
 import type { ActiveMaps, Relationship, RelationshipReference, StartOptions } from './relationships.ts'
@@ -179,13 +179,6 @@ function onePool(pool: Pool | string | undefined): Pool {
   return only
 }
 
-async function volumeId(disk: number, partition: number, pool: Pool): Promise<string> {
-  const lun = (await pool.luns.list()).find(({ number }) => number === disk)
-  if (!lun) throw new LunarError('ERR_LUN_NOT_FOUND', `Cannot find volume ${disk} in pool "${pool.name}"`)
-  await readPartition(pool.service, lun.name, partition)
-  return formatVolumeId({ lun: lun.id, partition })
-}
-
 /**
  * The id of a volume or of a partition inside of it; always the same for the same.
  *
@@ -193,13 +186,12 @@ async function volumeId(disk: number, partition: number, pool: Pool): Promise<st
  * @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_PARTITION_NOT_FOUND`, `ERR_POOL_NOT_FOUND`, `ERR_POOL_AMBIGUOUS`
  */
 export async function DcsPMGenerateVolumeID(disk: number, partition: number, pool?: Pool | string): Promise<string> {
-  return volumeId(disk, partition, onePool(pool))
+  return volumeIdAt(onePool(pool).service, disk, partition)
 }
 
-/** The id under which a volume is served. @throws LunarError `ERR_NOT_PRESENTED`: no volume is presented yet; and as DcsPMGenerateVolumeID */
+/** The id under which a volume is served: the name of the export that it, or the partition, lies in. @throws LunarError `ERR_NOT_PRESENTED`; and as DcsPMGenerateVolumeID */
 export async function DcsPMGetSDSVolumeID(disk: number, partition: number, pool?: Pool | string): Promise<string> {
-  const id = await volumeId(disk, partition, onePool(pool))
-  throw new LunarError('ERR_NOT_PRESENTED', `Cannot tell the id as served of volume ${id}`)
+  return servedIdAt(onePool(pool).service, disk, partition)
 }
 
 /** The ids of all volumes of all pools that this process has open. */
@@ -212,10 +204,8 @@ export async function DcsPMListVolumes(): Promise<string[]> {
 export async function DcsPMTranslateVolumeID(id: string): Promise<VolumePlace> {
   const volume = parseVolumeId(id)
   for (const pool of poolsOnce()) {
-    const lun = await findLun(pool.service, volume)
-    if (!lun) continue
-    await readPartition(pool.service, lun.name, volume.partition)
-    return { pool: pool.id, disk: lun.number, partition: volume.partition }
+    const place = await placeOfVolume(pool.service, volume)
+    if (place) return { pool: pool.id, ...place }
   }
   throw new LunarError('ERR_LUN_NOT_FOUND', `Cannot find volume ${id}`, { why: 'no pool that is open in this process has it' })
 }

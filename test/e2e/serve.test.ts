@@ -185,6 +185,9 @@ describe('serving', { timeout: 120_000 }, () => {
   test('without TLS a port needs to be told whom everybody is taken for', async () => {
     makeTank()
     lunar.refused('ERR_USAGE', 'serve', 'tank', '--tcp', '127.0.0.1:0')
+    const api = ['serve', 'tank', '--api-listen', '127.0.0.1:0', '--api-token-file', lunar.write('tokens', Buffer.from(`ops ${'x'.repeat(32)}\n`))]
+    expect(lunar.refused('ERR_USAGE', ...api)).toContain('--api-insecure')
+    expect(lunar.refused('ERR_USAGE', ...api, '--api-insecure')).toContain('chmod 600') // as it was written, others can read it
     const server = await serve(lunar, ['tank', '--tcp', '127.0.0.1:0', '--insecure-tcp', 'db1'], 2)
     const tcp = status().listeners.find(({ transport }) => transport === 'tcp')!
     expect(server.log()).toContain('warning: whoever reaches the port is taken for host db1')

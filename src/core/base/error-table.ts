@@ -66,6 +66,7 @@ export const errorTable = {
   ERR_MIXED: entry(5, 'An update ended before its end, so the volume is partly of one instant and partly of another.', 'start the update again and let it end, or repeat the command with --force=mixed'),
   ERR_NOT_PRESENTED: entry(5, 'The volume is not presented: nothing serves it to other machines, so it has no id as served.', 'use its own volume id: lunar lun show'),
   ERR_PRESENTED: entry(5, 'The volume is presented to a host, which reaches it under its name; one host writes a volume unless it is shared.', 'lunar unpresent it first'),
+  ERR_NOT_ALLOWED: entry(5, 'The client of the HTTP API showed no token, or none that is good there.', 'send "Authorization: Bearer TOKEN" with a token of the file that lunar serve --api-token-file names'),
   ERR_ALREADY_WRITTEN: entry(5, 'A write-once device takes one write a block, and a block of this range holds other bytes. A copier has nothing left to do: every block of the range is written.', 'lunar wod reallocate makes blocks writable again'),
   ERR_UNWRITTEN: entry(5, 'A block of the range was never written, so the write-once device holds nothing there.', 'read the volume that the device belongs to instead'),
   ERR_WRITE_ONCE: entry(5, 'The LUN holds the blocks of a write-once device; nobody else may read, write or change it.', 'lunar wod show'),

@@ -581,8 +581,8 @@ export interface ServerStatus {
 }
 
 export interface ServerListener {
-  /** `tcp` is without TLS: whoever reaches the port is taken for `host`. `http` is where metrics are. */
-  readonly transport: 'unix' | 'tls' | 'tcp' | 'http'
+  /** `tcp` is without TLS: whoever reaches the port is taken for `host`. `https` is the HTTP API, `http` that without TLS, or where metrics are. */
+  readonly transport: 'unix' | 'tls' | 'tcp' | 'http' | 'https'
   /** A path, or `address:port`. */
   readonly address: string
   /** The pool and the host that a unix socket is for. */

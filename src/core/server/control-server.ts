@@ -3,15 +3,18 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { deferred, type Deferred } from '../base/deferred.ts'
 import { LunarError } from '../base/errors.ts'
 import type { BlockDevice } from '../block/device.ts'
-import type { EventView, Params, RelationshipHold, Reply, Verb } from './api.ts'
+import type { EventView, Params, RelationshipHold, Reply, Result, Verb } from './api.ts'
 import { bindSocket } from './control-socket.ts'
 import { DataBuffers } from './data-buffers.ts'
 import { serveData } from './data-plane.ts'
 import type { LunOptions } from './engine-types.ts'
 import { EXPOSITION_TYPE, type Exposition, type Labels } from './exposition.ts'
 import { whoAmI } from './history.ts'
+import { plain, sendError, sendFailure, sendJson, sendText } from './http-answer.ts'
 import { bodyLength, readText } from './http-body.ts'
 import { Session } from './session.ts'
+import { callTable2, isTable2, Table2Handles } from './table2.ts'
+import type { RemoteClient } from './api-listener.ts'
 import { isVerb, verbKinds } from './verbs.ts'
 import { API_VERSION, VERSION } from './version.ts'
 import {
@@ -24,7 +27,6 @@ import {
   SESSION_HEADER,
   STATUS_ERROR,
   STATUS_MOVED,
-  toWire,
   type Hello,
   type SessionRequest,
 } from './wire.ts'
@@ -55,6 +57,9 @@ export class ControlServer {
   private readonly buffers = new DataBuffers(DATA_IN_FLIGHT_MAX)
   private readonly server: Server
   private readonly waits = new Set<AbortController>()
+  private readonly handles = new Table2Handles(error => {
+    this.handler.failed(error)
+  })
   /** Who follows events: nobody waits for them. */
   private readonly followers = new Set<AbortController>()
   private requests = 0
@@ -94,7 +99,12 @@ export class ControlServer {
   }
 
   get idle(): boolean {
-    return this.sessions.size === 0 && this.requests === 0
+    return this.sessions.size === 0 && this.requests === 0 && this.handles.size === 0
+  }
+
+  /** Who uses something now, besides those that only ask. */
+  busy(except: Session | undefined): string[] {
+    return [...this.clients.flatMap(client => (client !== except && client.busy ? [client.describe()] : [])), ...this.handles.describe()]
   }
 
   /**
@@ -109,6 +119,7 @@ export class ControlServer {
       session.stream.write('{"moved":true}\n')
       session.hurry()
     }
+    await this.handles.close()
     if (this.idle) return
     this.quiet = deferred()
     const late = setTimeout(() => void this.cutOff(), LEAVE_WITHIN)
@@ -119,6 +130,7 @@ export class ControlServer {
   /** Ends everything at once; the socket's name goes. */
   async close(): Promise<void> {
     this.draining = true
+    await this.handles.close()
     await this.cutOff()
     await new Promise<void>(resolve => {
       this.server.close(() => {
@@ -147,12 +159,17 @@ export class ControlServer {
     this.handler.changed()
   }
 
-  private async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (request.method === 'GET' && request.url?.split('?', 1)[0] === '/v1/events') return this.follow(request, response)
+  /**
+   * Answers one request.
+   * @param url what it asks for, path and query
+   * @param remote a client that came by the port of the HTTP API: it has no sessions
+   */
+  async serve(request: IncomingMessage, response: ServerResponse, url = request.url ?? '', remote?: RemoteClient): Promise<void> {
+    if (request.method === 'GET' && url.split('?', 1)[0] === '/v1/events') return this.follow(request, response, url)
     this.requests++
     this.served++
     try {
-      await this.route(request, response)
+      await this.route(request, response, url, remote)
     } catch (error) {
       if (!(error instanceof Moved)) this.errors++
       fail(request, response, error)
@@ -162,15 +179,20 @@ export class ControlServer {
     }
   }
 
-  private async route(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const [path = '', query = ''] = (request.url ?? '').split('?', 2)
+  private async route(request: IncomingMessage, response: ServerResponse, url: string, remote: RemoteClient | undefined): Promise<void> {
+    const [path = '', query = ''] = url.split('?', 2)
     const [, version, area, first = '', second = ''] = path.split('/')
     if (request.method === 'GET' && path === '/metrics') return sendText(response, EXPOSITION_TYPE, await this.handler.metrics())
     if (request.method !== 'POST' || version !== 'v1') throw unknown(path)
     if (this.draining) throw new Moved()
+    const key = remote ? undefined : request.headers[SESSION_HEADER]
+    if (key === undefined && (area === 'call' || area === 'table2')) {
+      const session = guest(request, response, remote)
+      return session.run((signal, abort) => (area === 'call' ? this.call : this.callTable2).call(this, first, session, request, response, signal, abort))
+    }
+    if (remote) throw unknown(path)
     if (area === 'session') return this.beginSession(request, response)
-    const key = request.headers[SESSION_HEADER]
-    const session = key === undefined && area === 'call' ? guest(request, response) : this.sessions.get(String(key))
+    const session = this.sessions.get(String(key))
     if (!session) throw new LunarError('ERR_USAGE', 'Cannot take the request', { why: 'it belongs to no session' })
     if (area === 'call') return session.run((signal, abort) => this.call(first, session, request, response, signal, abort))
     if (area === 'luns' && first === 'open') return session.run(() => this.openLun(session, request, response))
@@ -183,7 +205,7 @@ export class ControlServer {
   }
 
   /** Events, a line each, until one of both sides ends it. It counts neither as a client nor as a request: an owner that is not needed leaves all the same. */
-  private async follow(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  private async follow(request: IncomingMessage, response: ServerResponse, url: string): Promise<void> {
     const stop = new AbortController()
     response.once('close', () => {
       stop.abort()
@@ -191,7 +213,7 @@ export class ControlServer {
     this.followers.add(stop)
     try {
       if (this.draining) throw new Moved()
-      const after = Number(new URLSearchParams(request.url?.split('?', 2)[1]).get('after') ?? '0')
+      const after = Number(new URLSearchParams(url.split('?', 2)[1]).get('after') ?? '0')
       if (!Number.isSafeInteger(after) || after < 0) throw new LunarError('ERR_USAGE', 'Cannot follow the events', { why: '"after" is no number of an event' })
       const events = await this.handler.followEvents(after, stop.signal)
       const { instance, poolId } = this.handler.hello
@@ -236,20 +258,54 @@ export class ControlServer {
     abort: AbortController,
   ): Promise<void> {
     const params = await readJson(request)
-    if (!isVerb(name)) {
-      throw new LunarError('ERR_SERVER_VERSION', `Cannot do ${plain(name)}`, {
-        why: `the owner of the pool (process ${process.pid}, version ${VERSION}) does not know it`,
-      })
+    if (!isVerb(name)) throw unknown(name)
+    await this.answer(name, name === 'task.wait', response, signal, abort, () => this.verb(name, params as Params<Verb>, session, signal))
+  }
+
+  /** A function of Table 2, for a client without a session. */
+  private async callTable2(
+    name: string,
+    session: Session,
+    request: IncomingMessage,
+    response: ServerResponse,
+    signal: AbortSignal,
+    abort: AbortController,
+  ): Promise<void> {
+    const params = await readJson(request)
+    if (!isTable2(name)) throw unknown(name)
+    const { handler } = this
+    const asker = {
+      pool: handler.hello.poolName,
+      poolId: handler.hello.poolId,
+      call: <V extends Verb>(verb: V, of: Params<V>) => this.verb(verb, of, session, signal) as Promise<Reply<Result<V>>>,
+      openLun: (lun: string, options?: LunOptions) => handler.openLun(lun, { ...options, user: session.who, protocol: 'HTTP' }),
+      holdRelationship: (relationship: string) => handler.holdRelationship(relationship),
     }
-    if (session.client.readOnly && verbKinds[name] === 'change') throw new LunarError('ERR_READ_ONLY', `Cannot do ${name}`)
+    await this.answer(name, params.wait === true, response, signal, abort, () => callTable2(name, params, asker, this.handles, session.who, signal))
+  }
+
+  private verb(name: Verb, params: Params<Verb>, session: Session, signal: AbortSignal): Promise<Reply<unknown>> {
+    const { readOnly } = session.client
+    const refused = verbKinds[name] === 'change' || (session.isGuest && verbKinds[name] === 'owner')
+    if (readOnly && refused) throw new LunarError('ERR_READ_ONLY', `Cannot do ${name}`, session.isGuest ? { why: `${session.who} may only read` } : {})
+    return this.handler.call(name, params, session, signal)
+  }
+
+  /** Sends what a call answers; it is given up when the client goes, and, where it waits, when the owner does. */
+  private async answer(
+    name: string,
+    waits: boolean,
+    response: ServerResponse,
+    signal: AbortSignal,
+    abort: AbortController,
+    call: () => Promise<Reply<unknown>>,
+  ): Promise<void> {
     response.once('close', () => {
       if (!response.writableEnded) abort.abort(new LunarError('ERR_INTERRUPTED', `${name} was given up`, { why: 'the client has gone' }))
     })
-    const waits = name === 'task.wait'
     if (waits) this.waits.add(abort)
     try {
-      const reply = await this.handler.call(name, params as Params<Verb>, session, signal)
-      sendJson(response, 200, reply)
+      sendJson(response, 200, await call())
     } catch (error) {
       throw signal.reason instanceof Moved ? signal.reason : error
     } finally {
@@ -299,9 +355,12 @@ async function drained(response: ServerResponse, signal: AbortSignal): Promise<v
   signal.removeEventListener('abort', go)
 }
 
-/** Somebody who asks one thing without a session: the socket is for one user and root, and what it is done with says its name. */
-const guest = (request: IncomingMessage, response: ServerResponse): Session =>
-  new Session({ ...whoAmI(), pid: 0, version: '', command: plain(request.headers['user-agent']) || 'a program', readOnly: false }, response)
+/** Somebody who asks one thing without a session. The socket is for one user and root, and what it is done with says its name; who comes from elsewhere has shown a token. */
+function guest(request: IncomingMessage, response: ServerResponse, remote: RemoteClient | undefined): Session {
+  const common = { pid: 0, version: '' }
+  if (remote) return new Session({ ...common, uid: null, ...remote }, response)
+  return new Session({ ...common, ...whoAmI(), command: plain(request.headers['user-agent']) || 'a program', readOnly: false }, response)
+}
 
 async function readJson(request: IncomingMessage): Promise<Record<string, unknown>> {
   bodyLength(request, JSON_MAX)
@@ -310,31 +369,12 @@ async function readJson(request: IncomingMessage): Promise<Record<string, unknow
   return value
 }
 
-function sendJson(response: ServerResponse, status: number, value: unknown): void {
-  sendText(response, 'application/json', JSON.stringify(value), status)
-}
-
-function sendText(response: ServerResponse, type: string, text: string, status = 200): void {
-  if (response.destroyed) return
-  const body = Buffer.from(text)
-  response.writeHead(status, { 'content-type': type, 'content-length': body.length })
-  response.end(body)
-}
-
-/** Answers with the error; what is left of the request's body is not read, so the connection ends with it. */
 function fail(request: IncomingMessage, response: ServerResponse, error: unknown): void {
-  if (response.headersSent || response.destroyed) {
-    response.destroy()
-    return
-  }
-  if (!request.complete) response.setHeader('connection', 'close')
-  sendJson(response, error instanceof Moved ? STATUS_MOVED : STATUS_ERROR, error instanceof Moved ? { moved: true } : toWire(error))
+  if (error instanceof Moved) sendFailure(request, response, STATUS_MOVED, { moved: true })
+  else sendError(request, response, STATUS_ERROR, error)
 }
 
 const unknown = (path: string): LunarError =>
   new LunarError('ERR_SERVER_VERSION', `Cannot do ${plain(path)}`, {
     why: `the owner of the pool (process ${process.pid}, version ${VERSION}) does not know it`,
   })
-
-/** Text of a client as it may appear in messages: short, without control characters. */
-const plain = (value: unknown): string => (typeof value === 'string' ? value.replace(/[\p{Cc}\p{Cf}]/gu, '?').slice(0, 200) : '')

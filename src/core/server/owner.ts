@@ -2,6 +2,7 @@
  * The one process that owns a pool: locked disks, engine, control socket. Every owner listens, so that others go on
  * working while a long command runs (hazard 38).
  */
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { LockRecord } from '../../metadata/lock-record.ts'
 import { readLabel } from '../../metadata/label.ts'
 import { deferred } from '../base/deferred.ts'
@@ -9,6 +10,7 @@ import { isCode, LunarError } from '../base/errors.ts'
 import { ResourceStack } from '../base/resources.ts'
 import type { BlockDevice, Disk } from '../block/device.ts'
 import type { EventView, LockView, Params, PoolStatus, RelationshipHold, Reply, Result, ServerStatus, Verb } from './api.ts'
+import type { RemoteClient } from './api-listener.ts'
 import type { ControlServer } from './control-server.ts'
 import { makeDisk, requireDistinct, requireOther } from './disk-maker.ts'
 import { engineModule } from './engine-module.ts'
@@ -243,6 +245,11 @@ export class Owner {
     return (await this.engine).holdRelationship(name)
   }
 
+  /** Answers a client of the HTTP API. @throws Moved when the owner goes away */
+  async serve(request: IncomingMessage, response: ServerResponse, url: string, client: RemoteClient): Promise<void> {
+    await this.server?.serve(request, response, url, client)
+  }
+
   /** Counts those in this process who use the pool, so that `pool.close` knows. */
   use(): () => void {
     this.localUse++
@@ -311,7 +318,7 @@ export class Owner {
   }
 
   private async askToClose(engine: Engine, session: Session | undefined): Promise<Reply<{ closed: true }>> {
-    const blockers = (this.server?.clients ?? []).filter(client => client !== session && client.busy).map(client => client.describe())
+    const blockers = this.server?.busy(session) ?? []
     blockers.push(...(this.options.server?.clients(engine.poolName) ?? []))
     if (session && this.localUse > 0) blockers.unshift(describeRecord(this.record))
     if (blockers.length > 0) throw new LunarError('ERR_BUSY', `Cannot close pool ${engine.poolName}`, { why: `it is used by ${blockers.join('; ')}`, blockers })

@@ -7,6 +7,8 @@ import { NbdServer } from '../nbd/server.ts'
 import type { TlsCredentials } from '../nbd/tls.ts'
 import type { OpenOptions, ServerClient, ServerListener, ServerStatus } from './api.ts'
 import { acquireServed } from './acquire.ts'
+import { ApiListener, type ApiPlace, type ApiPools } from './api-listener.ts'
+import { readTokens } from './api-tokens.ts'
 import { Exports, type SocketRole } from './exports.ts'
 import { Exposition } from './exposition.ts'
 import { HostSockets, type SocketPlace } from './host-sockets.ts'
@@ -29,6 +31,8 @@ export interface ServeOptions extends Pick<OpenOptions, 'command' | 'forceQuorum
   readonly insecureHost?: string
   /** Where metrics of all pools are, without TLS and for everybody. */
   readonly metrics?: { readonly host: string; readonly port: number }
+  /** Where the HTTP API of all pools is, for clients that show a token. */
+  readonly api?: ApiPlace
   /** Listening sockets that the service manager made. */
   readonly passed: readonly PassedSocket[]
   /** One line for whoever reads the log. */
@@ -55,6 +59,7 @@ export class Server {
   private readonly ports: { readonly listener: NbdListener; readonly view: ServerListener }[] = []
   private readonly process = new ProcessMetrics()
   private metricsPort: MetricsListener | undefined
+  private apiPort: ApiListener | undefined
   private readonly since = new Date().toISOString()
   private readonly stopAsked = deferred()
   private readonly leaving = new Map<string, Promise<void>>()
@@ -75,9 +80,10 @@ export class Server {
 
   /**
    * Opens the pools and listens. Every pool that can be served is; `status` says why the others are not.
-   * @throws LunarError of the first pool when none can be served; of the ports
+   * @throws LunarError of the first pool when none can be served; of the ports; of the tokens of the HTTP API
    */
   static async start(options: ServeOptions): Promise<Server> {
+    if (options.api) await readTokens(options.api.tokenFile) // before any pool is opened for nothing
     const server = new Server(options)
     try {
       await server.openPools()
@@ -108,6 +114,7 @@ export class Server {
         })),
         ...this.ports.map(({ view }) => view),
         ...this.metricsListeners(),
+        ...this.apiListeners(),
       ],
       clients: this.clients(),
     }
@@ -202,8 +209,9 @@ export class Server {
   }
 
   private async listen(): Promise<void> {
-    const { tcp, tls = null, passed, insecureHost = null, metrics } = this.options
+    const { tcp, tls = null, passed, insecureHost = null, metrics, api } = this.options
     if (metrics) await this.listenForMetrics(metrics)
+    if (api) this.apiPort = await ApiListener.listen(api, this.apiPools())
     const transport = tls ? 'tls' : 'tcp'
     const port = (listener: NbdListener): void => {
       const { address } = listener
@@ -246,6 +254,24 @@ export class Server {
     return [{ transport: 'http', address, pool: null, host: null, uri: `http://${address}/metrics` }]
   }
 
+  private apiListeners(): ServerListener[] {
+    if (!this.apiPort) return []
+    const { address } = this.apiPort
+    const scheme = this.options.api?.tls ? 'https' : 'http'
+    return [{ transport: scheme, address, pool: null, host: null, uri: `${scheme}://${address}/pools` }]
+  }
+
+  private apiPools(): ApiPools {
+    return {
+      names: () => [...this.served.keys()],
+      find: name => {
+        const served = this.served.get(name)
+        return served && { id: served.id, serve: (...asked) => served.owner.serve(...asked) }
+      },
+      log: this.options.log,
+    }
+  }
+
   /** Of all pools that are served. */
   private async metrics(): Promise<string> {
     const into = new Exposition()
@@ -258,6 +284,7 @@ export class Server {
   private async measure(into: Exposition): Promise<void> {
     await this.process.start()
     this.process.measure(into)
+    this.apiPort?.measure(into)
     measureNbd(this.nbd.counts, this.nbd.connections(), this.exports.uses, into)
   }
 
@@ -324,10 +351,12 @@ export class Server {
     }, STOP_MS_MAX)
     try {
       this.process.close()
+      this.apiPort?.stop()
       await Promise.all([this.metricsPort?.close(), this.sockets.close(), ...this.ports.map(({ listener }) => listener.close())])
       await this.nbd.close()
       await Promise.all([...this.served.values()].map(served => this.leave(served)))
     } finally {
+      this.apiPort?.close()
       clearTimeout(stuck)
     }
   }

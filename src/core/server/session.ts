@@ -17,7 +17,7 @@ export class Session {
   private gone = false
 
   constructor(
-    readonly client: SessionRequest,
+    readonly client: SessionRequest & { readonly address?: string },
     readonly stream: ServerResponse,
   ) {}
 
@@ -26,9 +26,15 @@ export class Session {
     return this.running.size > 0 || this.devices.size > 0 || this.holds.size > 0
   }
 
+  /** It asks one thing, and has no session that tells when it goes. */
+  get isGuest(): boolean {
+    return this.client.pid === 0
+  }
+
   /** The client, for messages. */
   get who(): string {
-    return `process ${this.client.pid} (${this.client.command})`
+    const { pid, user, address, command } = this.client
+    return address === undefined ? `process ${pid} (${command})` : `${user} at ${address} (${command})`
   }
 
   /** For messages about who is in the way. */

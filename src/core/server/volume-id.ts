@@ -3,6 +3,9 @@ import { LunarError } from '../base/errors.ts'
 import { findPartition, type Partition } from '../lun/partitions.ts'
 import type { LunSummary, PoolService } from './api.ts'
 
+/** Whatever can be asked about the volumes of a pool. */
+export type VolumeService = Pick<PoolService, 'pool' | 'call' | 'openLun'>
+
 export interface VolumeId {
   /** UUID of the LUN. */
   readonly lun: string
@@ -24,12 +27,12 @@ export function parseVolumeId(text: string): VolumeId {
 }
 
 /** The LUN that an id means; undefined when the pool has none. */
-export async function findLun(service: PoolService, { lun }: VolumeId, signal?: AbortSignal): Promise<LunSummary | undefined> {
+export async function findLun(service: VolumeService, { lun }: VolumeId, signal?: AbortSignal): Promise<LunSummary | undefined> {
   return (await service.call('lun.list', {}, signal)).data.find(({ id }) => id === lun)
 }
 
 /** What is at a partition's place; null for the whole LUN. @throws LunarError `ERR_PARTITION_NOT_FOUND`, and what opening and reading the LUN throws */
-export async function readPartition(service: PoolService, lun: string, partition: number): Promise<Partition | null> {
+export async function readPartition(service: VolumeService, lun: string, partition: number): Promise<Partition | null> {
   if (partition === 0) return null
   const device = await service.openLun(lun, { readOnly: true, mixed: true })
   try {
@@ -37,4 +40,32 @@ export async function readPartition(service: PoolService, lun: string, partition
   } finally {
     await device.close()
   }
+}
+
+/** The volume of a number. @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_PARTITION_NOT_FOUND` */
+async function volumeAt(service: VolumeService, disk: number, partition: number): Promise<LunSummary> {
+  const lun = (await service.call('lun.list', {})).data.find(({ number }) => number === disk)
+  if (!lun) throw new LunarError('ERR_LUN_NOT_FOUND', `Cannot find volume ${disk} in pool "${service.pool}"`)
+  await readPartition(service, lun.name, partition)
+  return lun
+}
+
+/** The id of the volume of a number, or of a partition inside of it. @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_PARTITION_NOT_FOUND` */
+export async function volumeIdAt(service: VolumeService, disk: number, partition: number): Promise<string> {
+  return formatVolumeId({ lun: (await volumeAt(service, disk, partition)).id, partition })
+}
+
+/** The export in which it is served, whole. @throws LunarError `ERR_NOT_PRESENTED` when no host reaches it; and as `volumeIdAt` */
+export async function servedIdAt(service: VolumeService, disk: number, partition: number): Promise<string> {
+  const { name, presentedTo } = await volumeAt(service, disk, partition)
+  if (presentedTo.length > 0) return name
+  throw new LunarError('ERR_NOT_PRESENTED', `Cannot tell the id as served of volume ${disk}, LUN "${name}"`)
+}
+
+/** Disk and partition that an id means. @returns undefined when the pool has no such LUN @throws LunarError `ERR_PARTITION_NOT_FOUND` */
+export async function placeOfVolume(service: VolumeService, id: VolumeId): Promise<{ disk: number; partition: number } | undefined> {
+  const lun = await findLun(service, id)
+  if (!lun) return undefined
+  await readPartition(service, lun.name, id.partition)
+  return { disk: lun.number, partition: id.partition }
 }

@@ -1,44 +1,14 @@
 /** The description of the control socket is true: every verb takes what it says there, and answers that and nothing else. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { KIB, MIB } from '../../../src/core/base/units.ts'
 import type { LockView, Params, RstoreSummary, Verb } from '../../../src/core/server/api.ts'
 import { createPool, openService, startServer } from '../../../src/core/server/front.ts'
 import { verbKinds } from '../../../src/core/server/verbs.ts'
-
-interface Schema {
-  readonly [key: string]: unknown
-}
-interface Operation {
-  readonly requestBody: { readonly content: { readonly 'application/json': { readonly schema: Schema } } }
-  readonly responses: Readonly<Record<string, { readonly content: { readonly 'application/json': { readonly schema: Schema } } }>>
-}
-interface OpenApi {
-  readonly openapi: string
-  readonly paths: Readonly<Record<string, { readonly post?: Operation }>>
-  readonly components: { readonly schemas: Readonly<Record<string, Schema>> }
-}
-
-const description = JSON.parse(readFileSync(join(import.meta.dirname, '../../../share/openapi.json'), 'utf8')) as OpenApi
-
-/** Objects have the keys that are named and no others, which for users is left open: there may be more some day. */
-function closed(schema: unknown): unknown {
-  if (Array.isArray(schema)) return schema.map(closed)
-  if (typeof schema !== 'object' || schema === null) return schema
-  const inner = Object.fromEntries(Object.entries(schema).map(([key, value]) => [key, closed(value)]))
-  return 'properties' in inner && !('additionalProperties' in inner) ? { ...inner, additionalProperties: false } : inner
-}
-
-/** References as a validator that knows the schemas under one name resolves them. */
-const named = (schema: unknown): string => JSON.stringify(schema).replaceAll('"#/components/schemas/', '"lunar#/$defs/')
-
-const ajv = new Ajv2020({ strict: true, allowUnionTypes: true })
-ajv.addSchema({ $id: 'lunar', $defs: JSON.parse(named(closed(description.components.schemas))) as object })
-const compiled = (schema: Schema): ValidateFunction => ajv.compile(JSON.parse(named(closed(schema))) as object)
+import { ajv, compiled, description, expectDescribed } from '../../support/openapi.ts'
 
 let folder = ''
 let home: string | undefined
@@ -82,9 +52,7 @@ test('every verb is described, and answers as it is described to whoever can rea
 
   const asked = new Set<string>()
   const check = (verb: Verb, part: 'params' | 'reply', value: unknown): void => {
-    const { requestBody, responses } = description.paths[`/v1/call/${verb}`]!.post!
-    const validate = compiled((part === 'params' ? requestBody : responses['200']!).content['application/json'].schema)
-    expect.soft(validate(value), `${verb}, ${part}: ${ajv.errorsText(validate.errors)}\n${JSON.stringify(value)}`).toBe(true)
+    expectDescribed(`/v1/call/${verb}`, part, value)
   }
   const ask = async <V extends Verb>(verb: V, params: Params<V>): Promise<{ task: number; number: number; name: string }> => {
     check(verb, 'params', params)

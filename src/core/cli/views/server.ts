@@ -9,10 +9,13 @@ const poolColumns: readonly Column<ServerStatus['pools'][number]>[] = [
 ]
 
 /** Who the clients of a listener are. */
-export const listenerHost = ({ host, transport }: ServerListener): string => host ?? (transport === 'http' ? 'metrics' : 'by certificate')
+export function listenerHost({ host, transport, uri }: ServerListener): string {
+  if (transport !== 'http' && transport !== 'https') return host ?? 'by certificate'
+  return uri.endsWith('/metrics') ? 'metrics' : 'by token'
+}
 
 const listenerColumns: readonly Column<ServerListener>[] = [
-  { key: 'transport', kind: 'text', get: row => row.transport, about: 'unix, tls, tcp without TLS, or http for metrics' },
+  { key: 'transport', kind: 'text', get: row => row.transport, about: 'unix, tls, tcp without TLS, https for the HTTP API, or http without TLS' },
   { key: 'pool', kind: 'text', get: row => row.pool, about: 'pool whose volumes are there; all when empty' },
   { key: 'host', kind: 'text', get: row => listenerHost(row), about: 'who its clients are' },
   { key: 'uri', kind: 'text', get: row => row.uri, about: 'how clients name it' },
