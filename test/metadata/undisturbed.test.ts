@@ -13,7 +13,7 @@ test('a check during a checkpoint does not look for blocks that are not written 
   await open.engine.call('pool.set', { settings: { comment: 'changed' } })
   const written = deferred()
   const begun = deferred()
-  const { segmentsAt } = diskLayout(disks[0]!.size)
+  const { segmentsAt } = diskLayout(disks[0]!.size, false)
   for (const disk of disks)
     disk.plan = ({ kind, offset }) => {
       if (kind !== 'durable' || offset < segmentsAt) return undefined
