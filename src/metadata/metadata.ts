@@ -2,7 +2,9 @@ import type { Clock } from '../core/base/clock.ts'
 import { deferred, type Deferred } from '../core/base/deferred.ts'
 import { invariant, isCode, LunarError } from '../core/base/errors.ts'
 import { Latencies } from '../core/base/latency.ts'
+import { MIB } from '../core/base/units.ts'
 import { NIL_UUID, type UuidSource } from '../core/base/uuid.ts'
+import { zeroPart } from '../core/base/zeros.ts'
 import { BATCH_MAX, type Batch } from './batch.ts'
 import { EncodedBlock, PAYLOAD_MAX, StreamRing, type StreamName, type Tail } from './journal.ts'
 import { BLOCK, JOURNAL_AT, journalStreams, ROOT_COUNT, ROOTS_AT } from './layout.ts'
@@ -854,9 +856,8 @@ async function inspectAndDecide(options: MetadataOptions): Promise<{ inspections
 
 /** Writes the whole journal area once, so that the host has blocks for it (fault F08). Durable after the next durable write or flush. */
 export async function prepareQuorumArea(disk: MetadataDisk, journalSize: number): Promise<void> {
-  const zeros = new Uint8Array(1024 * 1024)
-  await disk.disk.write(ROOTS_AT, zeros.subarray(0, ROOT_COUNT * BLOCK))
-  for (let at = 0; at < journalSize; at += zeros.length) await disk.disk.write(JOURNAL_AT + at, zeros)
+  await disk.disk.write(ROOTS_AT, zeroPart(ROOT_COUNT * BLOCK))
+  for (let at = 0; at < journalSize; at += MIB) await disk.disk.write(JOURNAL_AT + at, zeroPart(MIB))
   await disk.disk.flush()
 }
 

@@ -2,8 +2,8 @@
 import type { ErrorCode } from '../../src/core/base/error-table.ts'
 import { isCode } from '../../src/core/base/errors.ts'
 import { KIB, SECTOR } from '../../src/core/base/units.ts'
+import { isZero } from '../../src/core/base/zeros.ts'
 import type { BlockDevice } from '../../src/core/block/device.ts'
-import { zeroBytes } from '../../src/core/block/sparse-pages.ts'
 import { columnParts, COLUMNS, SLICE, SLICE_ON_MEMBER, SLICES, type Redundancy } from '../../src/core/raid/geometry.ts'
 import { storeOf, sliceOf } from '../../src/core/lun/slice-map.ts'
 import type { Lun } from '../../src/core/lun/lun.ts'
@@ -241,19 +241,11 @@ async function firstData(device: BlockDevice, offset: number, length: number): P
     if (extent.kind !== 'data') continue
     const bytes = new Uint8Array(extent.length)
     await device.read(extent.offset, bytes)
-    const at = firstNonZero(bytes)
-    if (at >= 0) return describeStamp(new Uint32Array(bytes.buffer, at - (at % SECTOR), SECTOR / 4))
+    if (isZero(bytes)) continue
+    const at = bytes.findIndex(byte => byte !== 0)
+    return describeStamp(new Uint32Array(bytes.buffer, at - (at % SECTOR), SECTOR / 4))
   }
   return undefined
-}
-
-/** Zeros are compared as one, which is many times faster than looking at each byte. */
-function firstNonZero(bytes: Uint8Array): number {
-  for (let at = 0; at < bytes.length; at += zeroBytes.length) {
-    const part = bytes.subarray(at, at + zeroBytes.length)
-    if (Buffer.compare(part, zeroBytes.subarray(0, part.length)) !== 0) return at + part.findIndex(byte => byte !== 0)
-  }
-  return -1
 }
 
 /** The stores that slices of a LUN are bound to. */
@@ -314,8 +306,9 @@ async function checkParity({ pool }: Running['parts'], lun: Lun, when: string): 
       await pool.disk(table.diskOf(store, m)).read(table.segmentOf(store, m), sliceOf(place) * SLICE_ON_MEMBER, [member])
       for (let i = 0; i < sums.length; i++) sums[i]! ^= words[i]!
     }
-    const at = firstNonZero(sum)
-    if (at >= 0) throw new Error(`${when} the parity of slice ${slice} of LUN "${lun.name}" does not fit (store ${store}, byte ${at} of the members)`)
+    if (isZero(sum)) continue
+    const at = sum.findIndex(byte => byte !== 0)
+    throw new Error(`${when} the parity of slice ${slice} of LUN "${lun.name}" does not fit (store ${store}, byte ${at} of the members)`)
   }
 }
 

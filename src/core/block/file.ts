@@ -7,6 +7,7 @@ import { deferred, type Deferred } from '../base/deferred.ts'
 import { LunarError, errnoOf } from '../base/errors.ts'
 import { ResourceStack } from '../base/resources.ts'
 import { MIB, SECTOR, alignDown, alignUp } from '../base/units.ts'
+import { zeroPart } from '../base/zeros.ts'
 import { suitsDirect } from './aligned.ts'
 import { CallGate, callsPerDisk } from './call-gate.ts'
 import type { Disk, Extent, ExtentKind } from './device.ts'
@@ -58,7 +59,6 @@ const fstat = (fd: number): Promise<BigIntStats> => promisify(fs.fstat)(fd, { bi
 // Not that of fs/promises, which is long to load and which a command that only looks does not need.
 const stat = (path: string): Promise<BigIntStats> => promisify(fs.stat)(path, { bigint: true })
 const closeFd = promisify(fs.close)
-const zeros = Buffer.alloc(MIB)
 const blockSize = SECTOR
 
 /**
@@ -296,7 +296,7 @@ export class FileDisk implements Disk {
     if (length === 0) return
     const done = await this.guarded(verb, () => this.clearByCall(call, offset, length))
     if (done) return
-    for (let at = offset; at < offset + length; at += zeros.length) await this.write(at, zeros.subarray(0, Math.min(zeros.length, offset + length - at)))
+    for (let at = offset; at < offset + length; at += MIB) await this.write(at, zeroPart(offset + length - at))
   }
 
   /** Block devices know both calls since Linux 4.9, and zero for certain; they refuse ranges that cut their own sectors. */

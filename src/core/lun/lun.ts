@@ -3,6 +3,7 @@ import { Mutex } from '../base/mutex.ts'
 import { done, settle } from '../base/settle.ts'
 import { Traffic } from '../base/traffic.ts'
 import { formatSize } from '../base/units.ts'
+import { zeroPart } from '../base/zeros.ts'
 import { isPageMemory } from '../block/aligned.ts'
 import type { BlockDevice, Extent, ExtentKind, FastDevice } from '../block/device.ts'
 import { WriteBackHold, type ByteBudget } from '../block/hold.ts'
@@ -440,12 +441,11 @@ export class Lun implements BlockDevice, FastDevice, Layered {
 
   /** Writes zeros to what is bound of a range. */
   private async writeZeros(from: number, to: number): Promise<void> {
-    const zeros = new Uint8Array(SLICE)
     for (let at = from; at < to;) {
       const slice = Math.floor(at / SLICE)
       const end = Math.min(to, (slice + 1) * SLICE)
       if (!this.map.isLoaded(slice)) await this.map.load(slice)
-      if (this.map.place(slice) >= 0) await this.writeGroup(at, zeros.subarray(0, end - at))
+      if (this.map.place(slice) >= 0) await this.writeGroup(at, zeroPart(end - at))
       at = end
     }
   }

@@ -1,11 +1,11 @@
 /** A device of blocks for clients that count in bytes (the server advertises a minimum block of 1). */
 import { alignDown, alignUp, GIB, MIB } from '../base/units.ts'
+import { zeroPart } from '../base/zeros.ts'
 import type { BlockDevice } from '../block/device.ts'
 import { RangeLock, type Release } from '../block/range-lock.ts'
 
 /** Longer ranges are trimmed and zeroed in pieces, so that a connection that is closed meanwhile stops. Bytes. */
 const PIECE = GIB
-const zeros = Buffer.alloc(MIB)
 
 /**
  * What all connections of one export share: a block of which a write covers a part is read and written again, so no
@@ -109,10 +109,10 @@ export class ByteAccess {
     const end = offset + length
     const from = Math.min(end, alignUp(offset, blockSize))
     const to = Math.max(from, alignDown(end, blockSize))
-    if (from > offset) await this.writePartial(offset, [zeros.subarray(0, from - offset)], from - offset)
-    if (written) await this.pieces(from, to - from, (at, size) => this.device.write(at, zeros.subarray(0, size)), MIB)
+    if (from > offset) await this.writePartial(offset, [zeroPart(from - offset)], from - offset)
+    if (written) await this.pieces(from, to - from, (at, size) => this.device.write(at, zeroPart(size)), MIB)
     else await this.pieces(from, to - from, (at, size) => this.device.zero(at, size))
-    if (end > to) await this.writePartial(to, [zeros.subarray(0, end - to)], end - to)
+    if (end > to) await this.writePartial(to, [zeroPart(end - to)], end - to)
   }
 
   private async pieces(offset: number, length: number, work: (offset: number, length: number) => Promise<void>, piece = PIECE): Promise<void> {

@@ -2,6 +2,7 @@
 import { LunarError } from '../base/errors.ts'
 import { settle } from '../base/settle.ts'
 import { alignDown, GIB, MIB, SECTOR } from '../base/units.ts'
+import { zeroPart } from '../base/zeros.ts'
 import type { Disk, Extent, ExtentKind, RemoteEnd } from '../block/device.ts'
 import { shortTransfer } from '../block/host.ts'
 import { NbdClient } from './client.ts'
@@ -12,7 +13,6 @@ import { exportIdentity, parseNbdUri, type NbdAddress } from './uri.ts'
 const PIECE = GIB
 /** Longer transfers are cut: others on the connection have their turn. Bytes. */
 const TRANSFER_MAX = 4 * MIB
-const zeros = Buffer.alloc(MIB)
 
 /**
  * One connection. When it is lost everything fails with `ERR_IO` from then on, as with a disk that was pulled out: what the server
@@ -128,7 +128,7 @@ export class NbdDisk implements Disk {
     this.checkWritable()
     this.check(offset, length)
     if (this.has(transmissionFlag.writeZeroes)) return this.pieces(offset, length, (at, size) => this.client.run(command.writeZeroes, at, size, flags))
-    for (let at = offset; at < offset + length; at += MIB) await this.write(at, zeros.subarray(0, Math.min(MIB, offset + length - at)))
+    for (let at = offset; at < offset + length; at += MIB) await this.write(at, zeroPart(offset + length - at))
   }
 
   /** The server takes space for what it says is a hole, as far as it knows; nobody else may write to the range meanwhile. */
