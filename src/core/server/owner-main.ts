@@ -14,6 +14,8 @@ import { parseObject } from './wire.ts'
 /** How long nothing must happen before it leaves, and how long leaving may take, in milliseconds. */
 const IDLE_MS = 1000
 const LEAVE_WITHIN = 10_000
+/** How often it looks whether its files were deleted: work that waits for ever, as a paused copy does, must not keep them. Milliseconds. */
+const LOOK_EVERY = 5000
 
 /** Whether this process was started to be an owner in the background; then call `runOwner` and nothing else. */
 export const isOwnerProcess = (): boolean => process.env[OWNER_VARIABLE] === '1'
@@ -47,7 +49,23 @@ async function serve(order: HandOverOrder, stop: AbortController): Promise<void>
   void owner.closeAsked.promise.then(() => {
     stop.abort()
   })
-  await owner.idle(IDLE_MS, stop.signal)
+  const look = setInterval(() => {
+    owner.isOrphaned().then(
+      orphaned => {
+        if (!orphaned) return
+        log('the files of all disks were deleted: leaving')
+        stop.abort()
+      },
+      (error: unknown) => {
+        log(`cannot look at the disks: ${String(error)}`)
+      },
+    )
+  }, LOOK_EVERY)
+  try {
+    await owner.idle(IDLE_MS, stop.signal)
+  } finally {
+    clearInterval(look)
+  }
   const stuck = setTimeout(() => {
     log('a disk does not answer: ending by SIGKILL') // process.exit would wait for the stuck thread for ever (hazard 44)
     process.kill(process.pid, 'SIGKILL')

@@ -18,7 +18,7 @@ import type { DiskOpener, Engine, FoundDisk, LunOptions, MissingDisk } from './e
 import { Exposition } from './exposition.ts'
 import { whoAmI, withHistory, type Actor } from './history.ts'
 import { describeRecord, holderView } from './holder.ts'
-import { isStillThere, type HostDisk } from './host-disk.ts'
+import { isFileDisk, isStillThere, type HostDisk } from './host-disk.ts'
 import { clearRecords, letGo, takeLock, writeRecord, writeRecords, type OwnedDisk } from './ownership.ts'
 import { Registry, type KnownPool } from './registry.ts'
 import { ProcessMetrics } from './process-metrics.ts'
@@ -267,6 +267,13 @@ export class Owner {
       else if (!this.quiet || this.localUse > 0) await this.nextChange(signal)
       else if (await this.staysIdle(graceMs, signal)) return
     }
+  }
+
+  /** Whether nobody uses the pool, and nobody ever can again: the files of all of its disks were deleted. @throws LunarError `ERR_IO`, `ERR_HOST_LIMIT` */
+  async isOrphaned(): Promise<boolean> {
+    if (!this.quiet || this.localUse > 0) return false
+    for (const { disk } of this.held) if (!isFileDisk(disk) || !(await disk.watchFaults()).unlinked) return false
+    return true
   }
 
   private async staysIdle(graceMs: number, signal: AbortSignal): Promise<boolean> {
