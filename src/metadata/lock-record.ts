@@ -2,7 +2,7 @@ import type { Disk } from '../core/block/device.ts'
 import { isCode, LunarError } from '../core/base/errors.ts'
 import { isSealed, sealBlock } from './block.ts'
 import { BLOCK, LOCK_RECORD_AT } from './layout.ts'
-import { struct, text, u16, u32, u64, u8, uuid } from './struct.ts'
+import { fitting, struct, text, u16, u32, u64, u8, uuid } from './struct.ts'
 
 /** The lock record: who owns the pool and how to ask it (hazard 40). 4096 bytes at byte 4096 of every disk; the lock itself is the kernel's. */
 export const lockRecordFields = struct('lock', BLOCK, {
@@ -30,8 +30,7 @@ export const lockRecordFields = struct('lock', BLOCK, {
 const RECORD_VERSION = 1
 const READ_ONLY = 1
 const kinds = { command: 1, 'on-demand': 2, server: 3 } as const
-
-const kindNames = ['command', 'on-demand', 'server'] as const
+const kindNames = Object.keys(kinds) as (keyof typeof kinds)[]
 
 /** Which process a process id means, for whoever may have to tell whether it still lives. */
 export interface ProcessIdentity {
@@ -79,10 +78,10 @@ function encode(diskId: string, record: LockRecord): Uint8Array {
     poolId: record.poolId,
     diskId,
     instance: record.instance,
-    version: cut(record.version, 32),
+    version: fitting(record.version, 32),
     socket: record.socket,
-    host: cut(record.host, 256),
-    command: cut(record.command, 512),
+    host: fitting(record.host, 256),
+    command: fitting(record.command, 512),
     ...record.identity,
   })
   sealBlock('lock', block)
@@ -127,13 +126,4 @@ function decode(block: Uint8Array): ReturnType<typeof lockRecordFields.decode> |
 /** Leaves no record; for an owner that lets the pool go. */
 export async function clearLockRecord(disk: Disk): Promise<void> {
   await disk.write(LOCK_RECORD_AT, new Uint8Array(BLOCK))
-}
-
-/** The longest start of `value` that fits in `bytes` bytes of UTF-8 without cutting a character. */
-function cut(value: string, bytes: number): string {
-  const encoded = Buffer.from(value, 'utf8')
-  if (encoded.length <= bytes) return value
-  let end = bytes
-  while (end > 0 && ((encoded[end] ?? 0) & 0xc0) === 0x80) end--
-  return encoded.toString('utf8', 0, end)
 }
