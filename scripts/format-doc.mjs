@@ -30,7 +30,7 @@ async function load(...files) {
 }
 
 const code = await load(
-  ...['block', 'layout', 'label', 'lock-record', 'root', 'journal', 'node', 'batch', 'key', 'records', 'history', 'parity-group', 'parity-window'].map(
+  ...['block', 'layout', 'label', 'lock-record', 'root', 'journal', 'node', 'batch', 'key', 'records', 'event', 'history', 'parity-group', 'parity-window'].map(
     name => `src/metadata/${name}.ts`,
   ),
   'src/core/raid/geometry.ts',

@@ -1,5 +1,6 @@
 import { invariant, LunarError } from '../core/base/errors.ts'
 import type { Key } from './key.ts'
+import { getU64, putU64 } from './u64.ts'
 
 /** Largest value of a record: four fit into a tree block. Bytes. */
 export const VALUE_MAX = 960
@@ -143,16 +144,4 @@ export function patched(old: Uint8Array | undefined, at: number, bytes: Uint8Arr
 /** One byte of a value with the bits of `mask` set to `bits`. */
 export function merged(old: Uint8Array | undefined, at: number, mask: number, bits: number, size: number): Uint8Array {
   return patched(old, at, Uint8Array.of(((old?.[at] ?? 0) & ~mask) | bits), size)
-}
-
-export function putU64(view: DataView, at: number, value: number): void {
-  view.setUint32(at, value >>> 0, true)
-  view.setUint32(at + 4, Math.floor(value / 0x1_0000_0000), true)
-}
-
-/** @throws LunarError `ERR_METADATA_DAMAGED` above 2^53 - 1 */
-export function getU64(view: DataView, at: number): number {
-  const value = view.getUint32(at + 4, true) * 0x1_0000_0000 + view.getUint32(at, true)
-  if (value > Number.MAX_SAFE_INTEGER) throw new LunarError('ERR_METADATA_DAMAGED', 'Cannot use a metadata field', { why: 'its value is above 2^53' })
-  return value
 }

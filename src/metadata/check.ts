@@ -4,6 +4,7 @@ import { checkHosts, HostRecords } from './check-hosts.ts'
 import { checkSchedules } from './check-schedules.ts'
 import { checkQuality } from './check-quality.ts'
 import { checkTrees, TreeRecords } from './check-trees.ts'
+import { decodeEvent } from './event.ts'
 import { decodeHistory } from './history.ts'
 import { kindOf, objectOf } from './key.ts'
 import {
@@ -202,6 +203,7 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
           schedules.set(object, decodeRecord(scheduleRecord, value))
           break
         case 'event':
+          decodeEvent(value)
           break
         case 'history':
           decodeHistory(value)

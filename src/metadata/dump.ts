@@ -1,4 +1,5 @@
 import { Buffer } from 'node:buffer'
+import { decodeEvent } from './event.ts'
 import { decodeHistory } from './history.ts'
 import { kindOf, objectOf } from './key.ts'
 import {
@@ -89,11 +90,8 @@ function describe(kind: string, lo: number, value: Uint8Array): unknown {
       for (let i = 0; i < SEGMENTS_PER_RECORD; i++) states.push('.ufm'[(value[i >> 2]! >> ((i & 3) * 2)) & 3]!)
       return states.join('').replace(/\.+$/, '')
     }
-    case 'event': {
-      const view = new DataView(value.buffer, value.byteOffset, value.byteLength)
-      const [event, object, message] = Buffer.from(value.subarray(8)).toString('utf8').split('\n')
-      return { timeMs: view.getUint32(4, true) * 0x1_0000_0000 + view.getUint32(0, true), event, object, message }
-    }
+    case 'event':
+      return decodeEvent(value)
     case 'history':
       return decodeHistory(value)
     default:

@@ -2,6 +2,7 @@
 import { Buffer } from 'node:buffer'
 import { LunarError } from '../core/base/errors.ts'
 import { VALUE_MAX } from './batch.ts'
+import { getU64, putU64 } from './u64.ts'
 
 /** Changes kept. Key (history, 0, number): u64 milliseconds since 1970, u32 milliseconds that it took, u32 user id, then a JSON array of texts: user, result, verb, command, parameters. */
 export const HISTORY_KEPT = 1000
@@ -39,8 +40,7 @@ export function encodeHistory(entry: HistoryEntry): Uint8Array {
     if (HEADER + body.length > VALUE_MAX) continue
     const value = new Uint8Array(HEADER + body.length)
     const view = new DataView(value.buffer)
-    view.setUint32(0, timeMs >>> 0, true)
-    view.setUint32(4, Math.floor(timeMs / 0x1_0000_0000), true)
+    putU64(view, 0, timeMs)
     view.setUint32(8, Math.min(Math.round(durationMs), 0xffff_ffff), true)
     view.setUint32(12, uid, true)
     value.set(body, HEADER)
@@ -57,8 +57,7 @@ export function decodeHistory(value: Uint8Array): HistoryEntry {
   if (!Array.isArray(texts) || texts.length < 5 || !texts.every(text => typeof text === 'string'))
     throw new LunarError('ERR_METADATA_DAMAGED', 'Cannot use a record of the history', { why: 'it is not a list of texts' })
   const [user, result, verb, command, parameters] = texts as [string, string, string, string, string]
-  const timeMs = view.getUint32(4, true) * 0x1_0000_0000 + view.getUint32(0, true)
-  return { timeMs, durationMs: view.getUint32(8, true), uid: view.getUint32(12, true), user, result, verb, command, parameters }
+  return { timeMs: getU64(view, 0), durationMs: view.getUint32(8, true), uid: view.getUint32(12, true), user, result, verb, command, parameters }
 }
 
 function parsed(text: string): unknown {

@@ -1,9 +1,10 @@
 import { invariant, LunarError } from '../core/base/errors.ts'
 import { formatUuid, uuidBytes } from '../core/base/uuid.ts'
-import { getU64, putU64, VALUE_MAX } from './batch.ts'
+import { VALUE_MAX } from './batch.ts'
 import { isSealed, sealBlock } from './block.ts'
 import { compareKeys } from './key.ts'
 import { BLOCK } from './layout.ts'
+import { getU64, putU64 } from './u64.ts'
 
 /**
  * A block of the metadata tree, 4096 bytes, little-endian.

@@ -6,6 +6,7 @@ import { readTail, type Tail } from './journal.ts'
 import { BLOCK, JOURNAL_AT, ROOT_COUNT, ROOTS_AT } from './layout.ts'
 import type { QuorumCopy, State } from './quorum.ts'
 import { decodeRoot, rootAddress, rootFields, type Root } from './root.ts'
+import { uncheckedU64 } from './u64.ts'
 
 /** A disk of the pool as metadata sees it: its number for addresses, its id for the quorum. */
 export interface MetadataDisk {
@@ -107,9 +108,6 @@ function newestRoot(ring: Uint8Array, poolId: string, diskId: string): Root | un
   }
   return undefined
 }
-
-/** Inexact above 2^53, where no root that is whole has any. */
-const uncheckedU64 = (view: DataView, at: number): number => view.getUint32(at + 4, true) * 0x1_0000_0000 + view.getUint32(at, true)
 
 /** Whether a root is still in its place in the ring of a disk: what it points to is kept as long as it is. @throws host errors other than `ERR_IO` */
 export async function hasRoot(member: MetadataDisk, poolId: string, root: Pick<Root, 'epoch' | 'number'>): Promise<boolean> {

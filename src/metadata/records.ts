@@ -502,9 +502,6 @@ export type ScheduleRecord = ReturnType<typeof scheduleRecord.decode>
 /** Bytes of a reason that is recorded: of a disk's state, a process's end, a relationship. */
 export const REASON_MAX = 118
 
-/** Events kept. Key (event, 0, number): u64 milliseconds since 1970, then UTF-8 lines: event, object, message. */
-export const EVENTS_KEPT = 1000
-
 /** A record's value, decoded. @throws LunarError `ERR_METADATA_DAMAGED` when it has another length than its table */
 export function decodeRecord<T>(table: Struct<T>, value: Uint8Array): T {
   if (value.length !== table.size) {

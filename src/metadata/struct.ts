@@ -1,5 +1,6 @@
-import { invariant, LunarError } from '../core/base/errors.ts'
+import { invariant } from '../core/base/errors.ts'
 import { readUuid, uuidBytes } from '../core/base/uuid.ts'
+import { getU64, putU64 } from './u64.ts'
 
 /** One field of an on-disk structure: where it is, how wide, how it is read and written, what it means. */
 export interface Field<T> {
@@ -41,7 +42,7 @@ export const u32 = at<number>(
   (v, o, x) => v.setUint32(o, x, true),
 )
 /** 64 bits on disk, a number in memory: values above 2^53 - 1 are refused on reading. */
-export const u64 = at<number>('u64', 8, readU64, writeU64)
+export const u64 = at<number>('u64', 8, getU64, writeU64)
 export const uuid = at<string>('uuid', 16, readUuid, (v, o, x) => new Uint8Array(v.buffer, v.byteOffset + o, 16).set(uuidBytes(x)))
 
 /** UTF-8, padded with zero bytes. */
@@ -107,16 +108,9 @@ export function list<T>(offset: number, count: number, of: Struct<T>, about: str
   )(offset, about)
 }
 
-function readU64(view: DataView, offset: number): number {
-  const value = view.getUint32(offset + 4, true) * 0x1_0000_0000 + view.getUint32(offset, true)
-  if (value > Number.MAX_SAFE_INTEGER) throw new LunarError('ERR_METADATA_DAMAGED', 'Cannot use a metadata field', { why: 'its value is above 2^53' })
-  return value
-}
-
 function writeU64(view: DataView, offset: number, value: number): void {
   invariant(Number.isSafeInteger(value) && value >= 0, `${value} is no unsigned 53-bit number`)
-  view.setUint32(offset, value >>> 0, true)
-  view.setUint32(offset + 4, Math.floor(value / 0x1_0000_0000), true)
+  putU64(view, offset, value)
 }
 
 type Fields<T> = { readonly [K in keyof T]: Field<T[K]> }

@@ -2,6 +2,7 @@
 import { LunarError } from '../base/errors.ts'
 import { formatSize } from '../base/units.ts'
 import { FileDisk } from '../block/file.ts'
+import { decodeEvent } from '../../metadata/event.ts'
 import { decodeHistory, NO_UID } from '../../metadata/history.ts'
 import { layersOf } from '../block/layers.ts'
 import { describeQuality } from '../block/qos/quality.ts'
@@ -13,7 +14,7 @@ import type { Lun } from '../lun/lun.ts'
 import { typeRuns } from '../lun/ranges.ts'
 import { sliceOf, storeOf } from '../lun/slice-map.ts'
 import type { Luns } from '../lun/luns.ts'
-import { decodeEvent, type PoolEvent } from '../pool/event-log.ts'
+import type { PoolEvent } from '../pool/event-log.ts'
 import { isAstride } from '../pool/grouping.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
@@ -492,7 +493,7 @@ export class Views {
 
   async events(limit: number, after: number): Promise<EventView[]> {
     const rows: EventView[] = []
-    for await (const { lo, value } of this.pool.metadata.range(hiOf('event'), after + 1)) rows.push(eventView(decodeEvent(lo, value)))
+    for await (const { lo, value } of this.pool.metadata.range(hiOf('event'), after + 1)) rows.push(eventView({ number: lo, ...decodeEvent(value) }))
     return rows.slice(-limit)
   }
 }
