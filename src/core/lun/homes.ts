@@ -7,14 +7,13 @@
 import { SLICES } from '../raid/geometry.ts'
 
 /** The number of the first home of a slice's region. */
-export const regionOf = (slice: number, stripe: number): number => (stripe === 1 ? Math.floor(slice / SLICES) : Math.floor(slice / (SLICES * stripe)) * stripe)
+export const regionOf = (slice: number, stripe: number): number => Math.floor(slice / (SLICES * stripe)) * stripe
 
 /** The home of a slice. */
-export const homeOf = (slice: number, stripe: number): number => (stripe === 1 ? Math.floor(slice / SLICES) : regionOf(slice, stripe) + (slice % stripe))
+export const homeOf = (slice: number, stripe: number): number => regionOf(slice, stripe) + (slice % stripe)
 
 /** The slice of its home store that a slice of the LUN has. */
-export const sliceInHome = (slice: number, stripe: number): number =>
-  stripe === 1 ? slice % SLICES : Math.floor((slice - regionOf(slice, stripe) * SLICES) / stripe)
+export const sliceInHome = (slice: number, stripe: number): number => Math.floor((slice - regionOf(slice, stripe) * SLICES) / stripe)
 
 /** The slices of a home, in order. */
 export function slicesOfHome(home: number, stripe: number): number[] {
