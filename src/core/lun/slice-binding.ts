@@ -5,6 +5,7 @@ import type { Pool } from '../pool/pool.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
 import type { Member } from '../pool/store-table.ts'
 import { SLICE_ON_MEMBER, SLICES, survivesOf, type Redundancy } from '../raid/geometry.ts'
+import { maskOf, runsOfSlices } from '../raid/slices.ts'
 import { homeOf, regionOf, sliceInHome, slicesOfHome } from './homes.ts'
 import { storeOf } from './slice-map.ts'
 import type { SlicedLun, SliceSpace } from './slice-space.ts'
@@ -308,7 +309,7 @@ export class SliceBinder {
     let failed: { disk: PoolDisk; error: unknown } | undefined
     const calls: Promise<void>[] = []
     for (const { store, inStore, fresh } of parts) {
-      const runs = runsOf(inStore)
+      const runs = runsOfSlices(inStore.toSorted((a, b) => a - b))
       for (const { disk: number, segment } of fresh?.members ?? this.lun.stores.table.membersOf(store)) {
         const disk = this.pool.disk(number)
         if (isRedundant ? !disk.inService : !disk.device) continue
@@ -324,17 +325,4 @@ export class SliceBinder {
     await Promise.all(calls)
     return failed
   }
-}
-
-const maskOf = (inStore: readonly number[]): number => inStore.reduce((mask, slice) => mask | (1 << slice), 0)
-
-/** Slices of a store, those that follow each other together. */
-function runsOf(inStore: readonly number[]): { from: number; count: number }[] {
-  const runs: { from: number; count: number }[] = []
-  for (const slice of [...inStore].sort((a, b) => a - b)) {
-    const last = runs.at(-1)
-    if (last && last.from + last.count === slice) last.count++
-    else runs.push({ from: slice, count: 1 })
-  }
-  return runs
 }

@@ -4,6 +4,7 @@ import { Batch } from '../../metadata/batch.ts'
 import { keyOf } from '../../metadata/key.ts'
 import { lunRecord, type LunRecord } from '../../metadata/records.ts'
 import { SLICE_ON_MEMBER, SLICES, type Redundancy } from '../raid/geometry.ts'
+import { maskOf } from '../raid/slices.ts'
 import type { LunStores } from '../pool/lun-stores.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
@@ -78,7 +79,7 @@ export class SliceSpace {
       }
       if (count === 0) return 0
       for (const [store, freed] of byStore) {
-        const bits = freed.reduce((mask, slice) => mask | (1 << slice), 0)
+        const bits = maskOf(freed)
         this.lun.stores.forget(store, freed, batch)
         const bound = this.lun.stores.table.boundMask(store) & ~bits
         if (bound === 0) this.removeStore(store, batch)

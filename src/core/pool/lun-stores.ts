@@ -5,6 +5,7 @@ import { Batch, BATCH_MAX } from '../../metadata/batch.ts'
 import { keyOf } from '../../metadata/key.ts'
 import { RSD_STORES } from '../../metadata/records.ts'
 import { COLUMNS, columnParts, PARITY_MEMBER, ROW, SLICE, SLICE_ON_MEMBER, SLICES, STORE, survivesOf, UNIT, type Redundancy } from '../raid/geometry.ts'
+import { runsOfSlices } from '../raid/slices.ts'
 import { MirrorStore } from './mirror-store.ts'
 import type { LogPiece } from '../../metadata/parity-group.ts'
 import { ParityStore } from './parity-store.ts'
@@ -635,15 +636,4 @@ export class LunStores implements StoreSet {
       release()
     }
   }
-}
-
-/** Slices that follow each other, up to `most` together. */
-function runsOfSlices(slices: readonly number[], most: number): { from: number; count: number }[] {
-  const runs: { from: number; count: number }[] = []
-  for (const slice of slices) {
-    const last = runs.at(-1)
-    if (last && last.from + last.count === slice && last.count < most) last.count++
-    else runs.push({ from: slice, count: 1 })
-  }
-  return runs
 }
