@@ -1,6 +1,6 @@
 import * as Flags from '@oclif/core/flags'
 import { LunarCommand } from '../../core/cli/base-command.ts'
-import { listFlags, numberFlag, optionalPoolArg, poolFlag } from '../../core/cli/flags.ts'
+import { listFlags, optionalPoolArg, pastFlags, pastParams, poolFlag } from '../../core/cli/flags.ts'
 import { parsePool } from '../../core/cli/references.ts'
 import { eventColumns } from '../../core/cli/views/event.ts'
 import type { EventView, Params, PoolService } from '../../core/server/api.ts'
@@ -16,8 +16,7 @@ export default class PoolEvents extends LunarCommand {
   ]
   static override args = { pool: optionalPoolArg() }
   static override flags = {
-    limit: numberFlag('the newest N events only'),
-    after: numberFlag('events with a number above N only'),
+    ...pastFlags('events'),
     follow: Flags.boolean({ char: 'f', description: 'go on with what happens', default: false, exclusive: ['sort'] }),
     ...poolFlag(),
     ...listFlags(),
@@ -27,8 +26,7 @@ export default class PoolEvents extends LunarCommand {
     const { args, flags } = await this.parse(PoolEvents)
     const help = await this.columnsHelp(eventColumns, flags)
     if (help) return help
-    const { limit, after } = flags
-    const params = { ...(limit === undefined ? {} : { limit }), ...(after === undefined ? {} : { after }) }
+    const params = pastParams(flags)
     const pool = parsePool(args.pool, flags.pool)
     if (!flags.follow) return this.list(await this.ask(pool, 'view', 'pool.events', params), eventColumns, flags, 'no events')
     await using service = await this.open(pool, 'view')

@@ -1,5 +1,5 @@
 import { LunarCommand } from '../../core/cli/base-command.ts'
-import { listFlags, numberFlag, optionalPoolArg, poolFlag } from '../../core/cli/flags.ts'
+import { listFlags, optionalPoolArg, pastFlags, pastParams, poolFlag } from '../../core/cli/flags.ts'
 import { parsePool } from '../../core/cli/references.ts'
 import { historyColumns } from '../../core/cli/views/history.ts'
 
@@ -13,8 +13,7 @@ export default class PoolHistory extends LunarCommand {
   ]
   static override args = { pool: optionalPoolArg() }
   static override flags = {
-    limit: numberFlag('the newest N changes only'),
-    after: numberFlag('changes with a number above N only'),
+    ...pastFlags('changes'),
     ...poolFlag(),
     ...listFlags(),
   }
@@ -23,8 +22,7 @@ export default class PoolHistory extends LunarCommand {
     const { args, flags } = await this.parse(PoolHistory)
     const help = await this.columnsHelp(historyColumns, flags)
     if (help) return help
-    const { limit, after } = flags
-    const params = { ...(limit === undefined ? {} : { limit }), ...(after === undefined ? {} : { after }) }
-    return this.list(await this.ask(parsePool(args.pool, flags.pool), 'view', 'pool.history', params), historyColumns, flags, 'no changes')
+    const pool = parsePool(args.pool, flags.pool)
+    return this.list(await this.ask(pool, 'view', 'pool.history', pastParams(flags)), historyColumns, flags, 'no changes')
   }
 }

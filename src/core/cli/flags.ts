@@ -79,3 +79,19 @@ export const rangeFlags = () => ({
   length: sizeFlag('how many bytes, in whole blocks; to the end of the LUN when left out'),
 })
 export const verifyFlag = () => ({ verify: Flags.boolean({ description: 'read everything back and compare', default: false }) })
+
+/** Of what a pool keeps of its past, the newest: `pool events`, `pool history`. */
+export const pastFlags = (what: string) => ({
+  limit: numberFlag(`the newest N ${what} only`),
+  after: numberFlag(`${what} with a number above N only`),
+})
+export const pastParams = ({
+  limit,
+  after,
+}: {
+  readonly limit: number | undefined
+  readonly after: number | undefined
+}): { limit?: number; after?: number } => ({
+  ...(limit === undefined ? {} : { limit }),
+  ...(after === undefined ? {} : { after }),
+})
