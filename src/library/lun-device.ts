@@ -1,3 +1,4 @@
+import { bytesOf } from '../core/base/bytes.ts'
 import { LunarError } from '../core/base/errors.ts'
 import { BlockLayer, type BlockDevice, type Extent } from '../core/block/device.ts'
 import { checkRange } from '../core/block/range.ts'
@@ -37,7 +38,7 @@ export class LunDevice extends BlockLayer implements AsyncDisposable {
   }
 
   override readv(offset: number, parts: readonly Uint8Array[]): Promise<void> {
-    return this.checked(offset, total(parts), () => super.readv(offset, parts))
+    return this.checked(offset, bytesOf(parts), () => super.readv(offset, parts))
   }
 
   /** @throws LunarError `ERR_READ_ONLY`, `ERR_POOL_FULL`, `ERR_HOST_FULL`, `ERR_IO` */
@@ -46,7 +47,7 @@ export class LunDevice extends BlockLayer implements AsyncDisposable {
   }
 
   override writev(offset: number, parts: readonly Uint8Array[]): Promise<void> {
-    return this.checked(offset, total(parts), () => super.writev(offset, parts))
+    return this.checked(offset, bytesOf(parts), () => super.writev(offset, parts))
   }
 
   /** What was written before this call is on stable storage when it resolves. */
@@ -86,5 +87,3 @@ export class LunDevice extends BlockLayer implements AsyncDisposable {
     return act()
   }
 }
-
-const total = (parts: readonly Uint8Array[]): number => parts.reduce((sum, part) => sum + part.length, 0)

@@ -1,5 +1,6 @@
 import type { CallGate } from './call-gate.ts'
 import { hostError, shortTransfer } from './host.ts'
+import { bytesOf } from '../base/bytes.ts'
 import { errnoOf } from '../base/errors.ts'
 
 type Ended = (error: NodeJS.ErrnoException | null, bytes: number) => void
@@ -41,7 +42,7 @@ export class FileTransfer {
     private parts: readonly Uint8Array[],
     private readonly gate?: CallGate,
   ) {
-    this.length = parts.length === 1 ? parts[0]!.length : parts.reduce((sum, part) => sum + part.length, 0)
+    this.length = bytesOf(parts)
   }
 
   run(): Promise<void> {

@@ -1,4 +1,5 @@
 /** Disks in memory that forget, tear, fail and hang on command, and count what is asked of them (engine.md section 6, hazard 56). */
+import { bytesOf } from '../base/bytes.ts'
 import { LunarError, invariant } from '../base/errors.ts'
 import type { Random } from '../base/random.ts'
 import { SECTOR } from '../base/units.ts'
@@ -158,7 +159,7 @@ export class SimulatedDisk implements Disk, Recordable {
   }
 
   readv(offset: number, parts: readonly Uint8Array[]): Promise<void> {
-    return this.readParts(offset, parts, total(parts))
+    return this.readParts(offset, parts, bytesOf(parts))
   }
 
   private async readParts(offset: number, parts: readonly Uint8Array[], length: number): Promise<void> {
@@ -182,7 +183,7 @@ export class SimulatedDisk implements Disk, Recordable {
   }
 
   writev(offset: number, parts: readonly Uint8Array[]): Promise<void> {
-    return this.change('write', offset, total(parts), Buffer.concat(parts))
+    return this.change('write', offset, bytesOf(parts), Buffer.concat(parts))
   }
 
   writeDurable(offset: number, data: Uint8Array): Promise<void> {
@@ -374,4 +375,3 @@ function kept(data: Uint8Array): Uint8Array {
 }
 
 const isDurable = (change: Change): boolean => change.durableAt !== Infinity
-const total = (parts: readonly Uint8Array[]): number => parts.reduce((sum, part) => sum + part.length, 0)

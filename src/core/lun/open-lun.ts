@@ -1,3 +1,4 @@
+import { bytesOf } from '../base/bytes.ts'
 import type { Traffic } from '../base/traffic.ts'
 import { AccessLayer } from '../block/access.ts'
 import type { BlockDevice } from '../block/device.ts'
@@ -53,7 +54,7 @@ export class OpenLun extends AccessLayer {
     return super.read(offset, into)
   }
   override readv(offset: number, parts: readonly Uint8Array[]): Promise<void> {
-    this.traffic.read(total(parts))
+    this.traffic.read(bytesOf(parts))
     return super.readv(offset, parts)
   }
   override write(offset: number, data: Uint8Array): Promise<void> {
@@ -61,7 +62,7 @@ export class OpenLun extends AccessLayer {
     return super.write(offset, data)
   }
   override writev(offset: number, parts: readonly Uint8Array[]): Promise<void> {
-    this.traffic.wrote(total(parts))
+    this.traffic.wrote(bytesOf(parts))
     return super.writev(offset, parts)
   }
   override trim(offset: number, length: number): Promise<void> {
@@ -82,5 +83,3 @@ export class OpenLun extends AccessLayer {
     return super.close()
   }
 }
-
-const total = (parts: readonly Uint8Array[]): number => parts.reduce((sum, part) => sum + part.length, 0)

@@ -1,4 +1,5 @@
 /** An export of another server as a disk (features.md A1, B13). */
+import { bytesOf } from '../base/bytes.ts'
 import { LunarError } from '../base/errors.ts'
 import { settle } from '../base/settle.ts'
 import { alignDown, GIB, MIB, SECTOR } from '../base/units.ts'
@@ -89,7 +90,7 @@ export class NbdDisk implements Disk {
 
   private async put(offset: number, parts: readonly Uint8Array[], flags: number): Promise<void> {
     this.checkWritable()
-    const length = parts.reduce((sum, part) => sum + part.length, 0)
+    const length = bytesOf(parts)
     this.check(offset, length)
     if (length === 0) return
     if (length <= this.transferMax) return this.client.write(offset, parts, length, flags)

@@ -1,3 +1,4 @@
+import { bytesOf } from '../base/bytes.ts'
 import { isCode, isDisksFault, LunarError } from '../base/errors.ts'
 import { settle } from '../base/settle.ts'
 import { COLUMNS, columnParts, columnPieces, SLICE, SLICE_ON_MEMBER, SLICES } from '../raid/geometry.ts'
@@ -47,8 +48,7 @@ export class MirrorStore {
         failures.push({ member, disk, error })
       }
     }
-    const length = pieces.reduce((sum, piece) => sum + piece.length, 0)
-    throw lostError(this.set, 'read', length, table.diskOf(store, part.column), failures?.at(-1)?.error)
+    throw lostError(this.set, 'read', bytesOf(pieces), table.diskOf(store, part.column), failures?.at(-1)?.error)
   }
 
   /** Writes what another copy has over a range that could not be read. The caller holds the range's lock. */

@@ -1,3 +1,4 @@
+import { bytesOf } from '../base/bytes.ts'
 import { systemClock } from '../base/clock.ts'
 import { isCode, LunarError } from '../base/errors.ts'
 import { Latencies } from '../base/latency.ts'
@@ -75,9 +76,7 @@ export class PoolDisk {
     const device = this.attached()
     if (this.flushFailure !== undefined) throw this.suspended()
     const offset = this.offsetOf(segment, at)
-    let length = 0
-    for (const piece of pieces) length += piece.length
-    this.traffic.read(length)
+    this.traffic.read(bytesOf(pieces))
     try {
       if (pieces.length === 1) await device.read(offset, pieces[0]!)
       else await device.readv(offset, pieces)

@@ -2,6 +2,7 @@
 import { Agent, request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http'
 import { basename, dirname, isAbsolute } from 'node:path'
 import { statSync } from 'node:fs'
+import { bytesOf } from '../base/bytes.ts'
 import { deferred } from '../base/deferred.ts'
 import { errnoOf, isCode, LunarError } from '../base/errors.ts'
 import type { Params, Reply, Result, Verb } from './api.ts'
@@ -183,7 +184,7 @@ export class ControlClient {
       const response = await this.send(request, signal)
       if (response.statusCode !== 200) throw await failure(response)
       if (request.into) {
-        const length = request.into.reduce((sum, part) => sum + part.length, 0)
+        const length = bytesOf(request.into)
         if (bodyLength(response, length) !== length) throw new Error('the answer has another length')
       }
       return await read(response)
@@ -203,7 +204,7 @@ export class ControlClient {
 
   private send(request: DataRequest, signal?: AbortSignal): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
-      const length = (request.body ?? []).reduce((sum, part) => sum + part.length, 0)
+      const length = bytesOf(request.body ?? [])
       const headers = { 'content-length': length, ...(this.session ? { [SESSION_HEADER]: this.answer.session } : {}) }
       const outgoing: ClientRequest = httpRequest({
         socketPath: this.socket,

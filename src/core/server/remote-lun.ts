@@ -1,3 +1,4 @@
+import { bytesOf } from '../base/bytes.ts'
 import { LunarError } from '../base/errors.ts'
 import type { BlockDevice, Extent } from '../block/device.ts'
 import { STORE } from '../raid/geometry.ts'
@@ -28,7 +29,7 @@ export class RemoteLun implements BlockDevice {
   }
 
   async readv(offset: number, parts: readonly Uint8Array[]): Promise<void> {
-    if (total(parts) <= PIECE) return this.readPiece(offset, parts)
+    if (bytesOf(parts) <= PIECE) return this.readPiece(offset, parts)
     await Promise.all(addressed(offset, parts).map(([at, part]) => this.read(at, part)))
   }
 
@@ -38,7 +39,7 @@ export class RemoteLun implements BlockDevice {
   }
 
   async writev(offset: number, parts: readonly Uint8Array[]): Promise<void> {
-    if (total(parts) <= PIECE) return this.writePiece(offset, parts)
+    if (bytesOf(parts) <= PIECE) return this.writePiece(offset, parts)
     await Promise.all(addressed(offset, parts).map(([at, part]) => this.write(at, part)))
   }
 
@@ -63,12 +64,12 @@ export class RemoteLun implements BlockDevice {
   }
 
   private async readPiece(offset: number, into: readonly Uint8Array[]): Promise<void> {
-    const length = total(into)
+    const length = bytesOf(into)
     if (length > 0) await this.client.data({ path: `${this.path('read')}?offset=${offset}&length=${length}`, into })
   }
 
   private async writePiece(offset: number, body: readonly Uint8Array[]): Promise<void> {
-    if (total(body) > 0) await this.client.data({ path: `${this.path('write')}?offset=${offset}`, body })
+    if (bytesOf(body) > 0) await this.client.data({ path: `${this.path('write')}?offset=${offset}`, body })
   }
 
   private path(operation: string): string {
@@ -144,8 +145,6 @@ export class SteadyLun implements BlockDevice {
     }
   }
 }
-
-const total = (parts: readonly Uint8Array[]): number => parts.reduce((sum, part) => sum + part.length, 0)
 
 function pieces(length: number): [from: number, to: number][] {
   return Array.from({ length: Math.ceil(length / PIECE) }, (_, i) => [i * PIECE, Math.min(length, (i + 1) * PIECE)])

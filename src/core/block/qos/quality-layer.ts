@@ -1,4 +1,5 @@
 /** The layer that holds requests to the limits of their volume and their host, and in the queue of their pool (features.md B13). */
+import { bytesOf } from '../../base/bytes.ts'
 import type { Clock } from '../../base/clock.ts'
 import { BlockLayer, fastOf, type BlockDevice, type FastDevice } from '../device.ts'
 import type { Layered, ShownLayer } from '../layers.ts'
@@ -123,13 +124,13 @@ export class QualityLayer extends BlockLayer implements FastDevice, Layered {
     return this.off ? super.read(offset, into) : this.run(into.length, () => super.read(offset, into))
   }
   override readv(offset: number, parts: readonly Uint8Array[]): Promise<void> {
-    return this.off ? super.readv(offset, parts) : this.run(total(parts), () => super.readv(offset, parts))
+    return this.off ? super.readv(offset, parts) : this.run(bytesOf(parts), () => super.readv(offset, parts))
   }
   override write(offset: number, data: Uint8Array): Promise<void> {
     return this.off ? super.write(offset, data) : this.run(data.length, () => super.write(offset, data))
   }
   override writev(offset: number, parts: readonly Uint8Array[]): Promise<void> {
-    return this.off ? super.writev(offset, parts) : this.run(total(parts), () => super.writev(offset, parts))
+    return this.off ? super.writev(offset, parts) : this.run(bytesOf(parts), () => super.writev(offset, parts))
   }
   override trim(offset: number, length: number): Promise<void> {
     return this.off ? super.trim(offset, length) : this.run(0, () => super.trim(offset, length))
@@ -202,5 +203,3 @@ export class QualityLayer extends BlockLayer implements FastDevice, Layered {
     return super.close()
   }
 }
-
-const total = (parts: readonly Uint8Array[]): number => parts.reduce((sum, { length }) => sum + length, 0)
