@@ -23,6 +23,7 @@ import { commitGroups, copyRuns, joinMarks, type CopyRun, type Due, type Mark } 
 import { imageMark, sourceMark, type Plan } from './planning.ts'
 import { Relationship } from './relationship.ts'
 import type { ThroughVolume } from './tree/snapshot-volume.ts'
+import { presentExtents, readPresent } from './tree/present.ts'
 import { settleRestored } from './tree/settle-restored.ts'
 import { TreeCopies, type Preservation, type Tree } from './tree/tree.ts'
 import { FirstWrite, Rounds, type Round } from './rounds.ts'
@@ -215,17 +216,7 @@ export class Volume implements BlockDevice, FastDevice, Layered {
     if (this.host.readOnly) return this.readAhead(offset, into)
     const { updating } = this
     await this.settle(offset, into.length, relationship => relationship === updating)
-    return this.readPresent(offset, into)
-  }
-
-  /** What is being restored and not copied back yet is read where it is copied from. */
-  private async readPresent(offset: number, into: Uint8Array): Promise<void> {
-    if (!this.tree?.restoring) return this.readThrough(offset, into)
-    await this.tree.present(offset, into.length, parts =>
-      settle(
-        parts.map(part => (part.restoring?.device ?? this).readThrough(part.offset, into.subarray(part.offset - offset, part.offset - offset + part.length))),
-      ),
-    )
+    return readPresent(this, offset, into)
   }
 
   /** The relationship whose update writes this volume, while it has something to do. */
@@ -236,7 +227,7 @@ export class Volume implements BlockDevice, FastDevice, Layered {
 
   /** Where nothing may be written, what an update has still to copy is read from where it would be copied from. */
   private async readAhead(offset: number, into: Uint8Array): Promise<void> {
-    await this.readPresent(offset, into)
+    await readPresent(this, offset, into)
     for (const { from, offset: at, length } of await this.frozenIn(offset, into.length)) await from(at, into.subarray(at - offset, at - offset + length))
   }
 
@@ -904,16 +895,10 @@ export class Volume implements BlockDevice, FastDevice, Layered {
   }
 
   async extents(offset: number, length: number): Promise<Extent[]> {
-    const extents: Extent[] = []
-    if (!this.tree?.restoring) {
-      const unknown = await this.frozenIn(offset, length)
-      const below = await this.extentsThrough(offset, length)
-      return unknown.length === 0 ? below : withUnknown(below, unknown)
-    }
-    await this.tree.present(offset, length, async parts => {
-      for (const part of parts) extents.push(...(await (part.restoring?.device ?? this).extentsThrough(part.offset, part.length)))
-    })
-    return extents
+    if (this.tree?.restoring) return presentExtents(this, offset, length)
+    const unknown = await this.frozenIn(offset, length)
+    const below = await this.extentsThrough(offset, length)
+    return unknown.length === 0 ? below : withUnknown(below, unknown)
   }
 
   /** The same of what `readThrough` reads. */

@@ -9,6 +9,7 @@ import { Batch } from '../../../metadata/batch.ts'
 import type { Metadata } from '../../../metadata/metadata.ts'
 import { ChunkLocks } from '../chunk-locks.ts'
 import { Chunking, runsOf, type ChunkRun } from '../chunks.ts'
+import { presentExtents, readPresent } from './present.ts'
 import type { CopiedBack } from './restore-process.ts'
 import { settleRestored } from './settle-restored.ts'
 import type { Snapshot } from './snapshot.ts'
@@ -96,17 +97,7 @@ export class SnapshotVolume implements BlockDevice, SourceVolume, CopiedBack {
   async read(offset: number, into: Uint8Array): Promise<void> {
     checkRange(this.what, this.size, this.blockSize, offset, into.length)
     this.lastUsedMs = this.clock.monotonicMs()
-    await inPieces(offset, into.length, PIECE, (at, length) => this.readPresent(at, into.subarray(at - offset, at - offset + length)))
-  }
-
-  /** What is being restored and not copied back yet is read where it is copied from. */
-  private async readPresent(offset: number, into: Uint8Array): Promise<void> {
-    if (!this.tree?.restoring) return this.readThrough(offset, into)
-    await this.tree.present(offset, into.length, parts =>
-      settle(
-        parts.map(part => (part.restoring?.device ?? this).readThrough(part.offset, into.subarray(part.offset - offset, part.offset - offset + part.length))),
-      ),
-    )
+    await inPieces(offset, into.length, PIECE, (at, length) => readPresent(this, at, into.subarray(at - offset, at - offset + length)))
   }
 
   async readv(offset: number, parts: readonly Uint8Array[]): Promise<void> {
@@ -149,13 +140,8 @@ export class SnapshotVolume implements BlockDevice, SourceVolume, CopiedBack {
     })
   }
 
-  async extents(offset: number, length: number): Promise<Extent[]> {
-    if (!this.tree?.restoring) return this.extentsThrough(offset, length)
-    const extents: Extent[] = []
-    await this.tree.present(offset, length, async parts => {
-      for (const part of parts) extents.push(...(await (part.restoring?.device ?? this).extentsThrough(part.offset, part.length)))
-    })
-    return extents
+  extents(offset: number, length: number): Promise<Extent[]> {
+    return presentExtents(this, offset, length)
   }
 
   async extentsThrough(offset: number, length: number): Promise<Extent[]> {
