@@ -8,7 +8,7 @@ import type { Result } from '../../core/server/api.ts'
 
 const isSnapshot = (volume: string): boolean => volume.includes('@')
 /** At the beginning of a sentence. */
-const named = (volume: string): string => `${isSnapshot(volume) ? 'Snapshot' : 'LUN'} "${volume}"`
+const subject = (volume: string): string => `${isSnapshot(volume) ? 'Snapshot' : 'LUN'} "${volume}"`
 
 export default class SnapRestore extends LunarCommand {
   static override summary = 'Make LUNs, or writable snapshots, read as a snapshot of theirs, at once and at one instant'
@@ -53,7 +53,7 @@ export default class SnapRestore extends LunarCommand {
     }
     const reply = await service.call('snap.restore', { ...params, disconnect: flags.disconnect, dryRun: flags['dry-run'] }, this.signal)
     for (const { volume, snapshot, changed } of reply.data)
-      if (!changed) this.unchanged(`${named(volume)} is being restored to "${snapshot}" already`, flags['fail-if-unchanged'])
+      if (!changed) this.unchanged(`${subject(volume)} is being restored to "${snapshot}" already`, flags['fail-if-unchanged'])
     if (flags.wait && !flags['dry-run'])
       for (const { task, volume } of reply.data)
         if (task !== null) requireDone((await watchTask(service, task, this.progress(flags.progress, `copying back to ${volume}`), this.signal)).data)
@@ -63,7 +63,7 @@ export default class SnapRestore extends LunarCommand {
           if (flags['dry-run'])
             return `Would restore ${isSnapshot(volume) ? 'snapshot' : 'LUN'} "${volume}" to "${snapshot}", and keep its state as "${before}"`
           const behind = flags.wait ? 'it is copied back' : task === null ? '' : `it is copied back by task ${task}`
-          return `${named(volume)} reads as "${snapshot}"; its state before is "${before}"${behind === '' ? '' : `; ${behind}`}`
+          return `${subject(volume)} reads as "${snapshot}"; its state before is "${before}"${behind === '' ? '' : `; ${behind}`}`
         })
         .join('\n'),
     )

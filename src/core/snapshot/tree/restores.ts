@@ -224,8 +224,7 @@ export class Restores {
       this.pool.event(batch, lun ? 'lun.restored' : 'snapshot.restored', volumeName, `to ${snapshot.name}`)
       return { number: number++, record, tree, treeAfter }
     })
-    const poolBefore = this.pool.record
-    this.pool.record = { ...poolBefore, nextSnapshot: number }
+    this.pool.record = { ...this.pool.record, nextSnapshot: number }
     batch.put(keyOf('pool'), poolRecord.encode(this.pool.record))
     // Of two instants they are no longer.
     await this.relationships.forgiveMixed(
