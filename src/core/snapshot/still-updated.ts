@@ -1,5 +1,6 @@
 import type { Lun } from '../lun/lun.ts'
 import { runsOf } from './chunks.ts'
+import { whenLoaded } from './paged.ts'
 import type { Relationship } from './relationship.ts'
 import type { ThroughVolume } from './tree/snapshot-volume.ts'
 
@@ -15,9 +16,8 @@ export interface UpdatePart {
 export async function updateParts(updating: Relationship, offset: number, length: number): Promise<UpdatePart[]> {
   const { chunks } = updating
   const run = chunks.touched(offset, length)
-  for (let loading = updating.load(run); loading; loading = updating.load(run)) await loading
   const parts: UpdatePart[] = []
-  for (const { from, to, value } of runsOf(run, chunk => updating.frozen.has(chunk))) {
+  for (const { from, to, value } of await whenLoaded(updating, run, () => [...runsOf(run, chunk => updating.frozen.has(chunk))])) {
     const at = Math.max(offset, chunks.offsetOf(from))
     parts.push({ offset: at, length: Math.min(offset + length, chunks.endOf(to - 1)) - at, frozen: value })
   }

@@ -3,6 +3,7 @@ import { isZero } from '../base/zeros.ts'
 import { Batch } from '../../metadata/batch.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
 import { runsWhere, type ChunkRun } from './chunks.ts'
+import { whenLoaded } from './paged.ts'
 import { CopyBuffers } from './copy-buffers.ts'
 import { Copying, RUN_BYTES_IDLE, RUN_BYTES_USED } from './copying.ts'
 import type { Relationship } from './relationship.ts'
@@ -29,8 +30,7 @@ export async function updateRun(host: CopyHost, relationship: Relationship, run:
   try {
     if (relationship.record.frozenEra === 0) return 0
     const { frozen } = relationship
-    for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
-    const due = runsWhere(run, chunk => frozen.has(chunk))
+    const due = await whenLoaded(relationship, run, () => runsWhere(run, chunk => frozen.has(chunk)))
     let moved = 0
     const updatedAt = target.tree?.updatedAt(relationship)
     for (const part of due) {
@@ -64,8 +64,7 @@ export async function completeRun(host: CopyHost, relationship: Relationship, ru
   try {
     if (!relationship.isActive) return 0
     const { migrated, chunks } = relationship
-    for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
-    const due = runsWhere(run, chunk => !migrated.has(chunk))
+    const due = await whenLoaded(relationship, run, () => runsWhere(run, chunk => !migrated.has(chunk)))
     if (due.length === 0) return 0
     const source = host.through(relationship)
     const image = host.volume(relationship.record.image)

@@ -4,6 +4,7 @@ import type { PlacedBlock } from '../block/write-once.ts'
 import type { Wod } from '../wod/wods.ts'
 import { ChunkMap } from './chunk-map.ts'
 import { runsWhere, type ChunkRun } from './chunks.ts'
+import { whenLoaded } from './paged.ts'
 
 /** What the frozen set of a device is read from. */
 export interface FrozenParts {
@@ -41,12 +42,11 @@ export class WodFrozen {
   async of(run: ChunkRun): Promise<ChunkRun[]> {
     const { done } = this
     if (done.era === 0) return []
-    await loaded(done, run)
-    if (runsWhere(run, block => !done.has(block)).length === 0) return []
+    const notDone = (): ChunkRun[] => runsWhere(run, block => !done.has(block))
+    if ((await whenLoaded(done, run, notDone)).length === 0) return []
     const held = new Set<number>()
     for await (const { block } of this.parts.written(this.wod, run.from, run.to)) held.add(block)
-    await loaded(done, run)
-    return runsWhere(run, block => held.has(block) && !done.has(block))
+    return whenLoaded(done, run, () => runsWhere(run, block => held.has(block) && !done.has(block)))
   }
 
   /** How many of the first `end` blocks there are. */
@@ -67,8 +67,7 @@ export class WodFrozen {
     const { done } = this
     if (done.era === 0) return
     for await (const { block } of this.parts.written(this.wod, from, end)) {
-      await loaded(done, { from: block, to: block + 1 })
-      if (!done.has(block)) yield block
+      if (await whenLoaded(done, { from: block, to: block + 1 }, () => !done.has(block))) yield block
     }
   }
 
@@ -76,8 +75,7 @@ export class WodFrozen {
   async finish(run: ChunkRun): Promise<void> {
     const { done } = this
     if (done.era === 0) return
-    await loaded(done, run)
-    const due = runsWhere(run, block => !done.has(block))
+    const due = await whenLoaded(done, run, () => runsWhere(run, block => !done.has(block)))
     if (due.length === 0) return
     const batch = new Batch()
     done.put(due, true, batch)
@@ -89,8 +87,4 @@ export class WodFrozen {
   trim(): void {
     this.map.trim()
   }
-}
-
-async function loaded(map: ChunkMap, run: ChunkRun): Promise<void> {
-  for (let loading = map.load(run); loading; loading = map.load(run)) await loading
 }

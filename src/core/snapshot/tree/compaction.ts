@@ -1,5 +1,6 @@
 import type { Metadata } from '../../../metadata/metadata.ts'
 import { Batch } from '../../../metadata/batch.ts'
+import { whenLoaded } from '../paged.ts'
 import type { SlotBytes, SlotStore } from './slot-store.ts'
 import type { Snapshot } from './snapshot.ts'
 import type { SnapshotVolume } from './snapshot-volume.ts'
@@ -90,8 +91,7 @@ export class Compaction {
     for (const entry of found) {
       // It may have been deleted since it was found.
       const run = { from: entry.chunk, to: entry.chunk + 1 }
-      for (let loading = map.load(run); loading; loading = map.load(run)) await loading
-      if (map.get(entry.chunk, entry.epoch) === entry.entry) current.push(entry)
+      if (await whenLoaded(map, run, () => map.get(entry.chunk, entry.epoch) === entry.entry)) current.push(entry)
     }
     const taken = await this.store.takeBelow(chunkShift, current.length, this.limit)
     const moving = current.slice(0, taken.length)

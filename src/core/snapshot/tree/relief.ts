@@ -5,6 +5,8 @@ import type { Metadata } from '../../../metadata/metadata.ts'
 import { SNAPSHOT_DROPPED, SNAPSHOT_UNTIDY } from '../../../metadata/records.ts'
 import type { Luns } from '../../lun/luns.ts'
 import type { Pool } from '../../pool/pool.ts'
+import type { ChunkRun } from '../chunks.ts'
+import { whenLoaded } from '../paged.ts'
 import type { SnapshotPolicy } from './policy.ts'
 import type { SlotStore } from './slot-store.ts'
 import type { Snapshot } from './snapshot.ts'
@@ -65,8 +67,7 @@ export class Relief {
     // While its source is restored it is planned by other rules, and nothing of it is dropped.
     if (tree.record.restored !== 0) return { ...preservation, slots: [] }
     const all = { from: runs[0]!.from, to: runs.at(-1)!.to }
-    for (let loading = tree.map.load(all); loading; loading = tree.map.load(all)) await loading
-    return tree.stillNeeded(preservation)
+    return whenLoaded(tree.map, all, () => tree.stillNeeded(preservation))
   }
 
   /** @returns false when the policy drops nothing */
@@ -84,17 +85,17 @@ export class Relief {
   /** Snapshots that read the chunks from the source: a change of it that is not preserved would mix them. Chunks that a reserve is for are preserved. */
   private async affected({ tree, runs, epoch, upTo }: Preservation): Promise<Snapshot[]> {
     const found = new Set<Snapshot>()
-    for (const run of runs) {
-      for (let loading = tree.map.load(run); loading; loading = tree.map.load(run)) await loading
+    const add = ({ from, to }: ChunkRun): void => {
       for (const snapshot of tree.snapshots) {
         if (!snapshot.isKept || snapshot.record.epoch > upTo || found.has(snapshot)) continue
-        for (let chunk = run.from; chunk < run.to; chunk++) {
+        for (let chunk = from; chunk < to; chunk++) {
           if (tree.map.first(chunk, snapshot.record.epoch) !== NONE || tree.isReserved(chunk, epoch)) continue
           found.add(snapshot)
           break
         }
       }
     }
+    for (const run of runs) await whenLoaded(tree.map, run, () => add(run))
     return [...found]
   }
 

@@ -1,6 +1,7 @@
 import { MIB } from '../../base/units.ts'
 import type { Extent } from '../../block/device.ts'
 import type { ChunkRun } from '../chunks.ts'
+import { whenLoaded } from '../paged.ts'
 import type { Snapshot } from './snapshot.ts'
 import type { ThroughVolume } from './snapshot-volume.ts'
 import { NONE, type MapEntry, type TreeMap } from './tree-map.ts'
@@ -93,9 +94,8 @@ export class Restoring {
   }
 
   /** `isPending` of a chunk whose pages may not be loaded. */
-  async findPending(chunk: number): Promise<boolean> {
-    for (let loading = this.load({ from: chunk, to: chunk + 1 }); loading; loading = this.load({ from: chunk, to: chunk + 1 })) await loading
-    return this.isPending(chunk)
+  findPending(chunk: number): Promise<boolean> {
+    return whenLoaded(this, { from: chunk, to: chunk + 1 }, () => this.isPending(chunk))
   }
 
   /** Chunks from this one on that the snapshot may have bytes of its own for, in order, each once: all pending ones are among them. */

@@ -2,6 +2,7 @@ import type { Release } from '../../block/range-lock.ts'
 import { Batch } from '../../../metadata/batch.ts'
 import type { Metadata } from '../../../metadata/metadata.ts'
 import { runsWhere, type ChunkRun } from '../chunks.ts'
+import { whenLoaded } from '../paged.ts'
 import { CopyBuffers } from '../copy-buffers.ts'
 import type { Restoring } from './restoring.ts'
 import type { Preservation, Tree } from './tree.ts'
@@ -47,8 +48,7 @@ export async function settleRestored(
   const release = await volume.lockFor(offset, length)
   try {
     if (tree.restoring !== restoring) return 0
-    for (let loading = restoring.load(run); loading; loading = restoring.load(run)) await loading
-    const due = runsWhere(run, chunk => restoring.isPending(chunk))
+    const due = await whenLoaded(restoring, run, () => runsWhere(run, chunk => restoring.isPending(chunk)))
     let moved = 0
     for (const part of due) moved += await copyBack(volume, tree, restoring, part, options.buffers ?? CopyBuffers.none)
     if (moved > 0) {
@@ -64,14 +64,13 @@ export async function settleRestored(
 }
 
 async function copyBack(volume: RestoredVolume, tree: Tree, restoring: Restoring, part: ChunkRun, buffers: CopyBuffers): Promise<number> {
-  for (let loading = restoring.load(part); loading; loading = restoring.load(part)) await loading
   // What a copy that was cut off has kept is not what the volume holds now.
-  const kept = {
+  const kept = await whenLoaded(restoring, part, () => ({
     tree: tree.preservation(
       runsWhere(part, chunk => restoring.keptOf(chunk) === NONE),
       restoring.at,
     ),
-  }
+  }))
   const at = tree.chunks.offsetOf(part.from)
   const length = tree.chunks.lengthOf(part)
   const { device } = restoring
@@ -93,8 +92,7 @@ async function commitBack(tree: Tree, restoring: Restoring, due: readonly ChunkR
   for (let from = 0; from < chunks.length; from += COMMITTED) {
     const some = chunks.slice(from, from + COMMITTED)
     const run = { from: some[0]!, to: some.at(-1)! + 1 }
-    for (let loading = map.load(run); loading; loading = map.load(run)) await loading
-    const entries = some.map((chunk): MapEntry => ({ chunk, epoch: at, entry: restoring.keptOf(chunk) }))
+    const entries = await whenLoaded(map, run, () => some.map((chunk): MapEntry => ({ chunk, epoch: at, entry: restoring.keptOf(chunk) })))
     const batch = new Batch()
     for (const entry of entries) {
       map.delete(entry, batch)

@@ -6,6 +6,7 @@ import type { Metadata } from '../../../metadata/metadata.ts'
 import type { TreeRecord } from '../../../metadata/records.ts'
 import { ChunkLocks } from '../chunk-locks.ts'
 import { Chunking, runsOf, runsWhere, type ChunkRun } from '../chunks.ts'
+import { whenLoaded } from '../paged.ts'
 import type { Relationship } from '../relationship.ts'
 import type { MapMemory } from './map-memory.ts'
 import type { Restoring } from './restoring.ts'
@@ -157,10 +158,9 @@ export class Tree {
    * What the copying of an update has to preserve of a range that it has still to do. Snapshots of before read what the source holds; for those that
    * were taken during the update it holds the same before and after. The chunks are locked.
    */
-  async planUpdate(offset: number, length: number, updatedAt: number): Promise<{ readonly tree: Preservation | undefined }> {
+  planUpdate(offset: number, length: number, updatedAt: number): Promise<{ readonly tree: Preservation | undefined }> {
     const run = this.chunks.touched(offset, length)
-    for (let loading = this.map.load(run); loading; loading = this.map.load(run)) await loading
-    return { tree: this.preservationUpTo(updatedAt, [run]) }
+    return whenLoaded(this.map, run, () => ({ tree: this.preservationUpTo(updatedAt, [run]) }))
   }
 
   private preservationUpTo(upTo: number, runs: readonly ChunkRun[]): Preservation | undefined {
@@ -175,9 +175,8 @@ export class Tree {
 
   /** What a change of the range has to preserve first; undefined when nothing. The chunks are locked. */
   async plan(offset: number, length: number): Promise<Preservation | undefined> {
-    const run = this.chunks.touched(offset, length)
-    if (this.isActive) for (let loading = this.map.load(run); loading; loading = this.map.load(run)) await loading
-    return this.planNow(offset, length)
+    if (!this.isActive) return undefined
+    return whenLoaded(this.map, this.chunks.touched(offset, length), () => this.planNow(offset, length))
   }
 
   /** The same with the pages of the map loaded. */
@@ -217,9 +216,9 @@ export class Tree {
     const release = await this.locks.lock(run, 'shared')
     try {
       const { restoring } = this
-      for (let loading = restoring?.load(run); loading; loading = restoring?.load(run)) await loading
+      const runs = restoring ? await whenLoaded(restoring, run, () => [...runsOf(run, chunk => restoring.isPending(chunk))]) : [{ ...run, value: false }]
       const parts: PresentPart[] = []
-      for (const { from, to, value } of [...runsOf(run, chunk => restoring?.isPending(chunk) === true)]) {
+      for (const { from, to, value } of runs) {
         const at = Math.max(offset, this.chunks.offsetOf(from))
         parts.push({ offset: at, length: Math.min(offset + length, this.chunks.endOf(to - 1)) - at, restoring: value ? restoring : undefined })
       }
@@ -232,11 +231,13 @@ export class Tree {
   }
 
   /** Whether something of a run is still to be copied back. */
-  async hasPending({ from, to }: ChunkRun): Promise<boolean> {
+  async hasPending(run: ChunkRun): Promise<boolean> {
     const { restoring } = this
-    for (let loading = restoring?.load({ from, to }); loading; loading = restoring?.load({ from, to })) await loading
-    for (let chunk = from; chunk < to; chunk++) if (restoring?.isPending(chunk)) return true
-    return false
+    if (!restoring) return false
+    return whenLoaded(restoring, run, () => {
+      for (let chunk = run.from; chunk < run.to; chunk++) if (restoring.isPending(chunk)) return true
+      return false
+    })
   }
 
   /** What an entry says of a chunk of a snapshot that has none of its own, whatever is being restored. Pages are loaded, and the chunk is locked. */
