@@ -345,8 +345,8 @@ export const mutants = [
   {
     name: 'drop-not-durable',
     file: 'src/core/snapshot/tree/relief.ts',
-    text: "await metadata.commit(batch, 'admin', true)",
-    instead: "void metadata.commit(batch, 'admin', true).catch(() => undefined)",
+    text: "() => metadata.commit(batch, 'admin', true)",
+    instead: "() => Promise.resolve(void metadata.commit(batch, 'admin', true).catch(() => undefined))",
     test: 'test/core/snapshot/tree/policy.test.ts',
   },
   {

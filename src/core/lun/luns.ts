@@ -1,6 +1,7 @@
 import { LunarError } from '../base/errors.ts'
 import { checkName } from '../base/names.ts'
 import { MIB } from '../base/units.ts'
+import { orUndo, withoutChange } from '../base/undo.ts'
 import { ByteBudget } from '../block/hold.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { hiOf, keyOf } from '../../metadata/key.ts'
@@ -187,20 +188,16 @@ export class Luns {
     batch.put(keyOf('lun', number), lunRecord.encode(record))
     spec.writeOnce?.(batch, number)
     this.pool.event(batch, 'lun.created', spec.name, `${raidText(typesOf(ranges))}, ${spec.size} bytes${spec.reserve ? ', reserved' : ''}`)
-    try {
-      await this.pool.metadata.commit(batch, 'admin')
-    } catch (error) {
-      this.forget(lun)
-      throw error
-    }
+    await orUndo(
+      () => this.pool.metadata.commit(batch, 'admin'),
+      () => this.forget(lun),
+    )
     if (spec.reserve) {
-      try {
+      const reserve = async (): Promise<void> => {
         await lun.bindAll(0, lun.sliceCount)
         await this.update(lun, { flags: lun.record.flags & ~LUN_RESERVING })
-      } catch (error) {
-        await this.delete(lun)
-        throw error
       }
+      await orUndo(reserve, () => this.delete(lun))
     }
     return lun
   }
@@ -326,11 +323,11 @@ export class Luns {
   markIncomplete(lun: Lun, batch: Batch, incomplete = true): () => void {
     const before = lun.record
     const flags = incomplete ? before.flags | LUN_INCOMPLETE : before.flags & ~LUN_INCOMPLETE
-    const after = { ...before, flags, modifiedMs: this.pool.options.clock.wallMs() }
-    lun.record = after
-    batch.put(keyOf('lun', lun.number), lunRecord.encode(after))
+    const change = { flags, modifiedMs: this.pool.options.clock.wallMs() }
+    lun.record = { ...before, ...change }
+    batch.put(keyOf('lun', lun.number), lunRecord.encode(lun.record))
     return () => {
-      if (lun.record === after) lun.record = before
+      lun.record = withoutChange(lun.record, before, change)
     }
   }
 
@@ -382,12 +379,10 @@ export class Luns {
     takeNames([b.name, a.name], [now, now])
     for (const lun of [a, b]) batch.put(keyOf('lun', lun.number), lunRecord.encode(lun.record))
     together?.(batch)
-    try {
-      await this.pool.metadata.commit(batch, 'admin', true)
-    } catch (error) {
-      takeNames(before.names, before.times)
-      throw error
-    }
+    await orUndo(
+      () => this.pool.metadata.commit(batch, 'admin', true),
+      () => takeNames(before.names, before.times),
+    )
   }
 
   private async update(lun: Lun, change: Partial<LunRecord>, message?: string, code = 'lun.changed', together?: (batch: Batch) => void): Promise<void> {
@@ -398,14 +393,13 @@ export class Luns {
     batch.put(keyOf('lun', lun.number), lunRecord.encode(lun.record))
     if (message !== undefined) this.pool.event(batch, code, lun.name, message)
     together?.(batch)
-    try {
-      await this.pool.metadata.commit(batch, 'admin', true)
-    } catch (error) {
-      // Only what this changed: meanwhile writes may have bound slices.
-      const undone = Object.fromEntries(Object.keys(changed).map(key => [key, before[key as keyof LunRecord]])) as Partial<LunRecord>
-      lun.record = { ...lun.record, ...undone }
-      throw error
-    }
+    await orUndo(
+      () => this.pool.metadata.commit(batch, 'admin', true),
+      () => {
+        // Meanwhile writes may have bound slices.
+        lun.record = withoutChange(lun.record, before, changed)
+      },
+    )
   }
 
   /** Unbinds what lies behind the end of a LUN that was shrunk. @returns bytes given back */

@@ -2,6 +2,7 @@
 import { LunarError } from '../base/errors.ts'
 import { Mutex } from '../base/mutex.ts'
 import { checkName } from '../base/names.ts'
+import { orUndo } from '../base/undo.ts'
 import { noQuality } from '../block/qos/quality.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { hiOf, keyOf } from '../../metadata/key.ts'
@@ -221,12 +222,10 @@ export class Hosts {
       batch.delete(keyOf('host', host.number))
       this.pool.event(batch, 'host.removed', host.name, 'removed')
       this.byName.delete(host.name)
-      try {
-        await this.pool.metadata.commit(batch, 'admin')
-      } catch (error) {
-        this.byName.set(host.name, host)
-        throw error
-      }
+      await orUndo(
+        () => this.pool.metadata.commit(batch, 'admin'),
+        () => this.byName.set(host.name, host),
+      )
     })
   }
 
@@ -254,12 +253,10 @@ export class Hosts {
       batch.put(keyOf('presentation', host.number, presentation.index), presentationRecord.encode(record))
       this.pool.event(batch, 'volume.presented', volume.name, `to ${host.name}${options.readOnly ? ', read-only' : ''}${options.shared ? ', shared' : ''}`)
       if (before) host.presentations.delete(before.index) // nobody connects meanwhile
-      try {
-        await this.pool.metadata.commit(batch, 'admin')
-      } catch (error) {
-        if (before) host.presentations.set(before.index, before)
-        throw error
-      }
+      await orUndo(
+        () => this.pool.metadata.commit(batch, 'admin'),
+        () => before && host.presentations.set(before.index, before),
+      )
       host.presentations.set(presentation.index, presentation)
       return { presentation, changed: true }
     })
@@ -295,12 +292,12 @@ export class Hosts {
       for (const { host: each, index } of presentations) batch.delete(keyOf('presentation', each.number, index))
       this.pool.event(batch, 'volume.unpresented', volume.name, `from ${names.join(', ')}`)
       for (const { host: each, index } of presentations) each.presentations.delete(index) // nobody connects meanwhile
-      try {
-        await this.pool.metadata.commit(batch, 'admin')
-      } catch (error) {
-        for (const presentation of presentations) presentation.host.presentations.set(presentation.index, presentation)
-        throw error
-      }
+      await orUndo(
+        () => this.pool.metadata.commit(batch, 'admin'),
+        () => {
+          for (const presentation of presentations) presentation.host.presentations.set(presentation.index, presentation)
+        },
+      )
       return names
     })
   }
@@ -319,15 +316,14 @@ export class Hosts {
         for (const presentation of to) presentation.host.presentations.set(presentation.index, presentation)
       }
       replace(moved, []) // nobody connects meanwhile
-      try {
-        await commit(batch => {
-          for (const { host, index } of moved) batch.delete(keyOf('presentation', host.number, index))
-          for (const { host, index, record } of turned) batch.put(keyOf('presentation', host.number, index), presentationRecord.encode(record))
-        })
-      } catch (error) {
-        replace([], moved)
-        throw error
+      const put = (batch: Batch): void => {
+        for (const { host, index } of moved) batch.delete(keyOf('presentation', host.number, index))
+        for (const { host, index, record } of turned) batch.put(keyOf('presentation', host.number, index), presentationRecord.encode(record))
       }
+      await orUndo(
+        () => commit(put),
+        () => replace([], moved),
+      )
       replace([], turned)
     })
   }

@@ -1,4 +1,5 @@
 import { MIB } from '../base/units.ts'
+import { orUndo } from '../base/undo.ts'
 import { Batch } from '../../metadata/batch.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
 import type { Lun } from '../lun/lun.ts'
@@ -28,12 +29,7 @@ export function clearSome(relationship: Relationship, lun: Lun, metadata: Metada
     }
     const batch = new Batch()
     const undo = relationship.change({ blankFrom: to < lun.size ? to : 0 }, {}, batch)
-    try {
-      await metadata.commit(batch, 'data', true)
-    } catch (error) {
-      undo()
-      throw error
-    }
+    await orUndo(() => metadata.commit(batch, 'data', true), undo)
     relationship.unclearedFrom = relationship.blankFrom
     return relationship.record.blankFrom !== 0
   })

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { LunarError } from '../../../src/core/base/errors.ts'
+import { Batch } from '../../../src/metadata/batch.ts'
 import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../support/simulated-pool.ts'
 
 const MIB = 1024 * 1024
@@ -29,6 +30,18 @@ test('a change that could not be recorded did not happen', async () => {
   expect(() => luns.find('c')).toThrow(/Cannot find LUN/)
   await luns.swap(a, b)
   expect([luns.find('a'), luns.find('b')]).toEqual([b, a])
+  await pool.close()
+})
+
+test('what marks a LUN incomplete is taken back although a write has bound a slice meanwhile', async () => {
+  const disks = simulatedDisks(2)
+  await createSimulated(disks)
+  const { luns, pool } = await openSimulated(disks)
+  const lun = await luns.create({ name: 'a', size: MIB, raid: 'raid1', reserve: false })
+  const undo = luns.markIncomplete(lun, new Batch())
+  await lun.write(0, new Uint8Array(4096).fill(1))
+  undo()
+  expect([lun.isIncomplete, lun.record.boundSlices]).toEqual([false, 1])
   await pool.close()
 })
 

@@ -2,6 +2,7 @@
 import { LunarError } from '../../base/errors.ts'
 import { Mutex } from '../../base/mutex.ts'
 import { checkName } from '../../base/names.ts'
+import { orUndo, withoutChange } from '../../base/undo.ts'
 import { Batch } from '../../../metadata/batch.ts'
 import { hiOf, keyOf } from '../../../metadata/key.ts'
 import {
@@ -210,12 +211,10 @@ export class Schedules {
         batch.delete(keyOf('schedule', schedule.number))
         this.pool.event(batch, 'schedule.deleted', schedule.name, 'its snapshots stay')
         this.byName.delete(schedule.name)
-        try {
-          await this.pool.metadata.commit(batch, 'admin')
-        } catch (error) {
-          this.byName.set(schedule.name, schedule)
-          throw error
-        }
+        await orUndo(
+          () => this.pool.metadata.commit(batch, 'admin'),
+          () => this.byName.set(schedule.name, schedule),
+        )
         this.onChange()
       }),
     )
@@ -246,8 +245,7 @@ export class Schedules {
     schedule.record = { ...before, ...change }
     batch.put(keyOf('schedule', schedule.number), scheduleRecord.encode(schedule.record))
     return () => {
-      const back = Object.fromEntries(Object.keys(change).map(key => [key, before[key as keyof ScheduleRecord]])) as Partial<ScheduleRecord>
-      schedule.record = { ...schedule.record, ...back }
+      schedule.record = withoutChange(schedule.record, before, change)
     }
   }
 
@@ -256,12 +254,7 @@ export class Schedules {
     const batch = new Batch()
     const undo = this.put(schedule, change, batch)
     more(batch)
-    try {
-      await this.pool.metadata.commit(batch, 'admin')
-    } catch (error) {
-      undo()
-      throw error
-    }
+    await orUndo(() => this.pool.metadata.commit(batch, 'admin'), undo)
   }
 
   /**

@@ -1,5 +1,6 @@
 import { whilePaused } from '../../block/quiesce.ts'
 import { LunarError } from '../../base/errors.ts'
+import { orUndo } from '../../base/undo.ts'
 import { Batch } from '../../../metadata/batch.ts'
 import { keyOf } from '../../../metadata/key.ts'
 import {
@@ -79,12 +80,10 @@ export class Clones {
         dryRun: spec.dryRun === true,
       })
       if (spec.dryRun) return { lun, clone: undefined }
-      try {
-        return { lun, clone: await this.connect(frozen, lun, spec) }
-      } catch (error) {
-        await this.luns.delete(lun)
-        throw error
-      }
+      return orUndo(
+        async () => ({ lun, clone: await this.connect(frozen, lun, spec) }),
+        () => this.luns.delete(lun),
+      )
     })
   }
 
@@ -170,12 +169,7 @@ export class Clones {
       if (!clone) return
       const batch = new Batch()
       const undo = this.luns.markIncomplete(lun, batch)
-      try {
-        await this.leave(clone, 'lun.abandoned', batch)
-      } catch (error) {
-        undo()
-        throw error
-      }
+      await orUndo(() => this.leave(clone, 'lun.abandoned', batch), undo)
     })
   }
 
@@ -185,13 +179,13 @@ export class Clones {
       const undo = clone.change({}, { set: RELATIONSHIP_GONE, clear: RELATIONSHIP_COMPLETING }, batch)
       this.pool.event(batch, event, this.relationships.image(clone).name, '')
       const dropped = this.host.dropHidden(batch, clone)
-      try {
-        await this.pool.metadata.commit(batch, 'admin', true)
-      } catch (error) {
-        undo()
-        dropped.undo()
-        throw error
-      }
+      await orUndo(
+        () => this.pool.metadata.commit(batch, 'admin', true),
+        () => {
+          undo()
+          dropped.undo()
+        },
+      )
       this.relationships.removeClone(clone)
       dropped.done()
     })

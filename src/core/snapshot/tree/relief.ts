@@ -1,5 +1,6 @@
 import { isCode } from '../../base/errors.ts'
 import { Mutex } from '../../base/mutex.ts'
+import { orUndo } from '../../base/undo.ts'
 import { Batch } from '../../../metadata/batch.ts'
 import type { Metadata } from '../../../metadata/metadata.ts'
 import { SNAPSHOT_DROPPED, SNAPSHOT_UNTIDY } from '../../../metadata/records.ts'
@@ -134,12 +135,12 @@ export class Relief {
       snapshot.flag(flags, batch)
       pool.event(batch, 'snapshot.dropped', snapshot.name, `there was no space to preserve a chunk, and the policy is ${policy}`)
     }
-    try {
-      await metadata.commit(batch, 'admin', true)
-    } catch (error) {
-      for (const snapshot of going) snapshot.unflagged(flags)
-      throw error
-    }
+    await orUndo(
+      () => metadata.commit(batch, 'admin', true),
+      () => {
+        for (const snapshot of going) snapshot.unflagged(flags)
+      },
+    )
     this.flagged(going, flags)
   }
 

@@ -1,5 +1,6 @@
 import { LunarError } from '../../base/errors.ts'
 import { checkName } from '../../base/names.ts'
+import { orUndo } from '../../base/undo.ts'
 import { whileQuiet } from '../../block/quiesce.ts'
 import { Batch } from '../../../metadata/batch.ts'
 import { keyOf } from '../../../metadata/key.ts'
@@ -288,12 +289,7 @@ export class Restores {
       const copied = this.host.parentOf(tree) ? 'snapshot.copied-back' : 'lun.copied-back'
       this.pool.event(batch, copied, this.host.sourceNameOf(tree), `from ${tree.restoring.snapshot.name}`)
       const dropped = this.host.dropHidden(batch, tree)
-      try {
-        await this.pool.metadata.commit(batch, 'admin', true)
-      } catch (error) {
-        dropped.undo()
-        throw error
-      }
+      await orUndo(() => this.pool.metadata.commit(batch, 'admin', true), dropped.undo)
       this.host.setTree(tree, record)
       dropped.done()
     })

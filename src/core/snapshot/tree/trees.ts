@@ -1,6 +1,7 @@
 import { LunarError } from '../../base/errors.ts'
 import { checkName } from '../../base/names.ts'
 import { KIB, MIB } from '../../base/units.ts'
+import { orUndo } from '../../base/undo.ts'
 import { whileQuiet } from '../../block/quiesce.ts'
 import { Batch } from '../../../metadata/batch.ts'
 import { hiOf, keyOf } from '../../../metadata/key.ts'
@@ -712,12 +713,7 @@ export class Trees {
   }
 
   private async commitFlagged({ done, undo }: FlagChange, batch: Batch): Promise<void> {
-    try {
-      await this.metadata.commit(batch, 'admin', true)
-    } catch (error) {
-      undo()
-      throw error
-    }
+    await orUndo(() => this.metadata.commit(batch, 'admin', true), undo)
     done()
   }
 
