@@ -175,6 +175,11 @@ export class Metadata {
     return this.tree.range({ hi, lo: fromLo }, { hi: toHi, lo: toLo })
   }
 
+  /** Every record, in the order of their keys. */
+  records(): AsyncGenerator<Entry> {
+    return this.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)
+  }
+
   /**
    * Makes a change durable: resolves when every quorum disk has it.
    *

@@ -197,7 +197,7 @@ export async function checkMetadata({ engine }: Running, when: string): Promise<
 /** The kinds of records that the pool has now. */
 export async function recordKinds({ parts }: Running): Promise<Set<Kind>> {
   const kinds = new Set<Kind>()
-  for await (const { hi } of parts.pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)) {
+  for await (const { hi } of parts.pool.metadata.records()) {
     const kind = kindOf(hi)
     if (kind) kinds.add(kind)
   }

@@ -320,7 +320,7 @@ const looks = {
   'metadata.dump': ({ pool }) =>
     pool.metadata.undisturbed(async () => {
       const lines = [`# pool ${pool.record.name} ${pool.poolId} generation ${pool.metadata.generation}`]
-      for await (const entry of pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)) lines.push(dumpRecord(entry))
+      for await (const entry of pool.metadata.records()) lines.push(dumpRecord(entry))
       return { text: `${lines.join('\n')}\n` }
     }),
 } satisfies Record<string, Handler>
@@ -355,7 +355,7 @@ function openWarnings(pool: Pool, options: EngineOptions): string[] {
 }
 
 async function checkOf({ metadata }: Pool, blocks: number): Promise<Result<'metadata.check'>> {
-  const { problems, ...checked } = await checkRecords(metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), metadata.stores)
+  const { problems, ...checked } = await checkRecords(metadata.records(), metadata.stores)
   return { ok: problems.length === 0, generation: metadata.generation, checked: { blocks, ...checked }, problems }
 }
 

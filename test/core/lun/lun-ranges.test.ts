@@ -15,7 +15,8 @@ import { lunRecord, OPEN_END } from '../../../src/metadata/records.ts'
 import { blockDeviceSuite } from '../../conformance/block-device.ts'
 import { ioError } from '../../support/io-error.ts'
 import { createSimulated, openSimulated, resync, simulatedDisks, type OpenPool } from '../../support/simulated-pool.ts'
-import { bytesOf, isDead, problems, readAll } from './support.ts'
+import { problems } from '../../support/problems.ts'
+import { bytesOf, isDead, readAll } from './support.ts'
 
 const SIZE = 20 * MIB
 /** No border lies at a multiple of 8 MiB: groups of slices have two types. */
@@ -221,8 +222,7 @@ describe('a LUN of three types', () => {
     const codesWith = async (ends: readonly number[]): Promise<Set<string>> => {
       const changed = lunRecord.encode({ ...lun.record, ranges: lun.record.ranges.map((range, i) => ({ ...range, endSlice: ends[i]! })) })
       async function* entries(): AsyncGenerator<{ hi: number; lo: number; value: Uint8Array }> {
-        for await (const entry of pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER))
-          yield entry.hi === keyOf('lun', lun.number).hi ? { ...entry, value: changed } : entry
+        for await (const entry of pool.metadata.records()) yield entry.hi === keyOf('lun', lun.number).hi ? { ...entry, value: changed } : entry
       }
       return new Set((await checkRecords(entries(), pool.metadata.stores)).problems.map(({ code }) => code))
     }

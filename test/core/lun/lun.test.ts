@@ -3,10 +3,9 @@ import { type LunarError } from '../../../src/core/base/errors.ts'
 import { MIB } from '../../../src/core/base/units.ts'
 import { alignedBuffers } from '../../../src/core/block/aligned.ts'
 import { ioError } from '../../support/io-error.ts'
+import { problems } from '../../support/problems.ts'
 import { createSimulated, openSimulated, resync, simulatedDisks } from '../../support/simulated-pool.ts'
-import { checkRecords } from '../../../src/metadata/check.ts'
 import { OpenLun } from '../../../src/core/lun/open-lun.ts'
-import type { Pool } from '../../../src/core/pool/pool.ts'
 import { blockDeviceSuite } from '../../conformance/block-device.ts'
 
 for (const raid of ['raid0', 'raid1'] as const) {
@@ -22,11 +21,6 @@ for (const raid of ['raid0', 'raid1'] as const) {
     },
     4,
   )
-}
-
-async function problems(pool: Pool): Promise<string[]> {
-  const result = await checkRecords(pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), pool.metadata.stores)
-  return result.problems.map(({ code, object, message }) => `${code} ${object} ${message}`)
 }
 
 function pattern(length: number, seed: number): Uint8Array {

@@ -14,7 +14,8 @@ import { keyOf } from '../../../src/metadata/key.ts'
 import { lunRecord } from '../../../src/metadata/records.ts'
 import { blockDeviceSuite } from '../../conformance/block-device.ts'
 import { createSimulated, openSimulated, resync, simulatedDisks, type OpenPool } from '../../support/simulated-pool.ts'
-import { bytesOf, isDead, problems, readAll } from './support.ts'
+import { problems } from '../../support/problems.ts'
+import { bytesOf, isDead, readAll } from './support.ts'
 
 async function makeLun(ranges: string, size: number, count: number): Promise<OpenPool & { lun: Lun; disks: SimulatedDisk[] }> {
   // Of 256 MiB, so that what metadata takes does not decide in which set a store lies.
@@ -213,8 +214,7 @@ test('the checker tells of a LUN in which nothing can be interleaved, and of a l
   const codesWith = async (change: Partial<typeof lun.record>): Promise<string[]> => {
     const changed = lunRecord.encode({ ...lun.record, ...change })
     async function* entries(): AsyncGenerator<{ hi: number; lo: number; value: Uint8Array }> {
-      for await (const entry of pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER))
-        yield entry.hi === keyOf('lun', lun.number).hi ? { ...entry, value: changed } : entry
+      for await (const entry of pool.metadata.records()) yield entry.hi === keyOf('lun', lun.number).hi ? { ...entry, value: changed } : entry
     }
     return (await checkRecords(entries(), pool.metadata.stores)).problems.map(({ code }) => code)
   }

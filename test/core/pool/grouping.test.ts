@@ -3,16 +3,11 @@ import { MIB } from '../../../src/core/base/units.ts'
 import type { SimulatedDisk } from '../../../src/core/block/simulated.ts'
 import type { Pool } from '../../../src/core/pool/pool.ts'
 import { Batch } from '../../../src/metadata/batch.ts'
-import { checkRecords } from '../../../src/metadata/check.ts'
 import { keyOf } from '../../../src/metadata/key.ts'
 import { readLabel } from '../../../src/metadata/label.ts'
 import { diskRecord } from '../../../src/metadata/records.ts'
+import { problems } from '../../support/problems.ts'
 import { createSimulated, openSimulated, simulatedDisks } from '../../support/simulated-pool.ts'
-
-const problems = async (pool: Pool): Promise<string[]> =>
-  (await checkRecords(pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), pool.metadata.stores)).problems.map(
-    ({ code, object, message }) => `${code} ${object} ${message}`,
-  )
 
 const places = (pool: Pool): string[] =>
   [...pool.disks.values()].filter(disk => !disk.isWitness).map(({ record }) => `${record.redundancySet}.${record.redundancyIndex}`)

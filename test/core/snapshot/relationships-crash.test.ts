@@ -7,7 +7,7 @@ import { CrashExplorer, describeCrash } from '../../../src/core/block/crash-stat
 import { Tape } from '../../../src/core/block/tape.ts'
 import type { Relationship, UpdateKind } from '../../../src/core/snapshot/relationship.ts'
 import type { Volume } from '../../../src/core/snapshot/volume.ts'
-import { checkRecords } from '../../../src/metadata/check.ts'
+import { problems } from '../../support/problems.ts'
 import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../support/simulated-pool.ts'
 
 const SECTOR = 512
@@ -234,8 +234,8 @@ async function finish(life: Life, relationship: Relationship, kind: UpdateKind |
 }
 
 async function check(pool: OpenPool, step: Step): Promise<void> {
-  const { problems } = await checkRecords(pool.pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), pool.pool.metadata.stores)
-  if (problems.length > 0) throw new Error(JSON.stringify(problems))
+  const found = await problems(pool.pool)
+  if (found.length > 0) throw new Error(found.join('; '))
   for (const name of NAMES) {
     if (!isReadable(pool, name)) {
       if (step.readable.has(name)) throw new Error(`LUN ${name} cannot be opened`)

@@ -5,7 +5,7 @@ import { KIB, MIB } from '../../../src/core/base/units.ts'
 import { isCode } from '../../../src/core/base/errors.ts'
 import type { Relationship } from '../../../src/core/snapshot/relationship.ts'
 import type { Relationships } from '../../../src/core/snapshot/relationships.ts'
-import { checkRecords } from '../../../src/metadata/check.ts'
+import { problems } from '../../support/problems.ts'
 import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../support/simulated-pool.ts'
 
 const SECTOR = 512
@@ -188,8 +188,7 @@ async function live(seed: number, operations: number): Promise<void> {
     }
     await life.expectAll()
     while (await life.relationships.tidy());
-    const { problems } = await checkRecords(pool.pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), pool.pool.metadata.stores)
-    expect(problems).toEqual([])
+    expect(await problems(pool.pool)).toEqual([])
     await pool.pool.close()
   } catch (error) {
     throw new Error(`seed ${seed}: ${error instanceof Error ? error.stack : String(error)}\n${log.slice(-60).join('\n')}`)

@@ -10,7 +10,7 @@ import type { ProcessBody } from '../../../src/core/process/runner.ts'
 import type { Volume } from '../../../src/core/snapshot/volume.ts'
 import type { WodImage } from '../../../src/core/snapshot/wod-image.ts'
 import { WodImages } from '../../../src/core/snapshot/wod-images.ts'
-import { checkRecords } from '../../../src/metadata/check.ts'
+import { problems } from '../../support/problems.ts'
 import { openWods, SimulatedFiles, WodPool, type OpenWods } from '../../support/wod-pool.ts'
 
 const SIZE = 2 * MIB
@@ -47,9 +47,6 @@ async function imageBytes(images: WodImages, open: OpenWods): Promise<Buffer> {
     await device.close()
   }
 }
-
-const problems = async ({ pool }: OpenWods): Promise<unknown> =>
-  (await checkRecords(pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), pool.metadata.stores)).problems
 
 async function toTheEnd(body: ProcessBody | undefined): Promise<number> {
   let moved = 0
@@ -138,11 +135,11 @@ test('the source is the instant at once, goes on under writes, and nobody else c
   expect([image.isUpdating, image.wod.isMixed, image.isActive]).toEqual([false, false, true])
   expect((await contents(source)).equals(expected)).toBe(true)
   await expectOthers(pool.open, images, all)
-  expect(await problems(pool.open)).toEqual([])
+  expect(await problems(pool.open.pool)).toEqual([])
   // What it had done is deleted behind it.
   expect(pool.open.wods.needsTidying).toBe(true)
   while (await pool.open.wods.tidy());
-  expect(await problems(pool.open)).toEqual([])
+  expect(await problems(pool.open.pool)).toEqual([])
   await pool.open.pool.close()
 })
 
@@ -252,7 +249,7 @@ test('a snapshot that is taken during an update from a LUN changes nothing for a
   const update = (await relationships.process(relationship, 'sourceUpdate'))!
   while (!(await update.step()).finished);
   await expectAll()
-  expect(await problems(pool.open)).toEqual([])
+  expect(await problems(pool.open.pool)).toEqual([])
   await pool.open.pool.close()
 })
 
@@ -424,7 +421,7 @@ async function expectAfterCrash(state: CrashState, all: Prepared, allowed: Allow
     state.disks.filter(disk => disk !== file),
     files,
   )
-  expect(await problems(open)).toEqual([])
+  expect(await problems(open.pool)).toEqual([])
   const images = imagesOf(open)
   const image = images.named('w')!
   await expectOthers(open, images, all)
@@ -435,6 +432,6 @@ async function expectAfterCrash(state: CrashState, all: Prepared, allowed: Allow
   allowed.check(found)
   expect(found.subarray(8 * BLOCK, 9 * BLOCK).equals(sectors), 'what was read before the end').toBe(true)
   await expectOthers(open, images, all)
-  expect(await problems(open)).toEqual([])
+  expect(await problems(open.pool)).toEqual([])
   await open.pool.close()
 }

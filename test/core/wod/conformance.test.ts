@@ -3,7 +3,7 @@ import { LunarError } from '../../../src/core/base/errors.ts'
 import { KIB, MIB } from '../../../src/core/base/units.ts'
 import type { CommitWith } from '../../../src/core/wod/wods.ts'
 import { Batch } from '../../../src/metadata/batch.ts'
-import { checkRecords } from '../../../src/metadata/check.ts'
+import { problems } from '../../support/problems.ts'
 import { stamp } from '../../conformance/block-device.ts'
 import { writeOnceSuite } from '../../conformance/write-once.ts'
 import { WodPool, wodKindsAll } from '../../support/wod-pool.ts'
@@ -16,9 +16,7 @@ for (const kind of wodKindsAll) {
         const pool = await WodPool.make()
         const device = await pool.create(kind, 4 * MIB, blockBytes)
         const dispose = async (): Promise<void> => {
-          const { metadata } = pool.open.pool
-          const { problems } = await checkRecords(metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), metadata.stores)
-          expect(problems).toEqual([])
+          expect(await problems(pool.open.pool)).toEqual([])
           await pool.open.pool.close()
         }
         return { device, reopen: () => pool.reopen(), dispose }

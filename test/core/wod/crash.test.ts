@@ -5,9 +5,9 @@ import { KIB, MIB } from '../../../src/core/base/units.ts'
 import { CrashExplorer, describeCrash, type CrashState } from '../../../src/core/block/crash-states.ts'
 import { Scheduler } from '../../../src/core/block/simulated.ts'
 import { Tape } from '../../../src/core/block/tape.ts'
-import { checkRecords } from '../../../src/metadata/check.ts'
 import type { WodKind } from '../../../src/metadata/records.ts'
 import { stamp } from '../../conformance/block-device.ts'
+import { problems } from '../../support/problems.ts'
 import { openWods, SimulatedFiles, WodPool, wodKindsAll } from '../../support/wod-pool.ts'
 
 const BLOCK = 64 * KIB
@@ -85,8 +85,7 @@ async function expectSound(state: CrashState, { changes }: Life): Promise<number
     state.disks.filter(disk => disk !== file),
     files,
   )
-  const { problems } = await checkRecords(pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), pool.metadata.stores)
-  expect(problems).toEqual([])
+  expect(await problems(pool)).toEqual([])
   const device = await wods.find('w').device()
   let found = 0
   for (let block = 0; block < SIZE / BLOCK; block++) {

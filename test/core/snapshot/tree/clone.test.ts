@@ -1,33 +1,9 @@
 /** Snapclones: LUNs that read as a snapshot or another LUN at once, and depend on nothing when they are copied. */
 import { beforeEach, expect, test } from 'vitest'
 import { KIB, MIB } from '../../../../src/core/base/units.ts'
-import type { BlockDevice } from '../../../../src/core/block/device.ts'
-import type { SimulatedDisk } from '../../../../src/core/block/simulated.ts'
-import { checkRecords } from '../../../../src/metadata/check.ts'
-import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
+import { get, make, pool, problems, put, remove, reopen, SIZE } from './support.ts'
 
-const CHUNK = 4 * KIB
-const SIZE = 4 * MIB
-
-let disks: SimulatedDisk[]
-let pool: OpenPool
-
-const volume = (name: string): BlockDevice =>
-  name.includes('@') ? pool.trees.volume(pool.trees.find(name)) : pool.relationships.volume(pool.luns.find(name).number)
-const put = (name: string, chunk: number, value: number, length = CHUNK): Promise<void> => volume(name).write(chunk * CHUNK, new Uint8Array(length).fill(value))
-const get = async (name: string, chunk: number, at = 0): Promise<number> => {
-  const into = new Uint8Array(512)
-  await volume(name).read(chunk * CHUNK + at, into)
-  return into[0]!
-}
 const gets = (name: string, chunks: readonly number[] = [0, 1, 2, 300]): Promise<number[]> => Promise.all(chunks.map(chunk => get(name, chunk)))
-const problems = async (): Promise<unknown[]> =>
-  (await checkRecords(pool.pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), pool.pool.metadata.stores)).problems
-const reopen = async (): Promise<void> => {
-  await pool.relationships.drain()
-  await pool.pool.close()
-  pool = await openSimulated(disks)
-}
 const clone = (source: string, name: string, dryRun = false) => pool.trees.clones.clone({ source, name, dryRun })
 const finish = async (name: string): Promise<void> => {
   const process = await pool.trees.clones.process(pool.relationships.cloneOf(pool.luns.find(name))!)
@@ -37,13 +13,9 @@ const tidy = async (): Promise<void> => {
   while (await pool.trees.tidy());
   while (await pool.relationships.tidy());
 }
-const remove = (...names: string[]) => pool.trees.delete(names.map(name => pool.trees.find(name)))
 
 beforeEach(async () => {
-  disks = simulatedDisks(4)
-  await createSimulated(disks)
-  pool = await openSimulated(disks)
-  await pool.luns.create({ name: 'db', size: SIZE, raid: 'raid1', reserve: false })
+  await make('db')
   for (let chunk = 0; chunk < 3; chunk++) await put('db', chunk, 10 + chunk)
 })
 

@@ -6,8 +6,8 @@ import type { BlockDevice } from '../../../../src/core/block/device.ts'
 import { CrashExplorer, describeCrash } from '../../../../src/core/block/crash-states.ts'
 import type { SimulatedDisk } from '../../../../src/core/block/simulated.ts'
 import { Tape } from '../../../../src/core/block/tape.ts'
-import { checkRecords } from '../../../../src/metadata/check.ts'
 import type { SlotStore } from '../../../../src/core/snapshot/tree/slot-store.ts'
+import { problems as problemsOf } from '../../../support/problems.ts'
 import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
 
 const CHUNK = 4 * KIB
@@ -29,8 +29,7 @@ const fill = (name: string, value: number): Promise<void> => {
   for (let chunk = 0; chunk < CHUNKS; chunk++) bytes.fill((value * 37 + chunk) % 251 || 1, chunk * CHUNK, (chunk + 1) * CHUNK)
   return device(name).write(0, bytes)
 }
-const problems = async (pool = open): Promise<unknown[]> =>
-  (await checkRecords(pool.pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), pool.pool.metadata.stores)).problems
+const problems = (pool = open): Promise<string[]> => problemsOf(pool.pool)
 const store = (pool = open): SlotStore => pool.trees.stores.slots(pool.trees.stores.all[0]!)
 const compact = (): Promise<number> => open.trees.compact(open.trees.stores.all[0]!)
 const bound = (): number => open.trees.stores.all[0]!.record.boundSlices

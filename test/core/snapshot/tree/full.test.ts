@@ -1,15 +1,11 @@
 /** A pool that is full while snapshots need a copy: the write fails, nothing else does, and space makes it go on (hazards 2, 23). */
 import { expect, test } from 'vitest'
 import { KIB, MIB } from '../../../../src/core/base/units.ts'
-import { checkRecords } from '../../../../src/metadata/check.ts'
 import { Reclaim } from '../../../../src/core/lun/reclaim.ts'
-import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
+import { problems } from '../../../support/problems.ts'
+import { createSimulated, openSimulated, simulatedDisks } from '../../../support/simulated-pool.ts'
 
 const CHUNK = 4 * KIB
-
-async function problems({ pool }: OpenPool): Promise<unknown[]> {
-  return (await checkRecords(pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), pool.metadata.stores)).problems
-}
 
 test('a first write fails with no space, its snapshots stay right, and it goes on when there is some', async () => {
   const disks = simulatedDisks(4)
@@ -54,9 +50,9 @@ test('a first write fails with no space, its snapshots stay right, and it goes o
   const store = open.trees.stores.slots(open.trees.stores.all[0]!)
   expect(await store.usedBytes()).toBe(2 * CHUNK)
   while (await open.trees.tidy());
-  expect(await problems(open)).toEqual([])
+  expect(await problems(open.pool)).toEqual([])
   await open.pool.close()
   open = await openSimulated(disks)
   expect(await open.trees.stores.slots(open.trees.stores.all[0]!).usedBytes()).toBe(2 * CHUNK)
-  expect(await problems(open)).toEqual([])
+  expect(await problems(open.pool)).toEqual([])
 })

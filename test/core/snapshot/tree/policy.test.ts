@@ -8,8 +8,8 @@ import { deferred } from '../../../../src/core/base/deferred.ts'
 import { LunarError } from '../../../../src/core/base/errors.ts'
 import { Random } from '../../../../src/core/base/random.ts'
 import { Tape } from '../../../../src/core/block/tape.ts'
-import { checkRecords } from '../../../../src/metadata/check.ts'
 import type { SnapshotPolicy } from '../../../../src/core/snapshot/tree/policy.ts'
+import { problems as problemsOf } from '../../../support/problems.ts'
 import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
 
 const CHUNK = 4 * KIB
@@ -38,8 +38,7 @@ const states = (pool = open): Record<string, string> =>
       .map(one => [one.name, one.isDropped ? 'dropped' : one.isHidden ? 'hidden' : 'kept']),
   )
 const policy = (name: SnapshotPolicy): Promise<void> => open.trees.setPolicy(open.luns.find('db'), name)
-const problems = async (pool = open): Promise<unknown[]> =>
-  (await checkRecords(pool.pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), pool.pool.metadata.stores)).problems
+const problems = (pool = open): Promise<string[]> => problemsOf(pool.pool)
 const slots = (): ReturnType<OpenPool['trees']['stores']['slots']> => open.trees.stores.slots(open.trees.stores.all[0]!)
 /** Slots for chunks that can still be taken. */
 const room = async (): Promise<number> => {

@@ -1,38 +1,13 @@
 /** Restoring a LUN to a snapshot: it reads as the snapshot at once, nothing newer is lost, and what differs is copied back behind it. */
 import { beforeEach, describe, expect, test } from 'vitest'
 import { KIB, MIB } from '../../../../src/core/base/units.ts'
-import type { SimulatedDisk } from '../../../../src/core/block/simulated.ts'
-import type { BlockDevice } from '../../../../src/core/block/device.ts'
-import { checkRecords } from '../../../../src/metadata/check.ts'
-import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
+import { CHUNK, disks, get, make, pool, problems, put, reopen, SIZE, volume } from './support.ts'
 
-const CHUNK = 4 * KIB
-const SIZE = 4 * MIB
-
-let disks: SimulatedDisk[]
-let pool: OpenPool
-
-const volume = (name: string): BlockDevice =>
-  name.includes('@') ? pool.trees.volume(pool.trees.find(name)) : pool.relationships.volume(pool.luns.find(name).number)
-const put = (name: string, chunk: number, value: number, length = CHUNK): Promise<void> => volume(name).write(chunk * CHUNK, new Uint8Array(length).fill(value))
-const get = async (name: string, chunk: number, at = 0): Promise<number> => {
-  const into = new Uint8Array(512)
-  await volume(name).read(chunk * CHUNK + at, into)
-  expect(new Set(into).size).toBe(1)
-  return into[0]!
-}
 const gets = (name: string, chunks: readonly number[] = [0, 1, 2, 3, 4, 300]): Promise<number[]> => Promise.all(chunks.map(chunk => get(name, chunk)))
 const raw = async (chunk: number): Promise<number> => {
   const into = new Uint8Array(512)
   await pool.luns.find('db').read(chunk * CHUNK, into)
   return into[0]!
-}
-const problems = async (): Promise<unknown[]> =>
-  (await checkRecords(pool.pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), pool.pool.metadata.stores)).problems
-const reopen = async (): Promise<void> => {
-  await pool.relationships.drain()
-  await pool.pool.close()
-  pool = await openSimulated(disks)
 }
 const restore = (name: string, more: { keepBefore?: string; keepSize?: boolean; dryRun?: boolean } = {}) =>
   pool.trees.restores.restore({ names: [name], ...more })
@@ -52,10 +27,7 @@ const copyBack = async (): Promise<number> => {
 const treeOf = (name = 'db') => pool.trees.treeOf(pool.luns.find(name))!
 
 beforeEach(async () => {
-  disks = simulatedDisks(4)
-  await createSimulated(disks)
-  pool = await openSimulated(disks)
-  for (const name of ['db', 'web']) await pool.luns.create({ name, size: SIZE, raid: 'raid1', reserve: false })
+  await make('db', 'web')
   for (let chunk = 0; chunk < 4; chunk++) await put('db', chunk, 10 + chunk)
   await pool.trees.create({ names: ['db@s1'], readOnly: true })
   await put('db', 0, 20)

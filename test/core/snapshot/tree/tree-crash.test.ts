@@ -5,11 +5,11 @@ import { KIB, MIB } from '../../../../src/core/base/units.ts'
 import { CrashExplorer, describeCrash } from '../../../../src/core/block/crash-states.ts'
 import type { BlockDevice } from '../../../../src/core/block/device.ts'
 import { Tape } from '../../../../src/core/block/tape.ts'
-import { checkRecords } from '../../../../src/metadata/check.ts'
 import type { CompleteImage, Update } from '../../../../src/core/snapshot/updates.ts'
 import type { Relationship } from '../../../../src/core/snapshot/relationship.ts'
 import type { RestoreProcess } from '../../../../src/core/snapshot/tree/restore-process.ts'
 import type { Tree } from '../../../../src/core/snapshot/tree/tree.ts'
+import { problems } from '../../../support/problems.ts'
 import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
 
 const SECTOR = 512
@@ -255,9 +255,8 @@ class Life {
 }
 
 async function check(pool: OpenPool, steps: readonly Step[]): Promise<void> {
-  const { metadata } = pool.pool
-  const { problems } = await checkRecords(metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), metadata.stores)
-  if (problems.length > 0) throw new Error(JSON.stringify(problems))
+  const found = await problems(pool.pool)
+  if (found.length > 0) throw new Error(found.join('; '))
   for (const name of new Set(steps.flatMap(({ expected }) => [...expected.keys()]))) {
     const device = deviceOf(pool, name)
     if (!device) {

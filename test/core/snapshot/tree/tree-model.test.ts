@@ -4,11 +4,11 @@ import { Random } from '../../../../src/core/base/random.ts'
 import { KIB, MIB } from '../../../../src/core/base/units.ts'
 import type { BlockDevice } from '../../../../src/core/block/device.ts'
 import type { SimulatedDisk } from '../../../../src/core/block/simulated.ts'
-import { checkRecords } from '../../../../src/metadata/check.ts'
 import type { CompleteImage, Update } from '../../../../src/core/snapshot/updates.ts'
 import type { Relationship } from '../../../../src/core/snapshot/relationship.ts'
 import type { RestoreProcess } from '../../../../src/core/snapshot/tree/restore-process.ts'
 import type { Tree } from '../../../../src/core/snapshot/tree/tree.ts'
+import { problems } from '../../../support/problems.ts'
 import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
 
 const SECTOR = 512
@@ -347,8 +347,7 @@ async function live(seed: number, operations: number): Promise<void> {
     await life.pool.relationships.drain()
     while (await life.pool.trees.tidy());
     await life.expectAll()
-    const { metadata } = life.pool.pool
-    expect((await checkRecords(metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), metadata.stores)).problems).toEqual([])
+    expect(await problems(life.pool.pool)).toEqual([])
     await life.pool.trees.delete(life.pool.trees.list())
     while (await life.pool.trees.tidy());
     for (const store of life.pool.trees.stores.all) {

@@ -2,44 +2,16 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { deferred } from '../../../../src/core/base/deferred.ts'
 import { KIB, MIB } from '../../../../src/core/base/units.ts'
-import type { SimulatedDisk } from '../../../../src/core/block/simulated.ts'
-import type { BlockDevice } from '../../../../src/core/block/device.ts'
-import { checkRecords } from '../../../../src/metadata/check.ts'
-import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
+import { openSimulated } from '../../../support/simulated-pool.ts'
+import { CHUNK, disks, get, make, pool, problems, put, remove, reopen, SIZE, volume } from './support.ts'
 
-const CHUNK = 4 * KIB
-const SIZE = 4 * MIB
-
-let disks: SimulatedDisk[]
-let pool: OpenPool
-
-const volume = (name: string): BlockDevice =>
-  name.includes('@') ? pool.trees.volume(pool.trees.find(name)) : pool.relationships.volume(pool.luns.find(name).number)
-const put = (name: string, chunk: number, value: number, length = CHUNK): Promise<void> => volume(name).write(chunk * CHUNK, new Uint8Array(length).fill(value))
-const get = async (name: string, chunk: number, at = 0): Promise<number> => {
-  const into = new Uint8Array(512)
-  await volume(name).read(chunk * CHUNK + at, into)
-  expect(new Set(into).size).toBe(1)
-  return into[0]!
-}
-const problems = async (): Promise<unknown[]> =>
-  (await checkRecords(pool.pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), pool.pool.metadata.stores)).problems
 const tidy = async (): Promise<void> => {
   while (await pool.trees.tidy());
 }
-const reopen = async (): Promise<void> => {
-  await pool.relationships.drain()
-  await pool.pool.close()
-  pool = await openSimulated(disks)
-}
 const used = (): Promise<number> => pool.trees.stores.slots(pool.trees.stores.all[0]!).usedBytes()
-const remove = async (...names: string[]): Promise<void> => void (await pool.trees.delete(names.map(name => pool.trees.find(name))))
 
 beforeEach(async () => {
-  disks = simulatedDisks(4)
-  await createSimulated(disks)
-  pool = await openSimulated(disks)
-  for (const name of ['db', 'web']) await pool.luns.create({ name, size: SIZE, raid: 'raid1', reserve: false })
+  await make('db', 'web')
   for (let chunk = 0; chunk < 8; chunk++) await put('db', chunk, 10 + chunk)
 })
 

@@ -1,42 +1,17 @@
 /** Snapshots of a volume that an update is writing: they hold what it reads as, whatever is copied already. */
 import { beforeEach, describe, expect, test } from 'vitest'
 import { KIB, MIB } from '../../../../src/core/base/units.ts'
-import type { SimulatedDisk } from '../../../../src/core/block/simulated.ts'
-import type { BlockDevice } from '../../../../src/core/block/device.ts'
-import type { Relationship } from '../../../../src/core/snapshot/relationship.ts'
-import type { UpdateKind } from '../../../../src/core/snapshot/relationship.ts'
-import { checkRecords } from '../../../../src/metadata/check.ts'
-import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
-
-const PAGE = 4 * KIB
-const SIZE = 4 * MIB
-
-let disks: SimulatedDisk[]
-let pool: OpenPool
+import type { Relationship, UpdateKind } from '../../../../src/core/snapshot/relationship.ts'
+import { CHUNK, make, pool, problems, put, reopen, get as part } from './support.ts'
 
 const relationship = (): Relationship => pool.relationships.all[0]!
-const volume = (name: string): BlockDevice =>
-  name.includes('@') ? pool.trees.volume(pool.trees.find(name)) : pool.relationships.volume(pool.luns.find(name).number)
-const put = (name: string, page: number, value: number): Promise<void> => volume(name).write(page * PAGE, new Uint8Array(PAGE).fill(value))
-const get = async (name: string, page: number): Promise<number> => {
-  const into = new Uint8Array(PAGE)
-  await volume(name).read(page * PAGE, into)
-  expect(new Set(into).size).toBe(1)
-  return into[0]!
-}
+const get = (name: string, page: number): Promise<number> => part(name, page, 0, CHUNK)
 /** Pages 0 to 2, which are of one chunk of 16 KiB, and two others. */
 const gets = (name: string): Promise<number[]> => Promise.all([0, 1, 2, 40, 300].map(page => get(name, page)))
-const reopen = async (): Promise<void> => {
-  await pool.relationships.drain()
-  await pool.pool.close()
-  pool = await openSimulated(disks)
-}
 const copyAll = async (kind: UpdateKind): Promise<void> => {
   const process = await pool.relationships.process(relationship(), kind)
   while (process && !(await process.step()).finished);
 }
-const problems = async (): Promise<unknown[]> =>
-  (await checkRecords(pool.pool.metadata.range(0, 0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), pool.pool.metadata.stores)).problems
 
 /** What the source held at the instant of the relationship, and holds now: pages 0, 40 and 300 differ. */
 const THEN = [10, 11, 12, 0, 60]
@@ -58,15 +33,12 @@ async function prepare(chunkBytes: number): Promise<void> {
 }
 
 beforeEach(async () => {
-  disks = simulatedDisks(4)
-  await createSimulated(disks)
-  pool = await openSimulated(disks)
-  for (const name of ['db', 'image']) await pool.luns.create({ name, size: SIZE, raid: 'raid1', reserve: false })
+  await make('db', 'image')
 })
 
 describe.each([
-  { chunk: PAGE, treeChunk: 16 * KIB },
-  { chunk: 32 * KIB, treeChunk: PAGE },
+  { chunk: CHUNK, treeChunk: 16 * KIB },
+  { chunk: 32 * KIB, treeChunk: CHUNK },
 ])('with chunks of $chunk bytes, and snapshots of $treeChunk', ({ chunk, treeChunk }) => {
   beforeEach(() => prepare(chunk))
 
@@ -86,7 +58,7 @@ describe.each([
     const differs = async (from: string, to: string): Promise<number[]> => (await pool.trees.diff(from, to)).extents.map(({ offset }) => offset)
     expect(await differs(`${name}@old`, `${name}@s1`)).toEqual(await differs(`${name}@old`, name))
     expect(await differs(`${name}@old`, name)).toEqual(
-      [0, 40 * PAGE, 300 * PAGE].map(at => Math.floor(at / Math.max(chunk, treeChunk)) * Math.max(chunk, treeChunk)),
+      [0, 40 * CHUNK, 300 * CHUNK].map(at => Math.floor(at / Math.max(chunk, treeChunk)) * Math.max(chunk, treeChunk)),
     )
     expect(await differs(`${name}@s1`, name)).toEqual([])
     // A page beside one that is still to be copied, in one chunk of the snapshots with it.
@@ -183,7 +155,7 @@ describe('an update', () => {
     const { reserve } = pool.trees.find('db@s1')
     // What is kept for the older one lies elsewhere: every slot that the newer one may need is free.
     const inside: number[] = []
-    for await (const { entry } of pool.trees.treeOf(pool.luns.find('db'))!.map.walk()) inside.push(Math.floor(((entry - 1) * PAGE) / MIB))
+    for await (const { entry } of pool.trees.treeOf(pool.luns.find('db'))!.map.walk()) inside.push(Math.floor(((entry - 1) * CHUNK) / MIB))
     expect(inside.length).toBeGreaterThan(0)
     expect(inside.filter(slice => slice >= reserve!.from && slice < reserve!.from + reserve!.count)).toEqual([])
     expect(await slots.usedBytes()).toBeGreaterThan(0)
