@@ -30,3 +30,8 @@ export const systemClock: Clock = {
 
 /** `20261121T170000Z`: sorts by time, and is the same everywhere. */
 export const timeStamp = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+|[-:]/g, '')
+
+/** A time as it is shown: ISO 8601, in UTC. @param ms since 1970 */
+export const isoTime = (ms: number): string => new Date(ms).toISOString()
+/** The same where 0 says that there is none. */
+export const isoTimeOrNone = (ms: number): string | null => (ms === 0 ? null : isoTime(ms))

@@ -1,6 +1,7 @@
 /** The verbs that change a pool. Each has its dry run on the same path, up to the first thing that would change. */
 import { LunarError } from '../base/errors.ts'
 import { parseSize } from '../base/units.ts'
+import { orUndo } from '../base/undo.ts'
 import { checkRange } from '../block/range.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { keyOf } from '../../metadata/key.ts'
@@ -56,7 +57,8 @@ async function rememberPaths({ pool, options }: EngineParts): Promise<void> {
 
 export const changes = {
   'pool.set': async ({ pool, views }: EngineParts, { settings, dryRun }: Params<'pool.set'>): Promise<Result<'pool.set'>> => {
-    let record = pool.record
+    const old = pool.record
+    let record = old
     for (const [key, value] of Object.entries(settings)) record = applySetting(record, key, value)
     const before = views.settings()
     if (!dryRun) {
@@ -71,7 +73,12 @@ export const changes = {
           .map(([key, value]) => `${key}=${value}`)
           .join(' '),
       )
-      await pool.metadata.commit(batch, 'admin')
+      await orUndo(
+        () => pool.metadata.commit(batch, 'admin'),
+        () => {
+          pool.record = { ...pool.record, comment: old.comment, metadataCopies: old.metadataCopies }
+        },
+      )
     }
     const after = views.settings()
     return { settings: after, changed: dryRun ? Object.keys(settings) : after.filter((setting, i) => setting.value !== before[i]?.value).map(({ key }) => key) }
@@ -272,6 +279,6 @@ export const changes = {
     const lun = luns.find(name)
     if (incomplete) luns.checkUnprotected(lun, 'import into')
     await luns.setIncomplete(lun, incomplete)
-    return views.lunSummary(lun, (await views.lunHealth(lun)).health)
+    return views.lunSummary(lun)
   },
 }

@@ -374,7 +374,7 @@ function fail(request: IncomingMessage, response: ServerResponse, error: unknown
   else sendError(request, response, STATUS_ERROR, error)
 }
 
-const unknown = (path: string): LunarError =>
-  new LunarError('ERR_SERVER_VERSION', `Cannot do ${plain(path)}`, {
+const unknown = (what: string): LunarError =>
+  new LunarError('ERR_SERVER_VERSION', `Cannot do ${plain(what)}`, {
     why: `the owner of the pool (process ${process.pid}, version ${VERSION}) does not know it`,
   })

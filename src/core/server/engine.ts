@@ -67,6 +67,7 @@ export interface EngineParts {
   readonly scheduleViews: ScheduleViews
   readonly qualities: Qualities
   readonly options: EngineOptions
+  /** What replies begin with; of a call, its own. */
   readonly warnings: string[]
 }
 
@@ -109,7 +110,7 @@ export class LocalEngine implements Engine {
     const schedules = await Schedules.load(pool, luns)
     const troubles = new Troubles(relationships, wods, wodImages, trees, schedules, () => scheduleTimer.isRunning)
     const qualities = new Qualities(sources.clock, () => luns.all)
-    const views = new Views(pool, luns, relationships, troubles, qualities, () => pool.metadata.lastWriteMs)
+    const views = new Views(pool, luns, relationships, troubles, qualities)
     const volumes = new PresentableVolumes(luns, trees, wods, relationships)
     const hosts = await Hosts.load(pool, volumes)
     views.presentedTo = (kind, volume) => hosts.namesOf(kind, volume)
@@ -165,8 +166,10 @@ export class LocalEngine implements Engine {
   async call<V extends Verb>(verb: V, params: Params<V>, signal?: AbortSignal): Promise<Reply<Result<V>>> {
     const handler = (verbs as Record<string, Handler>)[verb]
     if (!handler) throw new LunarError('ERR_SERVER_VERSION', `Cannot answer "${verb}"`, { why: 'this version does not know it' })
-    const data = (await handler(this.parts, params as never, signal)) as Result<V>
-    return { generation: this.parts.pool.metadata.generation, data, warnings: this.parts.warnings }
+    // What one call warns of is for whoever made it.
+    const warnings = [...this.parts.warnings]
+    const data = (await handler({ ...this.parts, warnings }, params as never, signal)) as Result<V>
+    return { generation: this.parts.pool.metadata.generation, data, warnings }
   }
 
   /** @throws LunarError `ERR_LUN_NOT_FOUND`, `ERR_INCOMPLETE` unless `incomplete` is given */

@@ -1,3 +1,4 @@
+import { isoTime } from '../base/clock.ts'
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import type { LockRecord } from '../../metadata/lock-record.ts'
@@ -9,7 +10,7 @@ export const describeRecord = (record: LockRecord): string => `process ${record.
 
 export function holderView(record: LockRecord): LockHolder {
   const { pid, version, host, command, socket, kind } = record
-  return { pid, version, host, command, socket, since: new Date(record.sinceMs).toISOString(), kind }
+  return { pid, version, host, command, socket, since: isoTime(record.sinceMs), kind }
 }
 
 /** Whether the process was stopped by a signal or a debugger, as far as this host lets us see it. */

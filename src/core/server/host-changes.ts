@@ -1,18 +1,17 @@
 /** The verbs on hosts and on what is presented to them. */
+import { isoTime } from '../base/clock.ts'
 import type { HostDetail, HostSummary, Params, PresentationView, Result } from './api.ts'
 import type { EngineParts } from './engine.ts'
 import type { Host, Hosts, Presentation } from './hosts.ts'
 import { hostSettings } from './settings-views.ts'
 import type { Volume } from './volumes.ts'
 
-const time = (ms: number): string => new Date(ms).toISOString()
-
 const summaryOf = (hosts: Hosts, host: Host): HostSummary => ({
   number: host.number,
   name: host.name,
   id: host.record.hostId,
   volumes: hosts.presentedTo(host).length,
-  created: time(host.record.createdMs),
+  created: isoTime(host.record.createdMs),
 })
 
 export const presentationView = (presentation: Presentation, volume: Volume): PresentationView => ({
@@ -22,7 +21,7 @@ export const presentationView = (presentation: Presentation, volume: Volume): Pr
   readOnly: presentation.isReadOnly,
   shared: presentation.isShared,
   size: volume.size,
-  since: time(presentation.record.createdMs),
+  since: isoTime(presentation.record.createdMs),
 })
 
 export const hostLooks = {

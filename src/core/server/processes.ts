@@ -1,3 +1,4 @@
+import { isoTime, isoTimeOrNone } from '../base/clock.ts'
 import { LunarError } from '../base/errors.ts'
 import { Batch } from '../../metadata/batch.ts'
 import { hiOf, keyOf } from '../../metadata/key.ts'
@@ -448,7 +449,7 @@ export class Processes {
     const tasks: TaskView[] = []
     for await (const { lo, value } of this.pool.metadata.range(hiOf('process'))) {
       const live = this.running.get(lo)?.progress()
-      tasks.push(live ? fromProgress(live) : fromRecord(lo, decodeRecord(processRecord, value)))
+      tasks.push(live ? taskView(live) : fromRecord(lo, decodeRecord(processRecord, value)))
     }
     return tasks
   }
@@ -513,42 +514,29 @@ function encode(fields: Omit<Partial<ProcessRecord>, 'kind'> & { kind: ProcessKi
   })
 }
 
-const time = (ms: number): string => new Date(ms).toISOString()
 const percentOf = (done: number, total: number): number => (total === 0 ? 100 : Math.floor((done / total) * 100))
 
-function fromProgress(progress: Progress): TaskView {
-  const left = progress.total - progress.done
+function taskView({ number, kind, target, state, done, total, rate, startedMs, endedMs, reason }: Progress): TaskView {
   return {
-    number: progress.number,
-    kind: progress.kind,
-    target: progress.target,
-    state: progress.state,
-    done: progress.done,
-    total: progress.total,
-    percent: progress.state === 'done' ? 100 : percentOf(progress.done, progress.total),
-    rate: Math.round(progress.rate),
-    eta: progress.rate > 0 ? Math.ceil(left / progress.rate) : null,
-    started: time(progress.startedMs),
-    ended: progress.endedMs > 0 ? time(progress.endedMs) : null,
-    reason: progress.reason === '' ? null : progress.reason,
+    number,
+    kind,
+    target,
+    state,
+    done,
+    total,
+    percent: state === 'done' ? 100 : percentOf(done, total),
+    rate: Math.round(rate),
+    eta: rate > 0 ? Math.ceil((total - done) / rate) : null,
+    started: isoTime(startedMs),
+    ended: isoTimeOrNone(endedMs),
+    reason: reason === '' ? null : reason,
   }
 }
 
 function fromRecord(number: number, record: ProcessRecord): TaskView {
+  const { targetName: target, done, total, startedMs, endedMs, reason } = record
   const state = processStates[record.state] ?? 'failed'
-  return {
-    number,
-    kind: processKinds[record.kind] ?? 'unknown',
-    target: record.targetName,
-    // Nobody runs it now: the next owner resumes it.
-    state: state === 'running' ? 'waiting' : state,
-    done: record.done,
-    total: record.total,
-    percent: state === 'done' ? 100 : percentOf(record.done, record.total),
-    rate: 0,
-    eta: null,
-    started: time(record.startedMs),
-    ended: record.endedMs > 0 ? time(record.endedMs) : null,
-    reason: record.reason === '' ? null : record.reason,
-  }
+  // Nobody runs it now: the next owner resumes it.
+  const now = state === 'running' ? 'waiting' : state
+  return taskView({ number, kind: processKinds[record.kind] ?? 'unknown', target, state: now, done, total, rate: 0, startedMs, endedMs, reason })
 }

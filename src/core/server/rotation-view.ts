@@ -1,3 +1,4 @@
+import { isoTime } from '../base/clock.ts'
 import type { LunarError } from '../base/errors.ts'
 import type { Rotations } from '../snapshot/tree/rotator.ts'
 import type { Result, RotatedSnapshot } from './api.ts'
@@ -8,7 +9,7 @@ export function rotationView(rotations: readonly Rotations[], refused: LunarErro
     verdicts.map(({ snapshot: { name, createdMs }, keep: isKept, reasons }): RotatedSnapshot => ({
       name,
       volume,
-      created: new Date(createdMs).toISOString(),
+      created: isoTime(createdMs),
       action: isKept ? 'keep' : 'delete',
       reasons,
     })),

@@ -1,5 +1,5 @@
 /** The server of pools: owns them, gives their volumes to hosts, and keeps going until it is stopped (serving.md). */
-import { systemClock } from '../base/clock.ts'
+import { isoTime, systemClock } from '../base/clock.ts'
 import { deferred } from '../base/deferred.ts'
 import { LunarError } from '../base/errors.ts'
 import { listenDescriptor, listenTcp, type NbdListener } from '../nbd/listen.ts'
@@ -309,7 +309,7 @@ export class Server {
         address: peer.address,
         transport: peer.transport,
         readOnly,
-        since: new Date(since).toISOString(),
+        since: isoTime(since),
         requests: info?.requests ?? 0,
         read: info?.bytesRead ?? 0,
         written: info?.bytesWritten ?? 0,

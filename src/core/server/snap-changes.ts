@@ -1,4 +1,5 @@
 /** The verbs that change relationships. */
+import { isoTime } from '../base/clock.ts'
 import { LunarError } from '../base/errors.ts'
 import { PACE_ADAPTIVE } from '../../metadata/records.ts'
 import type { Lun } from '../lun/lun.ts'
@@ -15,7 +16,7 @@ export const enableOptions = (params: Params<'snap.enable'>): EnableOptions & { 
 })
 
 /** The instant, or now in a dry run of the first enabling. */
-export const asOfView = ({ pool }: EngineParts, asOfMs: number): string => new Date(asOfMs === 0 ? pool.options.clock.wallMs() : asOfMs).toISOString()
+export const asOfView = ({ pool }: EngineParts, asOfMs: number): string => isoTime(asOfMs === 0 ? pool.options.clock.wallMs() : asOfMs)
 
 export const enabledView = (parts: EngineParts, { relationship, changed, lost }: Enabled): Result<'snap.enable'>[number] => ({
   ...parts.snaps.view(relationship),
@@ -137,14 +138,13 @@ export const snapChanges = {
           }),
         ),
       )
-    const summary = async (lun: typeof a): Promise<Result<'lun.swap'>['a']> => views.lunSummary(lun, (await views.lunHealth(lun)).health)
-    return { a: await summary(a), b: await summary(b) }
+    return { a: await views.lunSummary(a), b: await views.lunSummary(b) }
   },
 
   'lun.protect': async ({ luns, views }: EngineParts, { lun: name, protect, dryRun }: Params<'lun.protect'>): Promise<Result<'lun.protect'>> => {
     const lun = luns.find(name)
     const changed = lun.isProtected !== protect
     if (!dryRun) await luns.setProtected(lun, protect)
-    return { ...(await views.lunSummary(lun, (await views.lunHealth(lun)).health)), changed }
+    return { ...(await views.lunSummary(lun)), changed }
   },
 }

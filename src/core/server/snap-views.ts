@@ -1,4 +1,5 @@
 /** What commands show of relationships. */
+import { isoTime, isoTimeOrNone } from '../base/clock.ts'
 import { LunarError } from '../base/errors.ts'
 import { fullPolicies, PACE_ADAPTIVE } from '../../metadata/records.ts'
 import type { Pool } from '../pool/pool.ts'
@@ -17,7 +18,6 @@ const LOST_MAX = 1000
 const MAP_TRIES_MAX = 8
 
 export const delayView = (ms: number): Delay => (ms === PACE_ADAPTIVE ? 'adaptive' : ms)
-const instant = (ms: number): string | null => (ms === 0 ? null : new Date(ms).toISOString())
 const percent = (part: number, of: number): number => (of === 0 ? 0 : Math.floor((part / of) * 100))
 
 export const progressView = (running: Progress, kind: ProcessName, delayMs: number): RelationshipStatus['progress'] => ({
@@ -57,7 +57,7 @@ export class SnapViews {
       chunkBytes: relationship.chunks.bytes,
       completePercent: percent(migrated, total),
       differentPercent: percent(different, total),
-      asOf: instant(relationship.record.asOfMs),
+      asOf: isoTimeOrNone(relationship.record.asOfMs),
       cost: relationship.isActive ? 'preserving' : relationship.isRecording ? 'recording' : 'none',
       lessRedundant: isLessRedundant(image.ranges, source.ranges, relationship.record.size),
     }
@@ -84,7 +84,7 @@ export class SnapViews {
       delaysMs: { completeImage: delayView(record.completeDelay), imageUpdate: delayView(record.imageDelay), sourceUpdate: delayView(record.sourceDelay) },
       store: this.relationships.image(relationship).name,
       policy: fullPolicies[record.onFull] ?? 'fail-writes',
-      created: new Date(record.createdMs).toISOString(),
+      created: isoTime(record.createdMs),
     }
   }
 
@@ -92,7 +92,7 @@ export class SnapViews {
   activeConfig(relationship: Relationship): RelationshipConfig & { enabledAt: string; asOf: string } {
     if (!relationship.isEnabled) relationship.refuse('show the active configuration of', 'it is disabled', `lunar GetSnapConfig ${relationship.number}`)
     const { enabledMs, asOfMs } = relationship.record
-    return { ...this.config(relationship), enabledAt: new Date(enabledMs).toISOString(), asOf: new Date(asOfMs).toISOString() }
+    return { ...this.config(relationship), enabledAt: isoTime(enabledMs), asOf: isoTime(asOfMs) }
   }
 
   async status(relationship: Relationship): Promise<RelationshipStatus> {
@@ -105,8 +105,8 @@ export class SnapViews {
       chunks,
       differentPercent: percent(chunks.different, chunks.total),
       completePercent: percent(chunks.migrated, chunks.total),
-      asOf: instant(record.asOfMs),
-      enabledAt: relationship.isEnabled ? instant(record.enabledMs) : null,
+      asOf: isoTimeOrNone(record.asOfMs),
+      enabledAt: relationship.isEnabled ? isoTimeOrNone(record.enabledMs) : null,
       progress: running && kind ? progressView(running, kind, this.relationships.delayOf(relationship, kind)) : null,
       lost: (await this.relationships.lostRanges(relationship)).slice(0, LOST_MAX),
       reason: record.reason === '' ? null : record.reason,

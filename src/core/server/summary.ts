@@ -1,3 +1,4 @@
+import { isoTime } from '../base/clock.ts'
 import type { PoolSummary } from './api.ts'
 
 /** What the list shows of a pool. */
@@ -16,5 +17,5 @@ export const noSummary = (id: string, name: string, disks: number): PoolSummary 
   size: 0,
   used: 0,
   free: 0,
-  created: new Date(0).toISOString(),
+  created: isoTime(0),
 })

@@ -1,4 +1,5 @@
 /** What commands show of snapshots and of the stores they keep chunks in. */
+import { isoTime } from '../base/clock.ts'
 import { MIB } from '../base/units.ts'
 import type { Lun } from '../lun/lun.ts'
 import { spaceOf } from '../snapshot/tree/space.ts'
@@ -26,7 +27,7 @@ export class TreeViews {
       chunkBytes: tree.chunkBytes,
       store: tree.store.lun.name,
       presentedTo: this.views.presentedTo('snapshot', snapshot.number),
-      created: new Date(record.createdMs).toISOString(),
+      created: isoTime(record.createdMs),
       onFull: this.trees.policyOf(tree),
       reserved: record.reserveCount * MIB,
     }
@@ -50,7 +51,7 @@ export class TreeViews {
   }
 
   async store(store: Lun): Promise<StoreSummary> {
-    const { number, name, size, raid, used, state, created } = await this.views.lunSummary(store, (await this.views.lunHealth(store)).health)
+    const { number, name, size, raid, used, state, created } = await this.views.lunSummary(store)
     const chunks = await this.trees.stores.slots(store).usedBytes()
     return { number, name, size, raid, chunks, used, state, created }
   }

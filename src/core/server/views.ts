@@ -1,4 +1,5 @@
 /** What commands show, built from an open pool: the same in the owner and in a view without a lock. */
+import { isoTime } from '../base/clock.ts'
 import { LunarError } from '../base/errors.ts'
 import { formatSize } from '../base/units.ts'
 import { FileDisk } from '../block/file.ts'
@@ -43,10 +44,9 @@ import { qualityOf, type Qualities } from './qualities.ts'
 import { lunSettings } from './settings-views.ts'
 import { areDegraded, troubleMessages, type Troubles } from './troubles.ts'
 
-const time = (ms: number): string => new Date(ms).toISOString()
 const roleOf = (raid: Redundancy, member: number): Pick<RstoreDetail['members'][number], 'role' | 'column'> =>
   member >= COLUMNS * copiesOf[raid] ? { role: 'parity', column: null } : { role: copiesOf[raid] > 1 ? 'copy' : 'column', column: member % COLUMNS }
-export const eventView = ({ number, timeMs, event, object, message }: PoolEvent): EventView => ({ number, time: time(timeMs), event, object, message })
+export const eventView = ({ number, timeMs, event, object, message }: PoolEvent): EventView => ({ number, time: isoTime(timeMs), event, object, message })
 const worst = (a: Health, b: Health): Health =>
   a === 'critical' || b === 'critical' ? 'critical' : a === 'degraded' || b === 'degraded' ? 'degraded' : 'healthy'
 
@@ -68,7 +68,6 @@ export class Views {
     private readonly relationships: Relationships,
     private readonly troubles: Troubles,
     private readonly qualities: Qualities,
-    private readonly lastWriteMs: () => number,
   ) {}
 
   /** Everything is where it belongs: then no LUN needs to be looked at slice by slice. */
@@ -105,13 +104,8 @@ export class Views {
   }
 
   space(): { size: number; used: number; free: number } {
-    let total = 0
-    let free = 0
-    for (const map of this.pool.segments.values()) {
-      total += map.total
-      free += map.free
-    }
-    return { size: total * SEGMENT, used: (total - free) * SEGMENT, free: free * SEGMENT }
+    const { size, free } = sizesOf([...this.pool.segments.values()])
+    return { size, used: size - free, free }
   }
 
   async poolSummary(): Promise<PoolSummary> {
@@ -122,7 +116,7 @@ export class Views {
       disks: this.pool.disks.size,
       luns: this.luns.all.filter(({ isStore }) => !isStore).length,
       ...this.space(),
-      created: time(this.pool.record.createdMs),
+      created: isoTime(this.pool.record.createdMs),
     }
   }
 
@@ -133,7 +127,7 @@ export class Views {
       ...(await this.poolSummary()),
       generation: metadata.generation,
       formatVersion: FORMAT_VERSION,
-      lastWrite: time(this.lastWriteMs()),
+      lastWrite: isoTime(this.pool.metadata.lastWriteMs),
       quorum: [...this.pool.disks.values()]
         .filter(disk => metadata.memberIds.includes(disk.id))
         .map(disk => ({ disk: disk.number, name: disk.label, state: disk.state, witness: disk.isWitness })),
@@ -162,8 +156,7 @@ export class Views {
           disks: disks
             .map(({ number, state, record }) => ({ disk: number, index: record.redundancyIndex, state }))
             .sort((a, b) => a.index - b.index || a.disk - b.disk),
-          size: maps.reduce((sum, map) => sum + map.total, 0) * SEGMENT,
-          free: maps.reduce((sum, map) => sum + map.free, 0) * SEGMENT,
+          ...sizesOf(maps),
         }
       })
   }
@@ -193,7 +186,7 @@ export class Views {
       name: this.pool.record.name,
       health,
       generation: this.pool.metadata.generation,
-      lastWrite: time(this.lastWriteMs()),
+      lastWrite: isoTime(this.pool.metadata.lastWriteMs),
       astride: await this.pool.astride(),
       owner: null,
       disks,
@@ -261,8 +254,8 @@ export class Views {
         metadata: map?.count('metadata') ?? 0,
       },
       layout: { rootsAt: ROOTS_AT, journalAt: JOURNAL_AT, journalSize: disk.record.journalRoom, segmentsAt: disk.record.segmentsAt },
-      added: time(disk.record.addedMs),
-      stateSince: time(disk.record.stateSinceMs),
+      added: isoTime(disk.record.addedMs),
+      stateSince: isoTime(disk.record.stateSinceMs),
       luns,
     }
   }
@@ -291,7 +284,9 @@ export class Views {
     return members * SEGMENT
   }
 
-  async lunSummary(lun: Lun, health: Health): Promise<LunSummary> {
+  /** @param known its health, when that was looked at already */
+  async lunSummary(lun: Lun, known?: Health): Promise<LunSummary> {
+    const health = known ?? (await this.lunHealth(lun)).health
     const words = [health === 'healthy' ? 'ready' : health]
     if (lun.isIncomplete) words.push('incomplete')
     words.push(...this.roleWords(lun))
@@ -313,7 +308,7 @@ export class Views {
       thin: !lun.isReserved,
       state: words.join(', '),
       presentedTo,
-      created: time(lun.record.createdMs),
+      created: isoTime(lun.record.createdMs),
     }
   }
 
@@ -482,21 +477,29 @@ export class Views {
     return { ...this.rstoreSummary(lun, store), members, slices }
   }
 
-  async history(limit: number, after: number): Promise<HistoryView[]> {
-    const rows: HistoryView[] = []
-    for await (const { lo, value } of this.pool.metadata.range(hiOf('history'), after + 1)) {
+  history(limit: number, after: number): Promise<HistoryView[]> {
+    return this.newest('history', limit, after, (number, value) => {
       const { timeMs, durationMs, uid, ...rest } = decodeHistory(value)
-      rows.push({ number: lo, time: time(timeMs), duration: durationMs, uid: uid === NO_UID ? null : uid, ...rest })
-    }
-    return limit === 0 ? [] : rows.slice(-limit)
+      return { number, time: isoTime(timeMs), duration: durationMs, uid: uid === NO_UID ? null : uid, ...rest }
+    })
   }
 
-  async events(limit: number, after: number): Promise<EventView[]> {
-    const rows: EventView[] = []
-    for await (const { lo, value } of this.pool.metadata.range(hiOf('event'), after + 1)) rows.push(eventView({ number: lo, ...decodeEvent(value) }))
-    return rows.slice(-limit)
+  events(limit: number, after: number): Promise<EventView[]> {
+    return this.newest('event', limit, after, (number, value) => eventView({ number, ...decodeEvent(value) }))
+  }
+
+  private async newest<T>(kind: 'event' | 'history', limit: number, after: number, view: (number: number, value: Uint8Array) => T): Promise<T[]> {
+    const rows: T[] = []
+    for await (const { lo, value } of this.pool.metadata.range(hiOf(kind), after + 1)) rows.push(view(lo, value))
+    return limit === 0 ? [] : rows.slice(-limit)
   }
 }
+
+/** Bytes that segment maps are of. */
+const sizesOf = (maps: readonly { readonly total: number; readonly free: number }[]): { size: number; free: number } => ({
+  size: maps.reduce((sum, { total }) => sum + total, 0) * SEGMENT,
+  free: maps.reduce((sum, { free }) => sum + free, 0) * SEGMENT,
+})
 
 /** What happened to the file of a disk while it is open (fault F35); the open one is served on. */
 async function fileFaults(disk: PoolDisk): Promise<string[]> {

@@ -1,4 +1,5 @@
 /** The verbs of relationships for images on write-once devices; all others go on to those of LUN images. */
+import { isoTime, isoTimeOrNone } from '../base/clock.ts'
 import { LunarError } from '../base/errors.ts'
 import { PACE_ADAPTIVE, type WodRecord } from '../../metadata/records.ts'
 import type { Progress } from '../process/runner.ts'
@@ -11,7 +12,6 @@ import { asOfView, disabledView, enabledView, enableOptions, snapChanges, startK
 import { delayView, progressView } from './snap-views.ts'
 
 const BLOCK_BYTES = 512
-const instant = (ms: number): string | null => (ms === 0 ? null : new Date(ms).toISOString())
 
 function stateOf({ wod, isUpdating }: WodImage): RelationshipView['state'] {
   if (wod.isInvalid) return 'invalid'
@@ -46,7 +46,7 @@ async function summary(parts: EngineParts, image: WodImage): Promise<Relationshi
     chunkBytes: image.wod.blockBytes,
     completePercent: percent,
     differentPercent: percent,
-    asOf: instant(image.wod.record.asOfMs),
+    asOf: isoTimeOrNone(image.wod.record.asOfMs),
     cost: image.isActive ? 'preserving' : 'none',
     lessRedundant: false,
   }
@@ -60,7 +60,7 @@ function config(parts: EngineParts, image: WodImage): RelationshipConfig {
     delaysMs: { completeImage: delayView(image.wod.record.completeDelay), imageUpdate: 0, sourceUpdate: delayView(image.wod.record.sourceDelay) },
     store: `write-once device ${image.wod.name}`,
     policy: image.dropsWhenFull ? 'drop' : 'fail-writes',
-    created: new Date(image.wod.record.createdMs).toISOString(),
+    created: isoTime(image.wod.record.createdMs),
   }
 }
 
@@ -78,8 +78,8 @@ async function status(parts: EngineParts, image: WodImage): Promise<Relationship
     chunks: { total, migrated: written, different: written, frozen: await image.frozen.count(total), lost: 0 },
     differentPercent: percent,
     completePercent: percent,
-    asOf: instant(record.asOfMs),
-    enabledAt: isEnabled ? instant(record.asOfMs) : null,
+    asOf: isoTimeOrNone(record.asOfMs),
+    enabledAt: isEnabled ? isoTimeOrNone(record.asOfMs) : null,
     progress: progressOf(running, record),
     lost: [],
     reason: record.reason === '' ? null : record.reason,
@@ -258,7 +258,7 @@ export const wodSnaps = {
     const image = imageOf(parts, relationship)
     if (!image) return parts.snaps.activeConfig(parts.relationships.find(relationship))
     if (!image.wod.isEnabled) parts.wodImages.refuse(image, 'show the active configuration of', 'it is disabled', `lunar GetSnapConfig ${image.number}`)
-    const asOf = new Date(image.wod.record.asOfMs).toISOString()
+    const asOf = isoTime(image.wod.record.asOfMs)
     return { ...config(parts, image), enabledAt: asOf, asOf }
   },
 

@@ -1,4 +1,5 @@
 /** What commands show of write-once devices. */
+import { isoTime } from '../base/clock.ts'
 import { LunarError } from '../base/errors.ts'
 import type { Luns } from '../lun/luns.ts'
 import { onLun, type Wod, type Wods } from '../wod/wods.ts'
@@ -23,7 +24,7 @@ export class WodViews {
       written: (await this.wods.countWritten(wod)) * wod.blockBytes,
       imageOf: wod.isConfigured ? (this.luns.byId(record.source)?.name ?? null) : null,
       presentedTo: this.views.presentedTo('wod', wod.number),
-      created: new Date(record.createdMs).toISOString(),
+      created: isoTime(record.createdMs),
     }
   }
 
@@ -37,7 +38,7 @@ export class WodViews {
       raid: lun?.types[0] ?? null,
       used: lun ? await this.views.used(lun) : null,
       state: dryRun ? 'ready' : await this.state(wod),
-      emptied: new Date(record.emptiedMs).toISOString(),
+      emptied: isoTime(record.emptiedMs),
       relationship: wod.isConfigured ? record.relationship : null,
     }
   }

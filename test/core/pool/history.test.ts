@@ -49,6 +49,7 @@ test('changes that end together have numbers of their own; the newest thousand s
   expect(data.map(({ number }) => number)).toEqual(Array.from({ length: HISTORY_KEPT }, (_, i) => i + 2))
   expect(data.at(-1)).toMatchObject({ command: 'one more', user: 'eve', uid: 1000, duration: 7 })
   expect((await again.engine.call('pool.history', { after: 990, limit: 3 })).data.map(({ number }) => number)).toEqual([999, 1000, 1001])
+  for (const verb of ['pool.history', 'pool.events'] as const) expect((await again.engine.call(verb, { limit: 0 })).data).toEqual([])
   // It is no change of the pool.
   expect(again.pool.metadata.generation).toBe(generation)
   await again.close()

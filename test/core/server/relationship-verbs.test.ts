@@ -87,8 +87,10 @@ test('a LUN says what it is in its relationships', async () => {
   const plain = (await service.call('lun.show', { lun: 'other' })).data
   expect(plain).toMatchObject({ state: 'ready', protected: false, relationships: [] })
   expect(plain.layers.volume.map(({ layer }) => layer)).toEqual(['lun'])
-  await service.call('snap.configure', { source: 'db', image: 'other', name: 'second' })
-  await service.call('lun.protect', { lun: 'db', protect: true })
+  const { warnings } = await service.call('snap.configure', { source: 'db', image: 'other', name: 'second' })
+  expect(warnings).toEqual([expect.stringContaining('less redundancy')])
+  // It is told once.
+  expect((await service.call('lun.protect', { lun: 'db', protect: true })).warnings).toEqual([])
   const states = Object.fromEntries((await service.call('lun.list', {})).data.map(({ name, state }) => [name, state]))
   expect(states).toEqual({ db: 'ready, source of 2 relationships, protected', copy: 'ready, image of DcsSnap1', other: 'ready, image of DcsSnap2' })
   const shown = (await service.call('lun.show', { lun: 'db' })).data

@@ -1,5 +1,5 @@
 /** What commands show of schedules. */
-import type { Clock } from '../../base/clock.ts'
+import { isoTime, isoTimeOrNone, type Clock } from '../../base/clock.ts'
 import { LunarError } from '../../base/errors.ts'
 import { SCHEDULE_LAST_IS_RULE } from '../../../metadata/records.ts'
 import type { ScheduleDetail, ScheduleSummary } from '../api.ts'
@@ -31,7 +31,7 @@ export class ScheduleViews {
     return {
       ...this.summaryOf(schedule, times, problem),
       id: record.scheduleId,
-      created: time(record.createdMs),
+      created: isoTime(record.createdMs),
       prefix: record.prefix,
       readOnly: schedule.isReadOnly,
       catchUp: schedule.catchesUp,
@@ -39,9 +39,9 @@ export class ScheduleViews {
       keep: rules.keep,
       keepLast: (record.flags & SCHEDULE_LAST_IS_RULE) === 0 ? null : record.keepLast,
       olderThanMs: rules.olderThanMs ?? null,
-      taken: record.takenMs === 0 ? null : time(record.takenMs),
-      upcoming: times && !isPaused ? upcoming(times, Math.max(now, record.settledMs), UPCOMING).map(time) : [],
-      missed: missed === undefined ? null : time(missed),
+      taken: isoTimeOrNone(record.takenMs),
+      upcoming: times && !isPaused ? upcoming(times, Math.max(now, record.settledMs), UPCOMING).map(isoTime) : [],
+      missed: missed === undefined ? null : isoTime(missed),
     }
   }
 
@@ -57,8 +57,8 @@ export class ScheduleViews {
       zone: record.zone,
       paused: isPaused,
       served,
-      next: next === undefined ? null : time(next),
-      last: result === 'none' ? null : { time: time(record.lastMs), result, reason: record.reason === '' ? null : record.reason, deleted: record.deleted },
+      next: next === undefined ? null : isoTime(next),
+      last: result === 'none' ? null : { time: isoTime(record.lastMs), result, reason: record.reason === '' ? null : record.reason, deleted: record.deleted },
       failures: record.failures,
       problem,
     }
@@ -73,5 +73,3 @@ export class ScheduleViews {
     }
   }
 }
-
-const time = (ms: number): string => new Date(ms).toISOString()
