@@ -3,7 +3,7 @@
  * declaration file, and an index. `--check` compares and changes nothing.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import prettier from 'prettier'
 import ts from 'typescript'
@@ -28,7 +28,10 @@ function exported() {
     const own = symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol
     const declaration = own.declarations[0]
     const statement = ts.isVariableDeclaration(declaration) ? declaration.parent.parent : declaration
-    return { name: symbol.name, symbol: own, statement, page: basename(statement.getSourceFile().fileName, '.d.ts'), at: statement.getStart() }
+    const file = statement.getSourceFile().fileName
+    // What api.ts is put together from stands with it.
+    const page = basename(dirname(file)) === 'api' ? 'api' : basename(file, '.d.ts')
+    return { name: symbol.name, symbol: own, statement, page, file, at: statement.getStart() }
   })
 }
 
@@ -89,7 +92,7 @@ function pages() {
     "`import { openPool } from 'lunar'`. All errors are `LunarError` with a `code`; sizes and offsets are bytes, times RFC 3339.",
   ]
   for (const page of names) {
-    const own = entries.filter(entry => entry.page === page).sort((a, b) => a.at - b.at)
+    const own = entries.filter(entry => entry.page === page).sort((a, b) => (a.file === b.file ? a.at - b.at : a.file < b.file ? -1 : 1))
     made.set(`${page}.md`, [`# ${page}`, note, ...own.map(section)].join('\n\n'))
     const lines = own.map(entry => {
       const about = firstSentence(docOf(entry.statement).text)
