@@ -117,7 +117,7 @@ async function makeLate(disk: SimulatedDisk, random: Random): Promise<void> {
 export const disksFrom = (
   contents: readonly SparsePages[],
   names: readonly string[],
-  options: { readonly scheduler?: Scheduler; readonly atOnce?: () => boolean } = {},
+  options: { readonly scheduler?: Scheduler; readonly atOnce?: () => boolean; readonly steady?: boolean } = {},
 ): SimulatedDisk[] => contents.map((pages, i) => new SimulatedDisk(pages.size, { name: names[i]!, contents: pages, ...options }))
 
 /** The disks of the pool among these, with their labels; a disk without one belongs to nobody. */

@@ -125,7 +125,7 @@ async function explore(
     explorer.at(cut)
     const seen = new Set<number>()
     for (let drawn = 0; drawn < bounds.states * 2 && seen.size < bounds.states; drawn++) {
-      const state = explorer.state(random)
+      const state = explorer.state(random, { steady: true })
       // The same again tells nothing.
       if (seen.has(state.hash)) continue
       seen.add(state.hash)
@@ -172,7 +172,7 @@ async function inspectState(
     full: life.fullUntil(cut),
   }
   const contents = state.disks.map(disk => disk.snapshot())
-  const fresh = (): SimulatedDisk[] => disksFrom(contents, life.names)
+  const fresh = (): SimulatedDisk[] => disksFrom(contents, life.names, { steady: true })
   report.states++
   if (state.acknowledged > 0) report.distinct.add(`${name}.${state.hash}`)
   const { image, kinds } = await inspect(state.disks, sources, expectation, depth)
@@ -201,7 +201,7 @@ async function crashAgain(
   if (random.chance(0.8)) await quick(disks, running.engine.settled(), 'settling')
   if (random.chance(0.3)) await quick(disks, running.engine.close(), 'closing')
   tape.stop()
-  const state = new CrashExplorer(tape).at(random.between(0, tape.length)).state(random)
+  const state = new CrashExplorer(tape).at(random.between(0, tape.length)).state(random, { steady: true })
   const left = state.disks.map(disk => disk.snapshot())
   try {
     const again = await inspect(state.disks, sources, expectation, times === 1 ? 'reopen' : 'read')

@@ -60,6 +60,8 @@ export interface SimulatedOptions {
   readonly atOnce?: () => boolean
   /** What the disk holds at first; it is not changed. */
   readonly contents?: SparsePages
+  /** Its power never fails: what may be lost is not kept in mind. It can be on no tape. */
+  readonly steady?: boolean
 }
 
 const later = setImmediate // the real one, also where a test replaces timers
@@ -115,6 +117,7 @@ export class SimulatedDisk implements Disk, Recordable {
   plan: FaultPlan | undefined
   scheduler: Turns | undefined
   private readonly atOnce: () => boolean
+  private readonly steady: boolean
 
   private pages: SparsePages
   private tail: DurableTail
@@ -132,6 +135,7 @@ export class SimulatedDisk implements Disk, Recordable {
     this.plan = options.plan
     this.scheduler = options.scheduler
     this.atOnce = options.atOnce ?? (() => false)
+    this.steady = options.steady === true
     const contents = options.contents ?? new SparsePages(size)
     this.pages = contents.fork()
     this.tail = new DurableTail(contents.fork())
@@ -154,7 +158,8 @@ export class SimulatedDisk implements Disk, Recordable {
   tryWrite(offset: number, data: Uint8Array): boolean {
     if (this.closed || offset + data.length > this.size || !this.atOnce() || this.begin('write', offset, data.length)) return false
     this.count('write')
-    this.complete(this.issue('write', offset, data.length, kept(data)))
+    if (this.steady) this.put('write', offset, data.length, data)
+    else this.complete(this.issue('write', offset, data.length, kept(data)))
     return true
   }
 
@@ -179,15 +184,15 @@ export class SimulatedDisk implements Disk, Recordable {
   }
 
   write(offset: number, data: Uint8Array): Promise<void> {
-    return this.change('write', offset, data.length, kept(data))
+    return this.change('write', offset, data.length, this.steady ? data : kept(data))
   }
 
   writev(offset: number, parts: readonly Uint8Array[]): Promise<void> {
-    return this.change('write', offset, bytesOf(parts), Buffer.concat(parts))
+    return this.change('write', offset, bytesOf(parts), parts.length === 1 && this.steady ? parts[0] : Buffer.concat(parts))
   }
 
   writeDurable(offset: number, data: Uint8Array): Promise<void> {
-    return this.change('durable', offset, data.length, new Uint8Array(data))
+    return this.change('durable', offset, data.length, this.steady ? data : new Uint8Array(data))
   }
 
   punch(offset: number, length: number): Promise<void> {
@@ -207,7 +212,14 @@ export class SimulatedDisk implements Disk, Recordable {
       const fault = this.begin(kind, offset + done, length - done)
       this.count(kind)
       const bytes = this.granted(fault, 'write to', offset + done, length - done)
-      const change = this.issue(kind, offset + done, bytes, data && data.subarray(done, done + bytes))
+      const part = data && data.subarray(done, done + bytes)
+      if (this.steady) {
+        await this.turn(fault)
+        this.put(kind, offset + done, bytes, part)
+        done += bytes
+        continue
+      }
+      const change = this.issue(kind, offset + done, bytes, part)
       try {
         await this.turn(fault)
       } catch (error) {
@@ -226,6 +238,13 @@ export class SimulatedDisk implements Disk, Recordable {
     const issuedAt = this.recorder.record(event)
     event.change = { kind, disk: this.index, offset, length, data, issuedAt, endedAt: Infinity, failed: false, durableAt: Infinity, droppedAt: Infinity }
     return event.change
+  }
+
+  /** A change of a steady disk. Its data is copied now: until it has ended nobody changes it. */
+  private put(kind: ChangeKind, offset: number, length: number, data: Uint8Array | undefined): void {
+    if (data) this.pages.writeChanged(offset, data)
+    else this.pages.punch(offset, length)
+    if (kind === 'durable' || kind === 'write') this.counters.bytesWritten += length
   }
 
   private complete(change: Change): void {
@@ -319,7 +338,7 @@ export class SimulatedDisk implements Disk, Recordable {
   }
 
   startRecording(recorder: Recorder, index: number): SparsePages {
-    invariant(this.unflushed === 0, 'a tape starts on flushed disks')
+    invariant(this.unflushed === 0 && !this.steady, 'a tape starts on flushed disks whose power may fail')
     const baseline = this.snapshot()
     this.tail = new DurableTail(baseline.fork())
     this.recorder = recorder

@@ -121,6 +121,21 @@ export class SparsePages {
     }
   }
 
+  /** As `write`, but a page that is the same already stays as it is, and one of zeros takes no memory. */
+  writeChanged(offset: number, data: Uint8Array): void {
+    for (let done = 0; done < data.length;) {
+      const at = (offset + done) % PAGE
+      const bytes = Math.min(PAGE - at, data.length - done)
+      const part = data.subarray(done, done + bytes)
+      const index = Math.floor((offset + done) / PAGE)
+      const page = this.page(index)
+      if (!page && bytes === PAGE && Buffer.compare(part, zeroPage) === 0) this.adopt(index, zeroPage)
+      else if (!page || Buffer.compare(at === 0 && bytes === PAGE ? page : page.subarray(at, at + bytes), part) !== 0)
+        this.writable(index, bytes === PAGE).set(part, at)
+      done += bytes
+    }
+  }
+
   /** Takes a whole page as it is, without a copy: whoever gives it never changes it again. */
   adopt(index: number, page: Uint8Array): void {
     this.checkThawed()
