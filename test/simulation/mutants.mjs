@@ -35,6 +35,7 @@ export const mutants = [
     file: 'src/core/lun/lun.ts',
     text: "this.stores.members.isRedundant(store) || isPageMemory(data) ? 'exclusive' : 'shared'",
     instead: "'shared'",
+    test: 'test/core/lun/lun-ranges.test.ts',
   },
   {
     name: 'unclean-space-bound',
