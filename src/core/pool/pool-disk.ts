@@ -176,11 +176,6 @@ export class PoolDisk {
     await this.flush()
   }
 
-  /** An earlier owner may have written what the host still holds back: the next flush covers it. */
-  assumeWritten(): void {
-    this.dirtyBytes += 1
-  }
-
   /**
    * The device as it was opened anew. What an earlier handle had not flushed may be gone: slices that it was in are stale, or their LUN
    * has lost it for good (`LunStores.lostSinceFlush`).
@@ -189,8 +184,8 @@ export class PoolDisk {
     if (this.device === device) return
     this.device = device
     this.flushFailure = undefined
-    this.dirtyBytes = 0
-    this.assumeWritten()
+    // What an earlier handle wrote may be held back by the host: the next flush covers it.
+    this.dirtyBytes = 1
   }
 
   /** What it held before the flush that failed is unknown until it is opened anew. */

@@ -190,10 +190,28 @@ export class Pool implements StoreHost, MetadataHost {
       if (!disk.inService) continue
       await this.parityLogs.load(disk)
       await this.recoverParity(disk).catch((error: unknown) => this.failDisk(disk, error))
-      // A crash of the program alone leaves writes of it in the host's cache: slices that are open are closed after a flush.
-      for (const stores of this.stores.values()) if (stores.openCount > 0) disk.assumeWritten()
     }
+    await this.flushInherited()
     await this.events.flush()
+  }
+
+  /**
+   * A crash of the program alone leaves writes of it in the host's cache, and so does a disk that failed. What is read from now on is kept by images and
+   * by clients, so it is durable first, or is not read (hazards 8 and 11).
+   */
+  private async flushInherited(): Promise<void> {
+    const { cleanShutdown } = this.metadata.report
+    await Promise.all(
+      [...this.disks.values()].map(async disk => {
+        if (!disk.device || disk.isWitness || (cleanShutdown && disk.state === 'normal')) return
+        try {
+          await disk.flushDevice()
+        } catch (error) {
+          // Suspended: whoever reads it is told. One that serves leaves service.
+          if (disk.inService) await this.failDisk(disk, error)
+        }
+      }),
+    )
   }
 
   /**
