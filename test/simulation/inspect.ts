@@ -146,10 +146,10 @@ function mayBeLost(lun: LunModel, image: PoolImage, { model, whole }: Expectatio
 }
 
 /** It was taken during an update whose image may have been given up. */
-const mayBeDropped = (model: PoolModel, snapshot: LunModel, troubled: boolean): boolean => {
+const mayBeDropped = (model: PoolModel, snapshot: LunModel, cut: number, troubled: boolean): boolean => {
   const above = upstream(model, snapshot)
   return [...model.relations.values()].some(
-    relation => relation.updates.some(({ kind }) => above.has(relation.targetOf(kind))) && mayBeInvalid(relation, troubled),
+    relation => relation.updates.some(({ kind }) => above.has(relation.targetOf(kind))) && mayBeInvalid(relation, cut, troubled),
   )
 }
 
@@ -168,7 +168,8 @@ function holdSnapshots(image: PoolImage, expectation: Expectation, lost: boolean
     if (!allowed.some(entry => entry?.size === there.size)) throw new Error(`snapshot ${label} of ${there.size} bytes exists, it must be ${describe(allowed)}`)
     if (there.writable !== snapshot.writable) throw new Error(`snapshot ${label} ${there.writable ? 'is' : 'is not'} writable`)
     if (there.dropped) {
-      if (!snapshot.dropped && !mayBeDropped(model, snapshot, expectation.troubled || lost)) throw new Error(`snapshot ${label} was dropped without a reason`)
+      if (!snapshot.dropped && !mayBeDropped(model, snapshot, cut, expectation.troubled || lost))
+        throw new Error(`snapshot ${label} was dropped without a reason`)
       continue
     }
     const options = { lost: mayBeLost(snapshot, image, expectation, lost), before: lost }
@@ -186,10 +187,11 @@ function holdRelations(image: PoolImage, { model, cut, whole, troubled, full }: 
     const state = there?.state ?? 'gone'
     if (!relation.allows(state, cut)) throw new Error(`DcsSnap${number} is ${state}, it must be ${relation.state.allowedAt(cut).join(' or ')}`)
     if (!there) continue
-    if (there.invalid && !gone && !mayBeInvalid(relation, troubled || lost)) throw new Error(`DcsSnap${number} was given up without a reason`)
-    const stopped = relation.was.mixed || (relation.stopped !== undefined && relation.stopped.position < cut)
+    if (there.invalid && !gone && !mayBeInvalid(relation, cut, troubled || lost))
+      throw new Error(`DcsSnap${number} was given up without a reason: ${there.reason}`)
+    const stopped = relation.mayStillBe('mixed', cut) || (relation.stopped !== undefined && relation.stopped.position < cut)
     if (there.mixed && !stopped && !gone && !mayFail(model, relation, { troubled: troubled || lost, full }))
-      throw new Error(`an update of DcsSnap${number} ended before its end without a reason`)
+      throw new Error(`an update of DcsSnap${number} ended before its end without a reason: ${there.reason}`)
   }
 }
 

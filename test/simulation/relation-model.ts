@@ -18,6 +18,8 @@ export interface RelationFound {
   /** The update that left a volume of two instants. */
   readonly mixed: UpdateName | undefined
   readonly update: UpdateName | undefined
+  /** Why it is invalid or mixed. */
+  readonly reason: string
 }
 
 export type UpdateName = Exclude<ProcessName, 'completeImage'>
@@ -34,6 +36,8 @@ export interface UpdateBegun {
 
 export class RelationModel {
   readonly state: History<RelationState>
+  /** What it was found with counts until it is enabled anew. */
+  readonly asFound: History<boolean>
   /** In the order in which they were asked for. */
   readonly updates: UpdateBegun[] = []
   /** An update was asked to stop from here on. */
@@ -48,9 +52,10 @@ export class RelationModel {
     state: RelationState,
     start: Moment,
     /** It was found so when the record began. */
-    readonly was: { invalid: boolean; mixed: boolean } = { invalid: false, mixed: false },
+    private readonly was: { readonly invalid: boolean; readonly mixed: boolean } = { invalid: false, mixed: false },
   ) {
     this.state = new History(state, start)
+    this.asFound = new History(true, start)
   }
 
   /** It is there, or may be. */
@@ -68,6 +73,11 @@ export class RelationModel {
   /** The last one asked for before a cut. */
   updateAt(cut: number): UpdateBegun | undefined {
     return this.updates.findLast(({ begun }) => begun.position < cut || begun.tick === 0)
+  }
+
+  /** What it was found with may still be there at a cut. */
+  mayStillBe(what: 'invalid' | 'mixed', cut: number): boolean {
+    return this.was[what] && this.asFound.allowedAt(cut).includes(true)
   }
 
   targetOf(kind: UpdateName): LunModel {
@@ -91,6 +101,7 @@ export function foundRelation(relationship: Relationship): RelationFound {
     invalid: relationship.isInvalid,
     mixed: mixed === 'none' ? undefined : mixed,
     update: relationship.update,
+    reason: record.reason,
   }
 }
 
@@ -131,8 +142,8 @@ export const leftBy = ({ kind, before, ended }: UpdateBegun, begun: Moment): Cha
 })
 
 /** The image may have been given up: it could not take a copy. */
-export const mayBeInvalid = ({ was, policy, image }: RelationModel, troubled: boolean): boolean =>
-  was.invalid || policy === 'drop' || (troubled && image.raid === 'raid0')
+export const mayBeInvalid = (relation: RelationModel, cut: number, troubled: boolean): boolean =>
+  relation.mayStillBe('invalid', cut) || relation.policy === 'drop' || (troubled && relation.image.raid === 'raid0')
 
 /** An update may fail by itself. */
 export function mayFail(model: PoolModel, { source, image }: RelationModel, { troubled, full }: { troubled: boolean; full: boolean }): boolean {

@@ -152,7 +152,14 @@ function enable(life: Life): boolean {
       const change = fresh || relation.state.last === 'partial' ? becomes(relation.image, 'enable', relation.source, relation.source.sectors, begun) : undefined
       // Behind the end of its source a new instant is zeros.
       const behind = fresh && relation.image.sectors > relation.source.sectors ? blanked(relation.image, relation.source.sectors, begun) : undefined
-      return { relation, fresh, change, behind, entry: relation.state.begin('enabled', begun) }
+      return {
+        relation,
+        fresh,
+        change,
+        behind,
+        entry: relation.state.begin('enabled', begun),
+        renewed: fresh ? relation.asFound.begin(false, begun) : undefined,
+      }
     })
     try {
       const { data } = await running.engine.call('snap.enable', {
@@ -162,17 +169,18 @@ function enable(life: Life): boolean {
         forceMixed: true,
       })
       const now = life.now()
-      for (const { relation, fresh, change, behind, entry } of plans) {
+      for (const { relation, fresh, change, behind, entry, renewed } of plans) {
         const { changed, lost } = data.find(({ number }) => number === relation.number)!
         if (!changed) {
           relation.state.refuse(entry)
+          if (renewed) relation.asFound.refuse(renewed)
           for (const one of [change, behind]) if (one) dropped(relation.image, one)
           continue
         }
         if (behind) ended(behind, now, true)
         entry.acked = now
         for (const lun of [relation.source, relation.image]) lun.flushed(begun, now)
-        if (fresh) relation.was.invalid = relation.was.mixed = false
+        if (renewed) renewed.acked = now
         if (!change) continue
         ended(change, now, true)
         if (fresh) continue
@@ -183,8 +191,9 @@ function enable(life: Life): boolean {
     } catch (error) {
       const refused = isRefusal(error)
       if (!refused) life.refusedBy(error, luns)
-      for (const { relation, change, behind, entry } of plans) {
+      for (const { relation, change, behind, entry, renewed } of plans) {
         if (refused) relation.state.refuse(entry)
+        if (refused && renewed) relation.asFound.refuse(renewed)
         for (const one of [change, behind]) {
           if (one && refused) dropped(relation.image, one)
           else if (one) ended(one, life.now(), false)

@@ -35,6 +35,7 @@ import type { Pool } from '../pool/pool.ts'
 import type { ChunkMap } from './chunk-map.ts'
 import { checkChunkSize, CHUNK_DEFAULT, runsWhere, type ChunkRun } from './chunks.ts'
 import { clearSome } from './clearing.ts'
+import { CopyBuffers } from './copy-buffers.ts'
 import { Relationship, type UpdateKind } from './relationship.ts'
 import type { ThroughVolume } from './tree/snapshot-volume.ts'
 import { NO_WOD_UPDATES, updateVerb, updateWords, type Mixed, type UpdateOf, type WodUpdates } from './update-state.ts'
@@ -995,8 +996,8 @@ export class Relationships {
 
   // ---- what volumes ask
 
-  async settle(relationship: Relationship, run: ChunkRun): Promise<void> {
-    await updateRun(this, relationship, run)
+  async settle(relationship: Relationship, run: ChunkRun, broken?: (error: unknown) => Promise<void>): Promise<void> {
+    await updateRun(this, relationship, run, CopyBuffers.none, broken)
   }
 
   /** The image cannot be kept any more: durable before the source changes. */

@@ -20,9 +20,16 @@ export interface CopyHost {
 /**
  * Does the chunks of a run that an update still has to do (DataCore Figs. 9, 10): locks them, copies, flushes the volume
  * written, and only then commits that they are done. What others preserve of that volume is preserved first.
+ * @param broken is told when that volume cannot be written: it rejects, or has given up the update
  * @returns bytes copied
  */
-export async function updateRun(host: CopyHost, relationship: Relationship, run: ChunkRun, buffers = CopyBuffers.none): Promise<number> {
+export async function updateRun(
+  host: CopyHost,
+  relationship: Relationship,
+  run: ChunkRun,
+  buffers = CopyBuffers.none,
+  broken: (error: unknown) => Promise<void> = error => Promise.reject(error as Error),
+): Promise<number> {
   const { chunks, record } = relationship
   const target = host.volume(relationship.update === 'sourceUpdate' ? record.source : record.image)
   const from = copiedFrom(relationship, host)
@@ -33,21 +40,31 @@ export async function updateRun(host: CopyHost, relationship: Relationship, run:
     const due = await whenLoaded(relationship, run, () => runsWhere(run, chunk => frozen.has(chunk)))
     let moved = 0
     const updatedAt = target.tree?.updatedAt(relationship)
+    const isDone = async (change: () => Promise<void>): Promise<boolean> => {
+      try {
+        await change()
+        return true
+      } catch (error) {
+        await broken(error)
+        return false
+      }
+    }
     for (const part of due) {
       const at = chunks.offsetOf(part.from)
       const length = chunks.lengthOf(part)
       moved += length
       const kept = updatedAt === undefined ? undefined : await target.tree?.planUpdate(at, length, updatedAt)
       const hole = (await from.extentsThrough(at, length)).every(({ kind }) => kind === 'hole')
-      if (hole) await target.changeLocked(at, length, () => target.lun.zero(at, length), relationship, kept)
-      else
-        await buffers.lend(length, async bytes => {
-          await from.readThrough(at, bytes)
-          await target.changeLocked(at, length, () => target.lun.write(at, bytes), relationship, kept)
-        })
+      const change = (put: () => Promise<void>): Promise<boolean> => isDone(() => target.changeLocked(at, length, put, relationship, kept))
+      const changed = hole
+        ? change(() => target.lun.zero(at, length))
+        : buffers.lend(length, async bytes => {
+            await from.readThrough(at, bytes)
+            return change(() => target.lun.write(at, bytes))
+          })
+      if (!(await changed)) return moved
     }
-    if (due.length === 0) return 0
-    await target.lun.flush()
+    if (due.length === 0 || !(await isDone(() => target.lun.flush()))) return 0
     const batch = new Batch()
     frozen.put(due, false, batch)
     await host.metadata.commit(batch, 'data', true)

@@ -68,8 +68,8 @@ export interface VolumeHost {
   invalidate(relationship: Relationship, error: unknown): Promise<void>
   /** Clears what an image's LUN holds behind the instant. */
   clear(image: Relationship): Promise<void>
-  /** Does what an update still has to do of a run, whose chunks are not locked. */
-  settle(relationship: Relationship, run: ChunkRun): Promise<void>
+  /** Does what an update still has to do of a run, whose chunks are not locked. @param broken as `updateRun` has it */
+  settle(relationship: Relationship, run: ChunkRun, broken?: (error: unknown) => Promise<void>): Promise<void>
 }
 
 /**
@@ -852,7 +852,10 @@ export class Volume implements BlockDevice, FastDevice, Layered {
       const [from, to] = this.tree?.isActive ? this.tree.chunks.widened(offset, length) : [offset, offset + length]
       const run = relationship.chunks.touched(from, to - from)
       for (let loading = relationship.load(run); loading; loading = relationship.load(run)) await loading
-      if (relationship.hasFrozen(run)) await this.host.settle(relationship, run)
+      if (!relationship.hasFrozen(run)) continue
+      // An image that cannot take what its source is about to lose is given up, as where it cannot take a copy.
+      const ofSource = relationship !== this.asImage && relationship.update === 'imageUpdate'
+      await this.host.settle(relationship, run, ofSource ? error => this.cannotPreserve(relationship, error) : undefined)
     }
     for (const image of this.wodImages) {
       if (!image.isUpdating) continue

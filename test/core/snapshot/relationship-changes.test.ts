@@ -2,6 +2,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { expect, test, vi } from 'vitest'
 import { deferred } from '../../../src/core/base/deferred.ts'
+import { LunarError } from '../../../src/core/base/errors.ts'
 import { KIB, MIB } from '../../../src/core/base/units.ts'
 import { CrashExplorer } from '../../../src/core/block/crash-states.ts'
 import type { SimulatedDisk } from '../../../src/core/block/simulated.ts'
@@ -135,6 +136,27 @@ async function raw({ luns }: OpenPool, name: string): Promise<Buffer> {
   await luns.find(name).read(0, into)
   return into
 }
+
+test('an image that breaks while it is updated is given up, and its source goes on', async () => {
+  const disks = simulatedDisks(3)
+  await createSimulated(disks)
+  const pool = await openSimulated(disks)
+  const { luns, relationships } = pool
+  await luns.create({ name: 'a', size: MIB, raid: 'raid1', reserve: false })
+  await luns.create({ name: 'b', size: MIB, raid: 'raid0', reserve: false })
+  await write(pool, 'a', 0, MIB, 1)
+  const { relationship } = await relationships.configure({ source: 'a', image: 'b', chunkBytes: 256 * KIB })
+  await relationships.enable([relationship], EVERY)
+  await write(pool, 'a', 0, MIB, 2)
+  await relationships.startUpdate(relationship, 'imageUpdate')
+  disks[0]!.plan = ({ kind }) => (kind === 'flush' ? new LunarError('ERR_IO', 'Cannot flush') : undefined)
+  for (let offset = 0; offset < MIB; offset += 256 * KIB) await write(pool, 'a', offset, 4 * KIB, 3)
+  await volume(pool, 'a').flush()
+  expect(relationship.state).toBe('invalid')
+  const found = Buffer.alloc(4 * KIB)
+  await volume(pool, 'a').read(768 * KIB, found)
+  expect(found.every(byte => byte === 3)).toBe(true)
+})
 
 test('a relationship that is unconfigured waits for the writes under way: they mark nothing of it later, and none that follows overtakes them', async () => {
   const { pool, relationship } = await disabled()
