@@ -4,6 +4,7 @@
  */
 import fs from 'node:fs'
 import { nativeCallsLoaded, processorWaitMs, readCached } from './host.ts'
+import { Patience } from './patience.ts'
 
 /** Longer transfers go through the pool. Bytes. */
 const LENGTH_MAX = 64 * 1024
@@ -11,17 +12,17 @@ const LENGTH_MAX = 64 * 1024
 const READS_BEFORE_NATIVE = 100
 /** A write that took longer than this met the disk, or a writer that is held back, or the processor was somebody else's. Milliseconds. */
 const SLOW_MS = 1
-/** After a slow one it is looked at for so long whether another is, and how much of that was waiting for a processor. Milliseconds. */
-const WATCH_MS = 50
-/** One as slow as this alone lets the pool take the next ones. Milliseconds. */
+/** One as slow as this is the disk's fault, whoever had the processor. Milliseconds. */
 const STALL_MS = 20
-/** For so many times as long as the slow one took, at most this. Milliseconds. */
-const PAUSE_FACTOR = 20
-const PAUSE_MAX_MS = 1000
+/** After a slow one it is looked at for so long whether another is, and how much of that was waiting for a processor, which is asked this often. Milliseconds. */
+const WATCH_MS = 50
+const ASK_MS = 5
 
 export class FastCalls {
-  private pausedUntil = 0
+  private readonly patience = new Patience()
   private watchedUntil = -Infinity
+  private askedAt = -Infinity
+  private processorWait = 0
   private reads = 0
 
   /** Reads what the host has in memory. @returns whether all of it was there; else nothing is known of `into` */
@@ -37,8 +38,9 @@ export class FastCalls {
   write(fd: number, offset: number, data: Uint8Array): boolean {
     if (data.length > LENGTH_MAX) return false
     const begun = performance.now()
-    if (begun < this.pausedUntil) return false
-    const waited = begun < this.watchedUntil ? processorWaitMs() : undefined
+    if (this.patience.isOver(begun)) return false
+    const watched = begun < this.watchedUntil
+    if (watched && begun > this.askedAt + ASK_MS) this.ask(begun)
     let written: number
     try {
       written = fs.writeSync(fd, data, 0, data.length, offset)
@@ -49,10 +51,17 @@ export class FastCalls {
     const took = ended - begun
     if (took > SLOW_MS) {
       // Whose processor others use would send all that it writes to threads that need one, too.
-      const own = waited === undefined ? 0 : took - (processorWaitMs() - waited)
-      if (took > STALL_MS || own > SLOW_MS) this.pausedUntil = ended + Math.min(PAUSE_MAX_MS, took * PAUSE_FACTOR)
+      const before = this.processorWait
+      this.ask(ended)
+      const own = watched ? took - (this.processorWait - before) : 0
+      if (took > STALL_MS || own > SLOW_MS) this.patience.waited(ended, took > STALL_MS ? took : own)
       this.watchedUntil = ended + WATCH_MS
     }
     return written === data.length
+  }
+
+  private ask(now: number): void {
+    this.askedAt = now
+    this.processorWait = processorWaitMs()
   }
 }
