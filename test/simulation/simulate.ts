@@ -289,7 +289,7 @@ function modelAfter(life: Life, cut: number, image: PoolImage): PoolModel {
     const relation = new RelationModel(found.number, source, lun, old.policy, found.state, START, was)
     // It may still be under way; where it was left half way, what it left was found.
     const update = old.updateAt(cut)
-    if (update && !was.mixed) relation.updates.push({ kind: update.kind, before: update.before, begun: START, ended: START })
+    if (update && (!was.mixed || found.update === update.kind)) relation.updates.push({ kind: update.kind, before: update.before, begun: START, ended: START })
     model.relations.set(found.number, relation)
   }
   return model
