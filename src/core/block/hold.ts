@@ -83,16 +83,19 @@ class Held {
 
 /** Ranges are found by the 1 MiB slices they touch. */
 const SLICE = MIB
+/** So many ranges of writes that failed are told apart; with more, all from the first to the last is one. */
+const LOST_MAX = 1024
 
 /**
  * The held writes of one device. A writer is admitted, acknowledged, and hands over the promise of its write with `hold`;
  * the bytes are free again when that has ended. A held write that fails was acknowledged already: from then on `drain`,
- * and with it every flush, fails.
+ * and with it every flush, fails, and `lostIn` says which bytes are not what they were said to be (hazard 2).
  */
 export class WriteBackHold {
   private readonly slices = new Map<number, Set<Held>>()
   private readonly all = new Set<Held>()
   private failed: { readonly error: unknown } | undefined
+  private lost: { readonly offset: number; readonly end: number }[] = []
   readonly budget: ByteBudget
 
   /** @param budget a limit in bytes (64 MiB when left out), or a budget shared with other holds */
@@ -149,7 +152,7 @@ export class WriteBackHold {
       else this.slices.set(slice, new Set([held]))
     }
     return failure => {
-      if (failure) this.failed ??= failure
+      if (failure) this.fail(held, failure)
       this.remove(held)
       this.budget.release(admitted)
       held.ended()
@@ -182,6 +185,19 @@ export class WriteBackHold {
   async drain(): Promise<void> {
     await Promise.all([...this.all].map(held => held.settled))
     if (this.failed) throw this.failed.error
+  }
+
+  /** How the first held write failed, when one that touched the range did. */
+  lostIn(offset: number, length: number): { readonly error: unknown } | undefined {
+    if (!this.failed) return undefined
+    return this.lost.some(lost => lost.offset < offset + length && offset < lost.end) ? this.failed : undefined
+  }
+
+  private fail({ offset, end }: Held, failure: { readonly error: unknown }): void {
+    this.failed ??= failure
+    this.lost.push({ offset, end })
+    if (this.lost.length <= LOST_MAX) return
+    this.lost = [this.lost.reduce((all, one) => ({ offset: Math.min(all.offset, one.offset), end: Math.max(all.end, one.end) }))]
   }
 
   private remove(held: Held): void {

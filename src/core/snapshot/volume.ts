@@ -179,7 +179,7 @@ export class Volume implements BlockDevice, FastDevice, Layered {
   /** What the LUN itself holds, when nothing is acknowledged and not written there yet (`FastDevice`). */
   tryRead(offset: number, into: Uint8Array): boolean {
     if (this.isPlain) return this.lun.tryRead(offset, into)
-    if (this.asImage || this.tree?.restoring || this.isUpdated || this.hold.touches(offset, into.length)) return false
+    if (this.asImage || this.tree?.restoring || this.isUpdated || this.hold.touches(offset, into.length) || this.hold.lostIn(offset, into.length)) return false
     this.lastUsedMs = this.clock.monotonicMs()
     return this.lun.tryRead(offset, into)
   }
@@ -213,6 +213,8 @@ export class Volume implements BlockDevice, FastDevice, Layered {
       this.rounds.hurry()
       await held
     }
+    const lost = this.hold.lostIn(offset, into.length)
+    if (lost) throw lost.error
     if (this.host.readOnly) return this.readAhead(offset, into)
     const { updating } = this
     await this.settle(offset, into.length, relationship => relationship === updating)

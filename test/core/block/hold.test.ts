@@ -144,7 +144,7 @@ describe('write-back hold', () => {
     await hold.drain()
   })
 
-  test('a held write that fails was acknowledged: every drain fails from then on, readers go on', async () => {
+  test('a held write that fails was acknowledged: every drain fails from then on, and what it was to write is known to be lost', async () => {
     const hold = new WriteBackHold()
     const write = deferred()
     await hold.admit(512)
@@ -156,6 +156,11 @@ describe('write-back hold', () => {
     await expect(hold.drain()).rejects.toBe(error)
     await expect(hold.drain()).rejects.toBe(error)
     expect(hold.budget.taken).toBe(0)
+    expect([hold.lostIn(0, 512)?.error, hold.lostIn(511, 4096)?.error, hold.lostIn(512, 4096)]).toEqual([error, error, undefined])
+    // However many fail, all of them are lost.
+    for (let i = 1; i <= 3000; i++) hold.begin(i * 8192, 512, 0)({ error })
+    for (let i = 0; i <= 3000; i++) expect(hold.lostIn(i * 8192, 1)?.error).toBe(error)
+    expect(hold.lostIn(3001 * 8192, 8192)).toBeUndefined()
   })
 
   test('holds that share a budget share its bound', async () => {
