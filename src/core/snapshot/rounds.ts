@@ -9,7 +9,7 @@ import type { Relationship } from './relationship.ts'
 import type { Tree } from './tree/tree.ts'
 
 /** A round that has so much to copy and to write is full: the next one may begin beside it. Bytes and writes. */
-const ROUND_BYTES = 16 * MIB
+const ROUND_BYTES = 32 * MIB
 const ROUND_WRITES = 4096
 /** Rounds under way: one copies while another is flushed. */
 const ROUNDS = 2

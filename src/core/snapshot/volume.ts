@@ -448,6 +448,7 @@ export class Volume implements BlockDevice, FastDevice, Layered {
     const ended = this.hold.begin(write.offset, write.data.length, bytes)
     write.whenEnded(failure => {
       ended(failure)
+      this.copies.release(write.data)
       this.quiesce.leave()
     })
   }

@@ -204,13 +204,13 @@ describe('rounds', () => {
 
   test('a full round begins beside the one that has copied, a third one does not', async () => {
     const chunks = (from: number): void => {
-      for (let chunk = from; chunk < from + 512; chunk++) first(chunk)
+      for (let chunk = from; chunk < from + 1024; chunk++) first(chunk)
     }
     first(0)
     await settle()
     chunks(1)
-    chunks(513)
     chunks(1025)
+    chunks(2049)
     await settle()
     expect(prepared).toHaveLength(1)
     prepared[0]!.copied()
