@@ -185,9 +185,16 @@ export const mutants = [
   {
     name: 'updated-chunk-unflushed',
     file: 'src/core/snapshot/updates.ts',
-    text: '    await target.lun.flush()\n',
-    instead: '',
+    text: 'if (due.length === 0 || !(await isDone(() => target.lun.flush()))) return 0',
+    instead: 'if (due.length === 0) return 0',
     test: 'test/core/snapshot/relationships-crash.test.ts',
+  },
+  {
+    name: 'inherited-writes-unflushed',
+    file: 'src/core/pool/pool.ts',
+    text: '    await this.flushInherited()\n',
+    instead: '',
+    test: 'test/core/pool/inherited-writes.test.ts',
   },
   {
     name: 'copied-back-unflushed',
@@ -213,8 +220,8 @@ export const mutants = [
   {
     name: 'frozen-set-ignored',
     file: 'src/core/snapshot/volume.ts',
-    text: 'if (relationship.hasFrozen(run)) await',
-    instead: 'if (relationship.hasFrozen(run) && relationship.number < 0) await',
+    text: 'if (!relationship.hasFrozen(run)) continue',
+    instead: 'if (!relationship.hasFrozen(run) || relationship.number > 0) continue',
     test: 'test/core/snapshot/relationships-model.test.ts',
   },
   {
