@@ -85,7 +85,7 @@ export class Volume implements BlockDevice, FastDevice, Layered {
   /** Short old bytes between their reading and their writing. */
   private readonly scratch: Uint8Array[] = []
   /** The same of what is copied at once. */
-  private readonly short = new Uint8Array(SCRATCH)
+  private short: Uint8Array = new Uint8Array(0)
   /** The relationship whose image this is. */
   asImage: Relationship | undefined
   /** The relationships whose source this is, in order of number. */
@@ -719,6 +719,7 @@ export class Volume implements BlockDevice, FastDevice, Layered {
   /** Copies a short run when that needs no waiting. @param images gets those that are written @returns whether all of it was; else it is copied anew */
   private copyNow({ from, to, copies }: CopyRun, tree: TreeCopies | undefined, images: Map<Relationship, Volume>): boolean {
     if (this.through || to - from > SCRATCH || to > (this.asImage?.blankFrom ?? Infinity)) return false
+    if (this.short.length === 0) this.short = new Uint8Array(SCRATCH)
     const bytes = this.short.subarray(0, to - from)
     if (!this.lun.tryRead(from, bytes)) return false
     for (const { copier, runs } of copies) {
