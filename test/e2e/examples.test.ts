@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
  * four disks, LUNs db (raid1, written) and web (raid0), a task 1 that has ended, an image to import and a block to write.
  * Relationship 1 ("nightly", db to db-copy) is enabled, 2 (db to db-test) configured, 3 (web to web-test) is being completed by
  * the paused task 2; archive and web-copy are images of nothing yet. web has the snapshots frozen (read-only), rw (a view of it) and old;
- * the stores spare and snapshots-raid1 are empty. web is presented to host web1; nothing to host db2. tls has certificates.
+ * the stores spare and snapshots-raid1 are empty. web is presented to host web1; nothing to host db2. tls has certificates, tokens one for the HTTP API.
  */
 const manifest = JSON.parse(readFileSync('oclif.manifest.json', 'utf8')) as { commands: Record<string, { examples?: string[] }> }
 const base = mkdtempSync(join(tmpdir(), 'lunar-examples-'))
@@ -65,6 +65,7 @@ beforeAll(() => {
     ...['web1', 'db2'].map(name => `lunar host add tank/${name}`),
     'lunar present tank/web --host web1',
     'mkdir tls && cd tls && openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=server -keyout server-key.pem -out server-cert.pem && cp server-cert.pem ca-cert.pem',
+    'umask 077 && echo "monitor $(openssl rand -hex 32) read-only" > tokens',
   ]) {
     expect(run(line), line).toMatchObject({ status: 0 })
   }
