@@ -35,6 +35,8 @@ export interface ImportLunOptions extends TransferOptions {
   readonly size?: number
   /** Of a LUN that has to be made; raid1 where the pool has disks for it. */
   readonly raid?: RaidType
+  /** Redundant stores that a LUN that has to be made interleaves, 1 to 255. */
+  readonly stripe?: number
   /** Types of a LUN that has to be made by address, instead of `raid`. */
   readonly ranges?: LunTypeRange[]
   /** Goes over a LUN that holds data. */
@@ -138,11 +140,11 @@ export class Luns {
    * the asked size or type; `ERR_OUT_OF_RANGE`, `ERR_FILE_NOT_FOUND`, `ERR_VERIFY_MISMATCH`, `ERR_INTERRUPTED_IMPORT`
    */
   async import(lun: string, source: string | NodeJS.ReadableStream, options: ImportLunOptions = {}): Promise<ImportResult> {
-    const { signal, size, raid, ranges, overwrite, ...transfer } = options
+    const { signal, size, raid, stripe, ranges, overwrite, ...transfer } = options
     const transfers = await import('../core/lun/transfer.ts')
     const path = typeof source === 'string' ? source : '-'
     const sourceSize = typeof source === 'string' ? await transfers.sourceSize(source) : null
-    const plan = await planImport(this.asker.service, { name: lun, source: path, sourceSize, size, raid, ranges }, signal)
+    const plan = await planImport(this.asker.service, { name: lun, source: path, sourceSize, size, raid, stripe, ranges }, signal)
     this.asker.warn(plan.warnings)
     if (plan.data.overwrites > 0 && !overwrite) {
       throw new LunarError('ERR_WOULD_LOSE_DATA', `Cannot import into LUN "${lun}"`, {

@@ -72,6 +72,20 @@ describe('lun import', () => {
     expect(created?.raid).toBe('raid0')
   })
 
+  test('--stripe interleaves the stores of a new LUN, and one that is there is of that stripe or refused', async () => {
+    writeFileSync(file('b.img'), stamped(512))
+    const line = ['lun', 'import', 'db', file('b.img'), '--raid', 'raid0', '--stripe', '2']
+    expect((await lunar(line, world(undefined))).status).toBe(0)
+    expect(created).toEqual({ name: 'db', size: MIB, raid: 'raid0', stripe: 2 })
+    const other = await lunar(line, world({ raid: 'raid0' }))
+    expect(other).toMatchObject({ status: 4 })
+    expect(other.err).toMatch(/raid0[\s\S]*leave --size, --raid, --stripe and --range out/)
+    const same = { raid: 'raid0' as const, ranges: [{ offset: 0, length: null, raid: 'raid0' as const, stripe: 2 }] }
+    expect((await lunar([...line, '--yes'], world(same))).status).toBe(0)
+    expect((await lunar([...line.slice(0, -1), '256'], world(undefined))).status).toBe(2)
+    expect(await lunar(['lun', 'import', 'db', file('b.img'), '--stripe', '2'], world(undefined))).toMatchObject({ status: 2, opened: [] })
+  })
+
   test('a pipe needs --size for a new LUN', async () => {
     const refused = await lunar(['lun', 'import', 'db', '-'], world(undefined, { stdin: piped(stamped(1024)) }))
     expect(refused).toMatchObject({ status: 2, closed: 1 })

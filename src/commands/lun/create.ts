@@ -1,8 +1,8 @@
 import * as Flags from '@oclif/core/flags'
 import { formatSize } from '../../core/base/units.ts'
 import { LunarCommand } from '../../core/cli/base-command.ts'
-import { dryRunFlag, neededArg, numberFlag, poolFlag, raidFlag, sizeOrShareFlag } from '../../core/cli/flags.ts'
-import { rangeFlag } from '../../core/cli/range-flag.ts'
+import { dryRunFlag, neededArg, poolFlag, raidFlag, sizeOrShareFlag } from '../../core/cli/flags.ts'
+import { rangeFlag, stripeFlag } from '../../core/cli/range-flag.ts'
 import { parseReference } from '../../core/cli/references.ts'
 import { resolveSize, type SizeSpec } from '../../core/cli/sizes.ts'
 import { usageError } from '../../core/cli/translate.ts'
@@ -19,7 +19,7 @@ export default class LunCreate extends LunarCommand {
   static override flags = {
     size: sizeOrShareFlag('size: 10GiB, 10GB, bytes, or 50%FREE of the largest that is possible'),
     raid: raidFlag()({ exactlyOne: ['raid', 'range'] }),
-    stripe: { ...numberFlag('interleave so many redundant stores, up to 255, so that sequential work has all of their disks'), dependsOn: ['raid'] },
+    stripe: stripeFlag(),
     range: rangeFlag(),
     reserve: Flags.boolean({ description: 'take all of the space now', default: false }),
     ...poolFlag(),

@@ -15,7 +15,7 @@ import {
   verifyFlag,
   yesFlag,
 } from '../../core/cli/flags.ts'
-import { rangeFlag } from '../../core/cli/range-flag.ts'
+import { rangeFlag, stripeFlag } from '../../core/cli/range-flag.ts'
 import { parseReference } from '../../core/cli/references.ts'
 import { describeTransfer } from '../../core/cli/transfer-text.ts'
 import { fillLun, planImport } from '../../core/server/lun-import.ts'
@@ -27,11 +27,13 @@ export default class LunImport extends LunarCommand {
     'lunar lun import tank/vm disk.img --verify',
     'lunar lun import tank/pipe - --size 64MiB --raid raid0 < disk.img',
     'lunar lun import tank/vm disk.img --yes --progress=json',
+    'lunar lun import tank/video film.img --raid raid0 --stripe 2',
   ]
   static override args = { lun: neededArg('the LUN'), source: neededArg('a file, a block device, or - for stdin') }
   static override flags = {
     size: sizeFlag('size of a new LUN; needed for a pipe, else the size of the source in whole MiB'),
     raid: raidFlag()({ description: 'redundancy type of a new LUN; raid1 where the pool has disks for it' }),
+    stripe: stripeFlag(),
     range: rangeFlag(),
     ...forceFlag([MIXED], MIXED_ABOUT),
     ...verifyFlag(),
@@ -48,7 +50,8 @@ export default class LunImport extends LunarCommand {
     const transfers = await this.around.transfers()
     const sourceSize = args.source === '-' ? null : await transfers.sourceSize(args.source)
     await using service = await this.open(pool, 'owner')
-    const plan = await planImport(service, { name, source: args.source, sourceSize, size: flags.size, raid: flags.raid, ranges: flags.range }, this.signal)
+    const types = { raid: flags.raid, stripe: flags.stripe, ranges: flags.range }
+    const plan = await planImport(service, { name, source: args.source, sourceSize, size: flags.size, ...types }, this.signal)
     if (flags['dry-run'])
       return this.say(
         plan,

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { LunarError } from '../base/errors.ts'
 import { alignUp, formatSize, MIB } from '../base/units.ts'
 import { checkRanges, raidText, typesOf } from '../lun/ranges.ts'
-import type { LunTypeRange, PoolService, RaidType, RaidTypes, Reply } from './api.ts'
+import type { LunSummary, LunTypeRange, PoolService, RaidType, RaidTypes, Reply } from './api.ts'
 
 type Transfers = Pick<typeof import('../lun/transfer.ts'), 'importInto'>
 type ImportInto = Transfers['importInto']
@@ -17,6 +17,8 @@ export interface ImportRequest {
   /** Bytes of a new LUN. */
   readonly size: number | undefined
   readonly raid: RaidType | undefined
+  /** Redundant stores that a new LUN interleaves, 1 to 255; with `raid`. */
+  readonly stripe?: number | undefined
   /** Types of a new LUN by address, instead of `raid`. */
   readonly ranges?: LunTypeRange[] | undefined
 }
@@ -28,6 +30,8 @@ export interface ImportPlan {
   /** Bytes of the LUN. */
   readonly size: number
   readonly raid: RaidTypes
+  /** Redundant stores that a new LUN interleaves, where that was asked for. */
+  readonly stripe?: number
   /** Types of a new LUN by address, where it has several. */
   readonly ranges?: LunTypeRange[]
   /** Bytes that an existing LUN holds now; 0 for one that an earlier import left incomplete. */
@@ -41,20 +45,22 @@ export interface ImportPlan {
  * fit, `ERR_EXISTS` when an existing LUN is not of the asked size or type
  */
 export async function planImport(service: PoolService, request: ImportRequest, signal?: AbortSignal): Promise<Reply<ImportPlan>> {
-  const { name, source, sourceSize } = request
+  const { name, source, sourceSize, stripe } = request
   if (name.includes('@')) return planSnapshot(service, request, signal)
   const ranges = request.ranges === undefined ? undefined : checkRanges(request.ranges)
+  if (stripe !== undefined) checkRanges([{ offset: 0, length: null, raid: request.raid ?? 'raid0', stripe }])
   const list = await service.call('lun.list', {}, signal)
   const existing = list.data.find(lun => lun.name === name)
   if (existing) {
     const differs =
       (request.size !== undefined && request.size !== existing.size) ||
       (request.raid !== undefined && request.raid !== existing.raid) ||
+      (stripe !== undefined && existing.ranges.some(range => (range.stripe ?? 1) !== stripe)) ||
       (ranges !== undefined && !isDeepStrictEqual(ranges, existing.ranges))
     if (differs)
       throw new LunarError('ERR_EXISTS', `Cannot create LUN "${name}" for the import`, {
-        why: `it exists with ${formatSize(existing.size)} and ${existing.raid}`,
-        fix: 'leave --size, --raid and --range out to import into it, or choose another name',
+        why: `it exists with ${formatSize(existing.size)} and ${typeText(existing)}`,
+        fix: 'leave --size, --raid, --stripe and --range out to import into it, or choose another name',
       })
     requireRoom(name, existing.size, sourceSize)
     const overwrites = existing.state.split(', ').includes('incomplete') ? 0 : existing.bound
@@ -71,16 +77,26 @@ export async function planImport(service: PoolService, request: ImportRequest, s
   requireRoom(name, size, sourceSize)
   if (ranges) return { ...list, data: { lun: name, source, create: true, size, raid: raidText(typesOf(ranges)), ranges, overwrites: 0 } }
   const raid = request.raid ?? (await usualRaid(service, signal))
-  return { ...list, data: { lun: name, source, create: true, size, raid, overwrites: 0 } }
+  return { ...list, data: { lun: name, source, create: true, size, raid, ...(stripe === undefined ? {} : { stripe }), overwrites: 0 } }
 }
 
 /** A snapshot is there, with the size it has; what it holds is that of its source. */
-async function planSnapshot(service: PoolService, { name, source, sourceSize, size, raid }: ImportRequest, signal?: AbortSignal): Promise<Reply<ImportPlan>> {
-  if (size !== undefined || raid !== undefined)
+async function planSnapshot(
+  service: PoolService,
+  { name, source, sourceSize, size, raid, stripe }: ImportRequest,
+  signal?: AbortSignal,
+): Promise<Reply<ImportPlan>> {
+  if (size !== undefined || raid !== undefined || stripe !== undefined)
     throw new LunarError('ERR_USAGE', `Cannot create snapshot "${name}" for the import`, { why: 'an import makes LUNs only', fix: `lunar snap create ${name}` })
   const shown = await service.call('volume.show', { volume: name }, signal)
   requireRoom(name, shown.data.size, sourceSize)
   return { ...shown, data: { lun: name, source, create: false, size: shown.data.size, raid: 'raid1', overwrites: shown.data.bound } }
+}
+
+/** `raid0`, or `raid0, 2 stores interleaved`. */
+function typeText({ raid, ranges }: LunSummary): string {
+  const stripes = [...new Set(ranges.map(({ stripe = 1 }) => stripe))]
+  return stripes.every(stripe => stripe === 1) ? raid : `${raid}, ${stripes.join(' and ')} stores interleaved`
 }
 
 /** raid1 where two disks can hold it, else raid0. raid5 is for whoever asks for it: its small writes cost more. */
@@ -125,7 +141,8 @@ export async function fillLun(
   // Only a LUN has a mark that it is not whole.
   const isSnapshot = lun.includes('@')
   if (plan.create) {
-    const types = plan.ranges ? { ranges: plan.ranges } : { raid: plan.raid as RaidType }
+    const stripe = plan.stripe === undefined ? {} : { stripe: plan.stripe }
+    const types = plan.ranges ? { ranges: plan.ranges } : { raid: plan.raid as RaidType, ...stripe }
     warnings.push(...(await service.call('lun.create', { name: lun, size: plan.size, ...types }, options.signal)).warnings)
   }
   // A LUN that cannot be opened (protected, an image out of service) stays as it is.
