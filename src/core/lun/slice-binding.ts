@@ -171,8 +171,15 @@ export class SliceBinder {
     const fresh = others.filter(part => part.fresh)
     const beside = stripe === 1 ? [] : await this.disksOfRegion(home, raid, stripe)
     for (const part of fresh) beside.push(...part.fresh!.members.map(({ disk }) => disk))
-    const members = await this.pool.takeMembers(raid, this.lun.number + this.lun.record.nextGeneration + fresh.length, beside)
-    return { store: this.space.takeNumber(), slices: wanted, inStore: wanted.map(slice => sliceInHome(slice, stripe)), fresh: { home, raid, members } }
+    // Its own number: other regions may be bound at the same time, and parity is to go round.
+    const made = this.space.takeNumber()
+    try {
+      const members = await this.pool.takeMembers(raid, this.lun.number + made, beside)
+      return { store: made, slices: wanted, inStore: wanted.map(slice => sliceInHome(slice, stripe)), fresh: { home, raid, members } }
+    } catch (error) {
+      this.space.giveBackNumber(made)
+      throw error
+    }
   }
 
   /** The store that was made for a home, found through a neighbour that is bound to it; its slices cleaned where they are needed. */

@@ -4,9 +4,9 @@ import { LunarError } from '../../../src/core/base/errors.ts'
 import { Random } from '../../../src/core/base/random.ts'
 import { KIB, MIB } from '../../../src/core/base/units.ts'
 import type { SimulatedDisk } from '../../../src/core/block/simulated.ts'
-import { PARITY_MEMBER, ROW, SLICE, UNIT } from '../../../src/core/raid/geometry.ts'
+import { PARITY_MEMBER, ROW, SLICE, STORE, UNIT } from '../../../src/core/raid/geometry.ts'
 import { ioError } from '../../support/io-error.ts'
-import { resync, type OpenPool } from '../../support/simulated-pool.ts'
+import { createSimulated, openSimulated, resync, simulatedDisks, type OpenPool } from '../../support/simulated-pool.ts'
 import { storeOf } from '../../../src/core/lun/slice-map.ts'
 import { bytesOf, makeLun, SIZE, Twin } from './parity-twin.ts'
 
@@ -163,6 +163,17 @@ describe('a parity store', () => {
     const all = new Uint8Array(SIZE)
     await lun.read(0, all)
     expect(Buffer.compare(all, bytes)).toBe(0)
+    await pool.close()
+  })
+
+  test('parity goes round the disks, also when stores are bound at the same time', async () => {
+    const disks = simulatedDisks(5)
+    await createSimulated(disks)
+    const { pool, luns } = await openSimulated(disks)
+    const lun = await luns.create({ name: 'a', size: 5 * STORE, raid: 'raid5', reserve: false })
+    await lun.write(0, new Uint8Array(5 * STORE))
+    const { table } = lun.stores
+    expect(new Set([0, 1, 2, 3, 4].map(store => table.diskOf(store, PARITY_MEMBER))).size).toBe(5)
     await pool.close()
   })
 
