@@ -87,10 +87,9 @@ const SLICES_OF_STORE = 8
 
 /** Bytes that an entry takes in the header and in the payload. */
 export function entrySize({ pieces, voids }: GroupEntry): { header: number; payload: number } {
-  return {
-    header: parityEntryFields.size + parityPieceFields.size * (voids ? 1 : pieces.length),
-    payload: pieces.reduce((sum, { bytes }) => sum + bytes.length, 0),
-  }
+  let payload = 0
+  for (const { bytes } of pieces) payload += bytes.length
+  return { header: parityEntryFields.size + parityPieceFields.size * (voids ? 1 : pieces.length), payload }
 }
 
 /** Blocks of a group whose entries take so many bytes. */
@@ -102,18 +101,20 @@ export function groupBlocks(header: number, payload: number): { headerBlocks: nu
 /** Fills `target`, of `header.blocks` blocks, with a sealed group. */
 export function encodeGroup(target: Uint8Array, identity: GroupIdentity, header: GroupHeader, entries: readonly GroupEntry[]): void {
   target.fill(0, 0, header.headerBlocks * BLOCK)
-  parityGroupFields.encodeInto(target, 0, { crc: 0, magic: 0, ...identity, ...header })
+  const view = new DataView(target.buffer, target.byteOffset, target.byteLength)
+  parityGroupFields.encodeView(view, 0, { crc: 0, magic: 0, ...identity, ...header })
   let at = parityGroupFields.size
   let payload = header.headerBlocks * BLOCK
   for (const { key, slice, pieces, voids } of entries) {
-    parityEntryFields.encodeInto(target, at, { ...key, slice, kind: voids ? VOID : PIECES, pieces: voids ? 1 : pieces.length })
+    const { lun, store, generation } = key
+    parityEntryFields.encodeView(view, at, { lun, store, generation, slice, kind: voids ? VOID : PIECES, pieces: voids ? 1 : pieces.length })
     at += parityEntryFields.size
     if (voids) {
-      parityPieceFields.encodeInto(target, at, { at: voids.from, length: voids.to - voids.from, member: 0 })
+      parityPieceFields.encodeView(view, at, { at: voids.from, length: voids.to - voids.from, member: 0 })
       at += parityPieceFields.size
     }
     for (const piece of pieces) {
-      parityPieceFields.encodeInto(target, at, { at: piece.at, length: piece.bytes.length, member: piece.member })
+      parityPieceFields.encodeView(view, at, { at: piece.at, length: piece.bytes.length, member: piece.member })
       at += parityPieceFields.size
       target.set(piece.bytes, payload)
       payload += piece.bytes.length

@@ -153,7 +153,7 @@ export class Lun implements BlockDevice, FastDevice, Layered {
     return this.stores.table.isLoaded(store) && this.stores.tryRead(store, sliceOf(place) * SLICE + (offset % SLICE), into)
   }
 
-  /** What is inside of one unit of a slice that is bound, and open where it is a mirror's (`FastDevice`). Parity always takes the other way. */
+  /** What is inside of one unit of a slice that is bound, and open where it is redundant (`FastDevice`). */
   tryWrite(offset: number, data: Uint8Array): boolean {
     if (!this.isSimple(offset, data.length)) return false
     const slice = Math.floor(offset / SLICE)
@@ -162,6 +162,7 @@ export class Lun implements BlockDevice, FastDevice, Layered {
     const store = storeOf(place)
     if (place < 0 || !this.stores.table.isLoaded(store)) return false
     const at = sliceOf(place) * SLICE + (offset % SLICE)
+    if (this.stores.members.hasParity(store)) return this.tryLogged(offset, store, at, data)
     if (!this.stores.redundant) return this.stores.tryWrite(store, at, data, isPageMemory(data), this.stores.writtenDisks) === 'written'
     // Room for the case that only some copies can be written at once.
     if (!this.hold.tryAdmit(data.length)) return false
@@ -176,6 +177,15 @@ export class Lun implements BlockDevice, FastDevice, Layered {
     invariant(!(locked instanceof Promise), 'a range that is written at once is not locked')
     this.hold.hold(offset, copy.length, this.putAfter(undefined, store, at, copy, locked))
     return true
+  }
+
+  /** A small write to parity waits for the log; it is acknowledged ahead, as long as few wait so. */
+  private tryLogged(offset: number, store: number, at: number, data: Uint8Array): boolean {
+    if (this.hold.count >= HOLD_LOGGED || !this.hold.tryAdmit(data.length)) return false
+    const write = this.stores.tryLog(store, at, data, this.stores.writtenDisks)
+    if (write) write.onEnd = this.hold.begin(offset, data.length, data.length)
+    else this.hold.cancel(data.length)
+    return write !== undefined
   }
 
   /** Whole blocks inside of one unit of the LUN. */

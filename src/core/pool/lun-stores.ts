@@ -11,6 +11,7 @@ import type { LogPiece } from '../../metadata/parity-group.ts'
 import { ParityStore } from './parity-store.ts'
 import type { PoolDisk } from './pool-disk.ts'
 import type { ResyncBuffers } from './resync-buffers.ts'
+import { SmallWrites, type SmallWrite } from './small-parity-write.ts'
 import { SliceChecker, type SliceCheck } from './slice-check.ts'
 import { StoreBits, type OpenSlice, type SliceKey } from './store-bits.ts'
 import type { BadRange, StoreHost, StoreSet } from './store-io.ts'
@@ -36,6 +37,7 @@ export class LunStores implements StoreSet {
   private readonly locks = new RangeLock()
   private readonly mirrors: MirrorStore
   private readonly parities: ParityStore
+  private readonly smallWrites: SmallWrites
   private readonly checker: SliceChecker
   private closing: Promise<void> | undefined
   /** Flushes of the LUN that have begun, and the last that covered what was written before it. */
@@ -64,6 +66,7 @@ export class LunStores implements StoreSet {
     this.members = new StoreMembers(this.table, this.bits, number => host.disk(number), raids[0]!)
     this.mirrors = new MirrorStore(this)
     this.parities = new ParityStore(this)
+    this.smallWrites = new SmallWrites(this, this.parities)
     this.checker = new SliceChecker(this)
   }
 
@@ -150,6 +153,28 @@ export class LunStores implements StoreSet {
     }
     this.endWrite(store, at, data.length)
     return 'written'
+  }
+
+  /**
+   * Begins a write inside of one unit of a parity store, whose page is loaded: what it replaces is read at once, and the log is asked. Until it has ended it
+   * is a write that was acknowledged ahead.
+   * @param written gets the disks that are written @returns undefined when that cannot be
+   */
+  tryLog(store: number, at: number, data: Uint8Array, written: Set<PoolDisk>): SmallWrite | undefined {
+    const { bits, members, table } = this
+    const key = store * SLICES + Math.floor(at / SLICE)
+    if (bits.unsynced.size > 0 || bits.hasStale(store) || !bits.open.has(key) || (bits.pending.size > 0 && bits.pending.has(`o${key}`))) return undefined
+    for (let member = 0; member < table.memberCount(store); member++) if (!members.disk(store, member).inService) return undefined
+    const release = this.locks.tryLock(store * STORE + Math.floor(at / ROW) * UNIT + (at % UNIT), data.length, 'exclusive')
+    if (!release) return undefined
+    const write = this.smallWrites.begin(store, at, data, release)
+    if (!write) {
+      release()
+      return undefined
+    }
+    this.beginWrite(store, at, data.length)
+    for (let member = 0; member < table.memberCount(store); member++) written.add(members.disk(store, member))
+    return write
   }
 
   /** Writes anew what a member did not give (fault F09). A disk that refuses it leaves service as with any write. */

@@ -1,7 +1,8 @@
 /** The parity log of a disk (docs/architecture.md, Parity; hazard 7). */
 import { deferred, type Deferred } from '../base/deferred.ts'
 import { invariant, isCode } from '../base/errors.ts'
-import { MIB } from '../base/units.ts'
+import { turn } from '../base/turn.ts'
+import { KIB, MIB } from '../base/units.ts'
 import { BLOCK } from '../../metadata/layout.ts'
 import {
   encodeGroup,
@@ -22,6 +23,9 @@ import type { PoolDisk } from './pool-disk.ts'
 const PAYLOAD_MAX = MIB
 /** Header of a group, at most: an append whose pieces are all single sectors needs less. Bytes. */
 const HEADER_MAX = 64 * 1024
+/** A group waits for others to join it until it has so many entries, or bytes of payload. */
+const GATHER_ENTRIES = 64
+const GATHER_PAYLOAD = 256 * KIB
 /** A whole group fits before or behind another one, wherever that lies. */
 const SEGMENTS_MIN = 2
 
@@ -51,11 +55,22 @@ export class LogTicket {
   constructor(readonly group: object) {}
 }
 
+/** Who waits for an entry. One of the two is called, once, and not before the log was asked; neither throws. */
+export interface LogWaiter {
+  /** It is durable. */
+  logged(ticket: LogTicket): void
+  /** As what `append` throws. */
+  failed(error: unknown): void
+}
+
 interface Waiting {
   /** Undefined asks for a group of no entries, for the sake of its tail. */
   readonly entry: GroupEntry | undefined
+  /** Bytes that it takes in a group's header and payload. */
+  readonly header: number
+  readonly payload: number
   readonly disks: readonly PoolDisk[]
-  readonly turn: Deferred<LogTicket>
+  readonly waiter: LogWaiter
 }
 
 /**
@@ -77,6 +92,8 @@ export class ParityLog {
   private liveBlocks = 0
   private readonly live = new LiveRanges()
   private readonly queue: Waiting[] = []
+  /** Bytes of payload that wait. */
+  private queued = 0
   private writing = false
   private advancing: Promise<void> | undefined
   private failure: { readonly error: unknown } | undefined
@@ -130,7 +147,7 @@ export class ParityLog {
   /** What was left does not count any more; durable when it resolves. What was replayed must be flushed before. */
   async reset(): Promise<void> {
     if (this.left.length === 0) return
-    await this.enqueue({ entry: undefined, disks: [], turn: deferred() })
+    await this.enqueue(undefined, [])
     await this.narrow()
     this.left = []
     this.damaged = false
@@ -146,11 +163,26 @@ export class ParityLog {
    */
   append(key: LogKey, slice: number, pieces: readonly LogPiece[], disks: readonly PoolDisk[]): Promise<LogTicket> {
     const entry = { key, slice, pieces }
+    this.check(entry)
+    return this.enqueue(entry, disks)
+  }
+
+  /** As `append`, for who wants no promise. `takesAtOnce`. */
+  post(entry: GroupEntry, disks: readonly PoolDisk[], waiter: LogWaiter): void {
+    this.check(entry)
+    this.push(entry, disks, waiter)
+  }
+
+  /** Whether `post` may be called. */
+  get takesAtOnce(): boolean {
+    return this.failure === undefined && this.left.length === 0
+  }
+
+  private check(entry: GroupEntry): void {
     const { header, payload } = entrySize(entry)
     invariant(this.left.length === 0, 'a parity log is used before it is reset')
-    invariant(pieces.length > 0 && pieces.every(isWholeSectors), 'an entry of the parity log is of whole sectors')
+    invariant(entry.pieces.length > 0 && entry.pieces.every(isWholeSectors), 'an entry of the parity log is of whole sectors')
     invariant(payload <= PAYLOAD_MAX && header <= HEADER_MAX - BLOCK, `an entry of ${payload} bytes is too large for the parity log`)
-    return this.enqueue({ entry, disks, turn: deferred() })
   }
 
   /** The entry's bytes are written in place, not yet flushed; or what failed of it has left service, durably. Once for each ticket. */
@@ -170,7 +202,7 @@ export class ParityLog {
   async void(key: LogKey, from: number, to: number): Promise<void> {
     invariant(this.left.length === 0, 'a parity log is used before it is reset')
     if (!this.coversAny(key, from, to)) return
-    this.written(await this.enqueue({ entry: { key, slice: 0, pieces: [], voids: { from, to } }, disks: [], turn: deferred() }))
+    this.written(await this.enqueue({ key, slice: 0, pieces: [], voids: { from, to } }, []))
   }
 
   /**
@@ -182,7 +214,7 @@ export class ParityLog {
     const last = this.groups.at(-1)?.header.sequence
     if (last === undefined || (this.groups.length === 1 && this.groups[0]!.header.entryCount === 0)) return
     while (this.passed <= last) await this.advance()
-    await this.enqueue({ entry: undefined, disks: [], turn: deferred() })
+    await this.enqueue(undefined, [])
     await this.narrow()
   }
 
@@ -192,19 +224,37 @@ export class ParityLog {
     if (newest && this.window.isWide) await this.window.move(newest, newest.at, newest.blocks)
   }
 
-  private enqueue(waiting: Waiting): Promise<LogTicket> {
+  private enqueue(entry: GroupEntry | undefined, disks: readonly PoolDisk[]): Promise<LogTicket> {
     if (this.failure) return Promise.reject(this.failure.error)
-    this.queue.push(waiting)
-    if (!this.writing) {
-      this.writing = true
-      // After this turn: appends of the same turn share the group.
-      queueMicrotask(() => void this.writeAll())
+    const { promise, resolve, reject } = deferred<LogTicket>()
+    this.push(entry, disks, { logged: resolve, failed: reject })
+    return promise
+  }
+
+  private push(entry: GroupEntry | undefined, disks: readonly PoolDisk[], waiter: LogWaiter): void {
+    const { header, payload } = entry ? entrySize(entry) : { header: 0, payload: 0 }
+    this.queue.push({ entry, header, payload, disks, waiter })
+    this.queued += payload
+    if (this.writing) return
+    this.writing = true
+    void this.writeAll()
+  }
+
+  /** Lets others join the next group, for as long as some come in each turn of the event loop: a durable write costs the same for many as for one. */
+  private async gather(): Promise<void> {
+    for (let count = -1; count !== this.queue.length && this.queue.length < GATHER_ENTRIES && this.queued < GATHER_PAYLOAD;) {
+      count = this.queue.length
+      await turn()
     }
-    return waiting.turn.promise
+  }
+
+  private take(count: number): void {
+    for (const { payload } of this.queue.splice(0, count)) this.queued -= payload
   }
 
   private async writeAll(): Promise<void> {
     while (this.queue.length > 0) {
+      await this.gather()
       const batch = nextBatch(this.queue)
       const at = this.placeFor(batch)
       try {
@@ -212,11 +262,11 @@ export class ParityLog {
           await this.makeRoom()
           continue
         }
-        this.queue.splice(0, batch.waiting.length)
+        this.take(batch.waiting.length)
         await this.writeGroup(batch, at)
       } catch (error) {
-        if (at === undefined) this.queue.splice(0, batch.waiting.length)
-        for (const { turn } of batch.waiting) turn.reject(error)
+        if (at === undefined) this.take(batch.waiting.length)
+        for (const { waiter } of batch.waiting) waiter.failed(error)
         // The host refused memory or a descriptor: whatever reached the disk has a number that the next group takes again.
         if (!isCode(error, 'ERR_HOST_LIMIT') && !isCode(error, 'ERR_HOST_FULL')) this.die(error)
       }
@@ -226,7 +276,8 @@ export class ParityLog {
 
   private die(error: unknown): void {
     this.failure ??= { error }
-    for (const { turn } of this.queue.splice(0)) turn.reject(this.failure.error)
+    this.queued = 0
+    for (const { waiter } of this.queue.splice(0)) waiter.failed(this.failure.error)
   }
 
   /** Room for an entry leaves room for one group of no entries, which is what frees more. */
@@ -275,13 +326,13 @@ export class ParityLog {
     }
     this.groups.push(group)
     this.liveBlocks += header.blocks
-    if (entries.length === 0 && this.passed === header.sequence) this.pass(1)
+    if (entries.length === 0 && this.passed === header.sequence) this.passTo(header.sequence)
     for (let oldest = this.groups[0]!; oldest.header.sequence < header.tail; oldest = this.groups[0]!) {
       this.live.drop(oldest.ranges)
       this.groups.shift()
     }
     const ticket = new LogTicket(group)
-    for (const { turn } of waiting) turn.resolve(ticket)
+    for (const { waiter } of waiting) waiter.logged(ticket)
     if (this.liveBlocks > this.ring.blocks / 2)
       this.advance().catch((error: unknown) => {
         this.die(error)
@@ -297,25 +348,36 @@ export class ParityLog {
   }
 
   private async advanceNow(): Promise<void> {
-    const first = this.groups.findIndex(({ header }) => header.sequence >= this.passed)
-    const oldest = this.groups[first]
+    const oldest = this.groups.find(({ header }) => header.sequence >= this.passed)
     if (!oldest) return
     if (oldest.unwritten > 0) await (oldest.done ??= deferred()).promise
-    const ready: Group[] = []
+    const disks = new Set<PoolDisk>()
+    let last = 0
     for (const group of this.groups) {
       if (group.header.sequence < this.passed) continue
       if (group.unwritten > 0) break
-      ready.push(group)
+      for (const disk of group.disks) disks.add(disk)
+      last = group.header.sequence
     }
-    const disks = new Set(ready.flatMap(group => [...group.disks]))
     if (disks.size > 0) await this.host.flush([...disks])
-    this.pass(ready.length)
+    this.passTo(last)
   }
 
-  private pass(count: number): void {
+  /** The last group such that it and all before it need nothing but a flush of these disks: `passTo`, when somebody has flushed them. */
+  placedOn(disks: ReadonlySet<PoolDisk>): number {
+    let last = this.passed - 1
+    for (const { header, unwritten, disks: own } of this.groups) {
+      if (header.sequence < this.passed) continue
+      if (unwritten > 0 || [...own].some(disk => !disks.has(disk))) break
+      last = header.sequence
+    }
+    return last
+  }
+
+  /** Everything up to this group is in place and flushed, on those of its disks that are in service. */
+  passTo(sequence: number): void {
     for (const { header } of this.groups) {
-      if (header.sequence < this.passed || count === 0) continue
-      count--
+      if (header.sequence < this.passed || header.sequence > sequence) continue
       this.passed = header.sequence + 1
       this.liveBlocks -= header.blocks
     }
@@ -334,11 +396,10 @@ function nextBatch(queue: readonly Waiting[]): GroupBatch {
   let header = 0
   let payload = 0
   let count = 0
-  for (const { entry } of queue) {
-    const size = entry ? entrySize(entry) : { header: 0, payload: 0 }
-    if (count > 0 && (payload + size.payload > PAYLOAD_MAX || header + size.header > HEADER_MAX - BLOCK)) break
-    header += size.header
-    payload += size.payload
+  for (const next of queue) {
+    if (count > 0 && (payload + next.payload > PAYLOAD_MAX || header + next.header > HEADER_MAX - BLOCK)) break
+    header += next.header
+    payload += next.payload
     count++
   }
   const waiting = queue.slice(0, count)

@@ -8,10 +8,10 @@ import { ParityLog } from './parity-log.ts'
 import type { PoolDisk } from './pool-disk.ts'
 import type { SegmentMap } from './segments.ts'
 
-/** Segments of a parity log, on disks that have many segments and on others. */
-const SEGMENTS_LARGE = 8
-const SEGMENTS_SMALL = 2
-const LARGE_FROM = 512
+/** Segments of a parity log: a part of what the disk has, between these. A larger one is flushed less often. */
+const SEGMENTS_MAX = 8
+const SEGMENTS_MIN = 2
+const PART = 32
 /** Clean segments that stay, so that metadata can grow. */
 const KEPT = 1
 
@@ -72,7 +72,7 @@ export class ParityLogs {
     // It was made, and its making failed after that was durable: it holds nothing.
     if (disk.record.logSegments > 0) return this.openLog(disk)
     invariant(map, `disk ${disk.number} has no segments`)
-    const segments = map.total >= LARGE_FROM ? SEGMENTS_LARGE : SEGMENTS_SMALL
+    const segments = Math.max(SEGMENTS_MIN, Math.min(SEGMENTS_MAX, Math.floor(map.total / PART)))
     let segment = takeRun(map, segments)
     if (segment === undefined && (await this.host.cleanDisk(disk)) > 0) segment = takeRun(map, segments)
     if (segment === undefined) {
@@ -107,13 +107,19 @@ export class ParityLogs {
       { segment, segments },
       {
         poolId: this.host.poolId,
-        flush: async disks => {
-          await Promise.all(disks.map(other => this.flush(other)))
-        },
+        flush: disks => this.flushAll(disks),
       },
     )
     this.open.set(disk.number, log)
     return log
+  }
+
+  /** Flushes disks for one log; others need not flush them again for what they have in place already. */
+  private async flushAll(disks: readonly PoolDisk[]): Promise<void> {
+    const flushed = new Set(disks)
+    const placed = [...this.open.values()].map(log => ({ log, last: log.placedOn(flushed) }))
+    await Promise.all(disks.map(disk => this.flush(disk)))
+    for (const { log, last } of placed) log.passTo(last)
   }
 
   /** Flushes a disk in service; one that fails, or has left, is out of service durably when it resolves. */

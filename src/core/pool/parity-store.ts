@@ -248,46 +248,76 @@ export class ParityStore {
     }
     const bytes = plan.segments.flatMap(segment => columnBytes(segment, plan.at, data, away))
     const parity = plan.segments.map((segment, i) => ({ member: PARITY_MEMBER, at: segment.at, bytes: newParity(segment, plan.at, data, old[i]!) }))
-    const parityDisk = members.disk(store, PARITY_MEMBER)
     const key = { lun, store, generation: table.generation(store) }
     const disks = [...new Set([...bytes, ...parity].map(({ member }) => members.disk(store, member)))]
     let log: ParityLog
     let ticket: LogTicket
     try {
-      const found = host.parityLog(parityDisk)
+      const found = host.parityLog(members.disk(store, PARITY_MEMBER))
       log = found instanceof Promise ? await found : found
       ticket = await log.append(key, slice, [...bytes, ...parity], disks)
     } catch (error) {
-      if (!isDisksFault(error)) throw error
-      if (members.notCurrent(store, slice).some(member => member !== PARITY_MEMBER)) throw this.lost('write', store, PARITY_MEMBER, data.length, error)
-      await host.failDisk(parityDisk, error)
+      await this.logFailed(store, slice, data.length, error)
       return false
     }
+    await this.place(store, slice, data.length, bytes, parity, log, ticket, away, () => this.undo(store, plan, old, away))
+    return true
+  }
+
+  /** Takes the disk out of service whose log failed, where the others have all. @throws `ERR_DATA_LOST` where they do not */
+  async logFailed(store: number, slice: number, length: number, error: unknown): Promise<void> {
+    if (!isDisksFault(error)) throw error
+    const { host, members } = this.set
+    if (members.notCurrent(store, slice).some(member => member !== PARITY_MEMBER)) throw this.lost('write', store, PARITY_MEMBER, length, error)
+    await host.failDisk(members.disk(store, PARITY_MEMBER), error)
+  }
+
+  /**
+   * Writes in place what the log has.
+   *
+   * @param length bytes that are being written
+   * @param bytes those of columns, and `parity`, of the same member addresses, in their order
+   * @param away the column that is not current, if one is
+   * @param undo gives columns their old bytes back, where one is away
+   * @throws as `write`
+   */
+  async place(
+    store: number,
+    slice: number,
+    length: number,
+    bytes: readonly LogPiece[],
+    parity: readonly LogPiece[],
+    log: ParityLog,
+    ticket: LogTicket,
+    away?: number,
+    undo?: () => Promise<void>,
+  ): Promise<void> {
+    const { host, members } = this.set
     let failures: ReadFailure[]
     try {
       failures = await this.put(store, bytes)
       if (failures.length === 0 || (failures.length === 1 && away === undefined && isDisksFault(failures[0]!.error))) {
         const parityFailures = await this.put(store, parity)
         const all = [...failures, ...parityFailures]
-        if (all.length === 0) return true
+        if (all.length === 0) return
         if (all.length === 1 && away === undefined && isDisksFault(all[0]!.error)) {
           // The log has what the member lacks, and its stale mark makes its entries void.
           await host.failDisk(members.disk(store, all[0]!.member), all[0]!.error)
-          return true
+          return
         }
-        if (parityFailures.length > 0) await this.undo(store, plan, old, away)
+        if (parityFailures.length > 0) await undo?.()
         failures.push(...parityFailures)
       }
     } finally {
       // Also when it failed: nobody waits for room in the log while this one holds an entry.
       log.written(ticket)
     }
-    const from = plan.segments[0]!.at
-    const last = plan.segments.at(-1)!
-    await this.voidLog(store, from, last.at + last.length)
+    const from = parity[0]!.at
+    const to = parity.at(-1)!.at + parity.at(-1)!.bytes.length
+    await this.voidLog(store, from, to)
     // Some columns may be new: before another is lost their parity is made to fit.
-    if (away === undefined && !members.notCurrent(store, slice).length) await this.verifyRange(store, from, last.at + last.length - from)
-    return this.refuse(store, slice, data.length, failures)
+    if (away === undefined && !members.notCurrent(store, slice).length) await this.verifyRange(store, from, to - from)
+    this.refuse(store, slice, length, failures)
   }
 
   /** Columns whose parity could not be written get their old bytes back, so that what another column has by them stays. */

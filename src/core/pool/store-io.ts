@@ -26,6 +26,8 @@ export interface StoreHost {
   readRepaired(disk: PoolDisk, error: unknown): void
   /** The log of the parity that lies on a disk. */
   parityLog(disk: PoolDisk): ParityLog | Promise<ParityLog>
+  /** Those that are open, by number of the disk. */
+  readonly logs: ReadonlyMap<number, ParityLog>
 }
 
 /** What reading and writing the stores of one LUN works on. */
