@@ -1,5 +1,4 @@
 import { invariant, LunarError } from '../base/errors.ts'
-import { inLanes } from '../base/lanes.ts'
 import { RangeLock, type LockMode, type Release } from '../block/range-lock.ts'
 import { Batch, BATCH_MAX } from '../../metadata/batch.ts'
 import { keyOf } from '../../metadata/key.ts'
@@ -18,10 +17,8 @@ import type { BadRange, StoreHost, StoreSet } from './store-io.ts'
 import { StoreMembers } from './store-members.ts'
 import { StoreTable } from './store-table.ts'
 
-/** Slices of a mirror that a resync copies, and locks, together. */
+/** Slices that a resync makes together, with one request to each member: 1 MiB of it. */
 const RESYNC_RUN = 4
-/** Slices of a parity store that it makes at a time. */
-const RESYNC_LANES = 2
 
 /** Slices of a LUN that may be open at a time: what a crash makes resync copy, in MiB. */
 const OPEN_MAX = 512
@@ -542,13 +539,13 @@ export class LunStores implements StoreSet {
     let moved = 0
     try {
       for (const slice of slices) releases.push(await this.lockSlice(store, slice, 'exclusive'))
-      await inLanes(slices, RESYNC_LANES, async slice => {
+      for (const { from, count } of runsOfSlices(slices, RESYNC_RUN)) {
         // Its last slice may have been unbound meanwhile; one that was is due no more.
-        if (!this.table.exists(store)) return
-        const { copied, equal } = await buffers.lend(lent => this.parities.resync(store, slice, lent, written))
+        if (!this.table.exists(store)) break
+        const { copied, made } = await buffers.lend(lent => this.parities.resync(store, from, count, lent, written))
         moved += copied
-        if (equal.size > 0) done.set(store * SLICES + slice, equal)
-      })
+        for (const slice of made) done.set(store * SLICES + slice, ALL_OF_PARITY)
+      }
       await this.flushAll(written)
       for (const key of done.keys()) await this.parities.voidSlice(store, key % SLICES)
       // A disk that failed meanwhile has its marks.
@@ -662,3 +659,5 @@ export class LunStores implements StoreSet {
     }
   }
 }
+
+const ALL_OF_PARITY: ReadonlySet<number> = new Set(Array.from({ length: PARITY_MEMBER + 1 }, (_, member) => member))

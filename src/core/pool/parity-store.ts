@@ -505,24 +505,59 @@ export class ParityStore {
   }
 
   /**
-   * Makes the stale member of a slice from the others. The caller holds the slice's lock until it has flushed `written`, called `voidSlice`
-   * and committed that the members are equal: a write skips a stale member.
+   * Makes the stale members of slices that follow each other from the others. The caller holds the slices' locks until it has flushed `written`, called
+   * `voidSlice` and committed that the members are equal: a write skips a stale member.
+   *
+   * @param buffers one for each column, of `count` slices on a member at least
+   * @returns bytes written, and the slices whose members are all equal now
    */
-  async resync(store: number, slice: number, buffers: readonly Uint8Array[], written: Set<PoolDisk>): Promise<{ copied: number; equal: Set<number> }> {
+  async resync(
+    store: number,
+    first: number,
+    count: number,
+    buffers: readonly Uint8Array[],
+    written: Set<PoolDisk>,
+  ): Promise<{ copied: number; made: readonly number[] }> {
+    const made: number[] = []
+    let copied = 0
+    for (let slice = first; slice < first + count;) {
+      let to = slice + 1
+      if (this.canVerify(store, slice)) copied += await this.verify(store, slice)
+      else {
+        const target = this.resyncTarget(store, slice)
+        if (target !== undefined) {
+          while (to < first + count && this.resyncTarget(store, to) === target) to++
+          copied += await this.make(store, target, slice, to, buffers, written)
+        } else {
+          slice = to
+          continue
+        }
+      }
+      for (; slice < to; slice++) made.push(slice)
+    }
+    return { copied, made }
+  }
+
+  /** The member of a slice that is to be made from the others, if one is. */
+  private resyncTarget(store: number, slice: number): number | undefined {
+    const away = this.set.members.notCurrent(store, slice)
+    return away.length === 1 && this.isDue(store, slice) ? away[0] : undefined
+  }
+
+  /** Makes a member of the slices [from, to): the others are read at once, and their XOR written from where they were read to. @returns bytes written */
+  private async make(store: number, target: number, from: number, to: number, buffers: readonly Uint8Array[], written: Set<PoolDisk>): Promise<number> {
     const { members, table } = this.set
-    if (this.canVerify(store, slice)) return { copied: await this.verify(store, slice), equal: new Set(ALL) }
-    if (!this.isDue(store, slice)) return { copied: 0, equal: new Set() }
-    const [target] = members.notCurrent(store, slice)
-    const parts = buffers.map(buffer => buffer.subarray(0, SLICE_ON_MEMBER))
+    const at = from * SLICE_ON_MEMBER
+    const parts = buffers.map(buffer => buffer.subarray(0, (to - from) * SLICE_ON_MEMBER))
     const sources = ALL.filter(member => member !== target)
-    const failed = await this.readMembers(store, sources, slice * SLICE_ON_MEMBER, parts)
+    const failed = await this.readMembers(store, sources, at, parts)
     if (failed) throw failed.error
     const bytes = parts[0]!
     xorOf(bytes, parts)
-    const disk = members.disk(store, target!)
-    await disk.write(table.segmentOf(store, target!), slice * SLICE_ON_MEMBER, [bytes], bytes.length)
+    const disk = members.disk(store, target)
+    await disk.write(table.segmentOf(store, target), at, [bytes], bytes.length)
     for (const member of ALL) written.add(members.disk(store, member))
-    return { copied: bytes.length, equal: new Set(ALL) }
+    return bytes.length
   }
 
   /** What the log has of a slice does not count any more, durably; all its members are flushed, or about to be cleaned. */
