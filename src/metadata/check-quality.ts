@@ -1,5 +1,6 @@
-/** Quality of service of LUNs and hosts: what the commands that set it would refuse. */
-import type { HostRecord, LunRecord } from './records.ts'
+/** Quality of service of LUNs and hosts, and caches of LUNs: what the commands that set them would refuse. */
+import { GIB, MIB } from '../core/base/units.ts'
+import { LUN_STORE, LUN_WRITE_ONCE, type HostRecord, type LunRecord } from './records.ts'
 
 type Quality = Pick<LunRecord & HostRecord, 'iops' | 'iopsBurst' | 'bps' | 'bpsBurst' | 'minIops' | 'priority'>
 type Report = (code: string, object: string, message: string) => void
@@ -17,5 +18,15 @@ export function checkQuality(luns: ReadonlyMap<number, Quality>, hosts: Readonly
   for (const [number, record] of hosts) {
     check(`host ${number}`, record)
     if (record.minIops > 0 || record.priority > 0) problem('quality.host', `host ${number}`, 'it has a place in the queue, which only volumes have')
+  }
+}
+
+const CACHE_MAX = 4 * GIB
+
+export function checkCaches(luns: ReadonlyMap<number, Pick<LunRecord, 'cacheBytes' | 'flags'>>, problem: Report): void {
+  for (const [number, { cacheBytes, flags }] of luns) {
+    if (cacheBytes > CACHE_MAX || cacheBytes % MIB !== 0) problem('cache.size', `LUN ${number}`, `its write-back cache has ${cacheBytes} bytes`)
+    if (cacheBytes > 0 && (flags & (LUN_STORE | LUN_WRITE_ONCE)) !== 0)
+      problem('cache.owner', `LUN ${number}`, 'it has a write-back cache, and is not for hosts')
   }
 }

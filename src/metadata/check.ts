@@ -2,7 +2,7 @@ import { LunarError } from '../core/base/errors.ts'
 import { ZEROS } from '../core/block/write-once.ts'
 import { checkHosts, HostRecords } from './check-hosts.ts'
 import { checkSchedules } from './check-schedules.ts'
-import { checkQuality } from './check-quality.ts'
+import { checkCaches, checkQuality } from './check-quality.ts'
 import { checkTrees, TreeRecords } from './check-trees.ts'
 import { decodeEvent } from './event.ts'
 import { decodeHistory } from './history.ts'
@@ -220,6 +220,7 @@ export async function checkRecords(entries: AsyncIterable<Entry>, metadataStores
   checkNames(luns, problem)
   checkRanges(luns, problem)
   checkQuality(luns, hosts.hosts, problem)
+  checkCaches(luns, problem)
   checkSets(disks, problem)
   const owners = checkStores(rsds, places, luns, disks, problem)
   for (const store of metadataStores) {

@@ -108,6 +108,7 @@ export const lunRecord = struct('lunRecord', 512, {
   epoch: u32(128, 'reserved: epoch of the sharing tree'),
   tree: u32(132, 'reserved: sharing tree the LUN is a source of'),
   onFull: u8(136, 'when a chunk of it cannot be preserved for snapshots: 0 writes fail, 1 those that need it are dropped, 2 the oldest are'),
+  cacheBytes: u64(144, 'bytes of its write-back cache, whole MiB, 0: none'),
   ...qualityFields(416),
   ranges: list(160, 16, rangeFields, 'redundancy types by address, in order, the last without an end; none: all of it is of the type above'),
 })

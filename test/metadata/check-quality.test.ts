@@ -1,5 +1,8 @@
 import { expect, test } from 'vitest'
-import { checkQuality } from '../../src/metadata/check-quality.ts'
+import { GIB, MIB } from '../../src/core/base/units.ts'
+import { parseCacheSize } from '../../src/core/block/cache/size.ts'
+import { checkCaches, checkQuality } from '../../src/metadata/check-quality.ts'
+import { LUN_STORE } from '../../src/metadata/records.ts'
 
 const none = { iops: 0, iopsBurst: 0, bps: 0, bpsBurst: 0, minIops: 0, priority: 0 }
 
@@ -17,4 +20,19 @@ test.each([
   found.length = 0
   checkQuality(new Map(), new Map([[1, record]]), code => found.push(code))
   expect(found).toEqual(host)
+})
+
+test('a cache of a size that is not taken, and one of a LUN that hosts do not use', () => {
+  const found: string[] = []
+  const check = (cacheBytes: number, flags = 0): string[] => {
+    found.length = 0
+    checkCaches(new Map([[1, { cacheBytes, flags }]]), code => found.push(code))
+    return [...found]
+  }
+  for (const text of ['off', '1MiB', '64M', '4GiB']) expect(check(parseCacheSize(text))).toEqual([])
+  for (const bytes of [MIB - 512, 1, 4 * GIB + MIB]) {
+    expect(() => parseCacheSize(String(bytes))).toThrow('Cannot set "cache"')
+    expect(check(bytes)).toEqual(['cache.size'])
+  }
+  expect(check(MIB, LUN_STORE)).toEqual(['cache.owner'])
 })

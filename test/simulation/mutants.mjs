@@ -129,7 +129,7 @@ export const mutants = [
   {
     name: 'preserved-copy-unflushed',
     file: 'src/core/snapshot/volume.ts',
-    text: 'unlessFailed(relationship, image => image.lun.flush())',
+    text: 'unlessFailed(relationship, image => image.below.flush())',
     instead: 'unlessFailed(relationship, () => Promise.resolve())',
     test: 'test/core/snapshot/relationships-crash.test.ts',
   },
@@ -150,7 +150,7 @@ export const mutants = [
   {
     name: 'updated-from-device-unflushed',
     file: 'src/core/snapshot/wod-update.ts',
-    text: 'if (written) await volume.lun.flush()',
+    text: 'if (written) await volume.below.flush()',
     instead: 'if (written) await Promise.resolve()',
     test: 'test/core/snapshot/wod-update.test.ts',
   },
@@ -178,14 +178,14 @@ export const mutants = [
   {
     name: 'own-chunk-unflushed',
     file: 'src/core/snapshot/volume.ts',
-    text: '    await this.lun.flush()\n    await this.commit([after], urgent)\n',
+    text: '    await this.below.flush()\n    await this.commit([after], urgent)\n',
     instead: '    await this.commit([after], urgent)\n',
     test: 'test/core/snapshot/relationships-crash.test.ts',
   },
   {
     name: 'updated-chunk-unflushed',
     file: 'src/core/snapshot/updates.ts',
-    text: 'if (due.length === 0 || !(await isDone(() => target.lun.flush()))) return 0',
+    text: 'if (due.length === 0 || !(await isDone(() => target.below.flush()))) return 0',
     instead: 'if (due.length === 0) return 0',
     test: 'test/core/snapshot/relationships-crash.test.ts',
   },
@@ -199,7 +199,7 @@ export const mutants = [
   {
     name: 'copied-back-unflushed',
     file: 'src/core/snapshot/tree/settle-restored.ts',
-    text: '      await volume.lun.flush()\n',
+    text: '      await volume.below.flush()\n',
     instead: '',
     test: 'test/faults/F24-killed-restores.test.ts',
   },

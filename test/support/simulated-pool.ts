@@ -52,6 +52,19 @@ export async function openSimulated(disks: readonly SimulatedDisk[], force = fal
   return { pool, luns, relationships, trees: await Trees.load(pool, luns, relationships) }
 }
 
+/** Closes the pool as its owner does: what was acknowledged is written. */
+export async function closeSimulated({ pool, luns, relationships }: OpenPool): Promise<void> {
+  await relationships.drain()
+  for (const lun of luns.all) await lun.drain()
+  await pool.close()
+}
+
+/** With an even seed every second LUN gets a write-back cache. */
+export async function cacheSome(luns: Luns, seed: number): Promise<void> {
+  if (seed % 2 > 0) return
+  for (const lun of luns.all) if (lun.number % 2 > 0) await luns.set(lun, { cacheBytes: MIB }, 'cache=1MiB')
+}
+
 /** Runs resync to its end. @returns bytes copied */
 export async function resync(pool: Pool): Promise<number> {
   const body = new Resync(pool)

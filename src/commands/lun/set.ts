@@ -8,10 +8,11 @@ import type { Result } from '../../core/server/api.ts'
 export default class LunSet extends LunarCommand {
   static override summary = 'Change settings of a LUN'
   static override description =
-    'on-full says what happens when there is no space for a chunk that snapshots of the LUN need: fail-writes, drop (those that need it) or drop-oldest (until there is). iops and bps limit the operations and the bytes a second of all who use the LUN; iops-burst and bps-burst are what goes at once after a pause, a tenth of a second when left out. When the pool is saturated, a LUN has min-iops operations a second before others have more, and the rest is shared by priority: high, normal or low. none takes a limit away. Clients that are connected are held to it from now on. lun show prints the settings, and where each value comes from.'
+    'on-full says what happens when there is no space for a chunk that snapshots of the LUN need: fail-writes, drop (those that need it) or drop-oldest (until there is). iops and bps limit the operations and the bytes a second of all who use the LUN; iops-burst and bps-burst are what goes at once after a pause, a tenth of a second when left out. cache keeps small writes of hosts in memory until they flush or it writes them back, 1 MiB to 4 GiB of it, or off. When the pool is saturated, a LUN has min-iops operations a second before others have more, and the rest is shared by priority: high, normal or low. none takes a limit away. Clients that are connected are held to it from now on. lun show prints the settings, and where each value comes from.'
   static override examples = [
     'lunar lun set tank/db on-full=drop-oldest',
     'lunar lun set tank/db iops=5000 bps=100MiB priority=high',
+    'lunar lun set tank/db cache=64MiB',
     'lunar lun set db on-full=fail-writes --pool tank --dry-run',
   ]
   static override usage = 'lun set LUN KEY=VALUE...'

@@ -5,6 +5,7 @@ import { Traffic } from '../base/traffic.ts'
 import { formatSize } from '../base/units.ts'
 import { zeroPart } from '../base/zeros.ts'
 import { isPageMemory } from '../block/aligned.ts'
+import { WriteCache } from '../block/cache/write-cache.ts'
 import type { BlockDevice, Extent, ExtentKind, FastDevice } from '../block/device.ts'
 import { WriteBackHold, type ByteBudget } from '../block/hold.ts'
 import type { Layered, LayerView, ShownLayer } from '../block/layers.ts'
@@ -49,6 +50,8 @@ export class Lun implements BlockDevice, FastDevice, Layered {
   readonly sizing = new Mutex()
   /** Grown at the moment: what is bound behind its end is not to be given back. */
   growing = false
+  /** What whoever uses the LUN's bytes goes through, when there is one. */
+  cache: WriteCache | undefined
   /** Walks under way that need the map pages they loaded to stay. */
   private pins = 0
   private readonly hold: WriteBackHold
@@ -71,6 +74,7 @@ export class Lun implements BlockDevice, FastDevice, Layered {
     this.space = new SliceSpace(this, pool)
     this.binder = new SliceBinder(this, pool, this.space)
     this.hold = new WriteBackHold(budget)
+    this.applyCache()
   }
 
   get name(): string {
@@ -122,6 +126,25 @@ export class Lun implements BlockDevice, FastDevice, Layered {
     if (this.users.length > 0 || this.pins > 0 || this.stores.openCount > 0 || this.stores.staleStores.length > 0) return
     this.map.forgetPages()
     this.stores.table.forgetPages()
+  }
+
+  /** Its cache is as its record says from now on; where that says none, `endCache` went before. */
+  applyCache(): void {
+    const { cacheBytes } = this.record
+    if (this.cache && cacheBytes > 0) this.cache.limit = cacheBytes
+    else
+      this.cache =
+        cacheBytes === 0
+          ? undefined
+          : new WriteCache(this, cacheBytes, this.pool.options.clock, error =>
+              this.pool.noteLater('lun.cacheFailed', this.name, `its cache cannot be written back: ${String(error)}`),
+            )
+  }
+
+  /** @throws LunarError when what the cache holds cannot be written: then it stays */
+  async endCache(): Promise<void> {
+    await this.cache?.end()
+    this.cache = undefined
   }
 
   private async pinned<T>(walk: () => Promise<T>): Promise<T> {
@@ -381,6 +404,7 @@ export class Lun implements BlockDevice, FastDevice, Layered {
 
   /** Waits for acknowledged writes that are still held; one that failed was told to whoever flushed. */
   async drain(): Promise<void> {
+    await this.cache?.drain().catch((error: unknown) => this.pool.warnings.push(String(error)))
     await this.hold.drain().catch((error: unknown) => this.pool.warnings.push(String(error)))
   }
 
@@ -431,7 +455,7 @@ export class Lun implements BlockDevice, FastDevice, Layered {
   async trim(offset: number, length: number): Promise<void> {
     checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, length)
     if (this.isReserved) return
-    this.freed(await this.unbind(Math.ceil(offset / SLICE), Math.floor((offset + length) / SLICE)))
+    this.freed(await this.unbindBelow(Math.ceil(offset / SLICE), Math.floor((offset + length) / SLICE)))
   }
 
   /** Somebody has to clean what was given back. */
@@ -444,7 +468,7 @@ export class Lun implements BlockDevice, FastDevice, Layered {
     const end = offset + length
     const from = this.isReserved ? end : Math.min(end, Math.ceil(offset / SLICE) * SLICE)
     const to = this.isReserved ? end : Math.max(from, Math.floor(end / SLICE) * SLICE)
-    if (to > from) this.freed(await this.unbind(from / SLICE, to / SLICE))
+    if (to > from) this.freed(await this.unbindBelow(from / SLICE, to / SLICE))
     await this.pinned(() => this.writeZeros(offset, from))
     await this.pinned(() => this.writeZeros(to, end))
   }
@@ -460,8 +484,18 @@ export class Lun implements BlockDevice, FastDevice, Layered {
     }
   }
 
-  /** Unbinds the slices [from, to). @returns how many were bound */
-  unbind(from: number, to: number): Promise<number> {
+  /** Unbinds the slices [from, to), and what the cache holds of them goes. @returns how many were bound */
+  async unbind(from: number, to: number): Promise<number> {
+    if (!this.cache) return this.unbindBelow(from, to)
+    let slices = 0
+    await this.cache.losingSpace(from * SLICE, (to - from) * SLICE, async held => {
+      slices = await this.unbindBelow(from, to)
+      return held
+    })
+    return slices
+  }
+
+  private unbindBelow(from: number, to: number): Promise<number> {
     return this.pinned(() => this.space.unbind(from, to))
   }
 

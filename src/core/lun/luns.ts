@@ -47,7 +47,7 @@ export interface NewLun {
 }
 
 /** What operators set of a LUN, as it is in its record. */
-type LunSettings = Pick<LunRecord, 'onFull' | 'iops' | 'iopsBurst' | 'bps' | 'bpsBurst' | 'minIops' | 'priority'>
+type LunSettings = Pick<LunRecord, 'onFull' | 'iops' | 'iopsBurst' | 'bps' | 'bpsBurst' | 'minIops' | 'priority' | 'cacheBytes'>
 
 export interface ResizeOptions {
   readonly force: boolean
@@ -91,6 +91,17 @@ export class Luns {
     let bytes = 0
     for (const lun of this.byNumber.values()) bytes += lun.mapBytes
     return { bytes, most: MAP_BYTES }
+  }
+
+  /** Bytes that write-back caches hold, and what they may. */
+  get caches(): { readonly bytes: number; readonly most: number } {
+    let bytes = 0
+    let most = 0
+    for (const { cache } of this.byNumber.values()) {
+      bytes += cache?.used ?? 0
+      most += cache?.limit ?? 0
+    }
+    return { bytes, most }
   }
 
   /** Live LUNs in order of number. */
@@ -173,6 +184,7 @@ export class Luns {
       epoch: 0,
       tree: 0,
       onFull: 0,
+      cacheBytes: 0,
       iops: 0,
       iopsBurst: 0,
       bps: 0,
@@ -256,6 +268,8 @@ export class Luns {
       checkUnused(lun, `shrink LUN "${lun.name}"`)
       if (options.dryRun) return
       await options.cutting?.()
+      // What is held of the part that goes would have no place.
+      await lun.cache?.drain()
       // What an earlier shrink cut off may still wait to be given back.
       const waits = written > 0 || lun.record.reclaimFrom > 0
       await this.update(lun, { size, reclaimFrom: waits ? slices : 0 }, `shrunk to ${size} bytes`)
@@ -337,9 +351,14 @@ export class Luns {
     await this.update(lun, { flags }, isProtected ? 'protected' : 'no longer protected')
   }
 
-  /** Settings in one commit. @param message for the event: `iops=500` */
-  set(lun: Lun, settings: Partial<LunSettings>, message: string): Promise<void> {
-    return this.update(lun, settings, message)
+  /** Settings in one commit. @param message for the event: `iops=500` @throws LunarError when what the cache holds cannot be written, and it is to go */
+  async set(lun: Lun, settings: Partial<LunSettings>, message: string): Promise<void> {
+    if (settings.cacheBytes === 0) await lun.endCache()
+    try {
+      await this.update(lun, settings, message)
+    } finally {
+      lun.applyCache()
+    }
   }
 
   /** @throws LunarError `ERR_WRITE_ONCE` when a write-once device has the LUN, `ERR_SNAPSHOT_STORE` when it is a store */

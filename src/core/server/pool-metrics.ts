@@ -93,11 +93,17 @@ function copies({ relationships }: Parts, into: Exposition, labels: Labels): voi
 
 function memory({ pool, luns, relationships, trees }: Parts, into: Exposition, labels: Labels): void {
   const fill = (kind: string, bytes: number, most: number): void => {
-    into.gauge('memory_bytes', 'What is in memory: writes acknowledged ahead (holds), and pages of maps.', { ...labels, kind }, bytes)
+    into.gauge(
+      'memory_bytes',
+      'What is in memory: writes acknowledged ahead (holds) or kept for hosts (caches), and pages of maps.',
+      { ...labels, kind },
+      bytes,
+    )
     into.gauge('memory_limit_bytes', 'What may be of it.', { ...labels, kind }, most)
   }
   fill('binding_hold', luns.budget.taken, luns.budget.limit)
   fill('snapshot_hold', relationships.budget.taken, relationships.budget.limit)
+  fill('write_caches', luns.caches.bytes, luns.caches.most)
   fill('lun_maps', luns.maps.bytes, luns.maps.most)
   fill('snapshot_maps', trees.memory.taken, trees.memory.limit)
   fill('metadata', pool.metadata.cached.blocks * BLOCK, pool.metadata.cached.most * BLOCK)

@@ -1,22 +1,27 @@
 /** The verbs that change settings of LUNs and hosts. */
 import { LunarError } from '../base/errors.ts'
 import { hostQualityKeys, lunQualityKeys, withSettings } from '../block/qos/quality.ts'
+import { parseCacheSize } from '../block/cache/size.ts'
 import { policyNumber } from '../snapshot/tree/policy.ts'
 import type { Params, Result, Setting } from './api.ts'
 import type { EngineParts } from './engine.ts'
 import { qualityOf, qualityRecord } from './qualities.ts'
 import { hostSettings, lunSettings } from './settings-views.ts'
 
-const lunKeys: readonly string[] = ['on-full', ...lunQualityKeys]
+const lunKeys: readonly string[] = ['on-full', 'cache', ...lunQualityKeys]
 
 export const settingsChanges = {
   'lun.set': async ({ luns, qualities }: EngineParts, { lun: name, settings, dryRun }: Params<'lun.set'>): Promise<Result<'lun.set'>> => {
     const lun = luns.find(name)
     luns.checkOwn(lun, 'change')
     checkKeys(settings, lunKeys, 'LUN')
-    const { 'on-full': onFull } = settings
+    const { 'on-full': onFull, cache } = settings
     const quality = withSettings(qualityOf(lun.record), settings, lunQualityKeys)
-    const change = { ...qualityRecord(quality), onFull: onFull === undefined ? lun.record.onFull : policyNumber(onFull) }
+    const change = {
+      ...qualityRecord(quality),
+      onFull: onFull === undefined ? lun.record.onFull : policyNumber(onFull),
+      cacheBytes: cache === undefined ? lun.record.cacheBytes : parseCacheSize(cache),
+    }
     const changed = changedKeys(lunSettings(lun.record), lunSettings({ ...lun.record, ...change }))
     if (!dryRun && changed.length > 0) {
       await luns.set(lun, change, messageOf(settings, changed))

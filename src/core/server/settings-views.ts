@@ -1,6 +1,7 @@
 /** The settings of LUNs and hosts, as they are shown. */
 import { hostQualityKeys, lunQualityKeys, noQuality, qualityValue, type Quality } from '../block/qos/quality.ts'
 import { LUN_RESERVED, type HostRecord, type LunRecord } from '../../metadata/records.ts'
+import { cacheValue } from '../block/cache/size.ts'
 import { policyOf } from '../snapshot/tree/policy.ts'
 import type { Setting } from './api.ts'
 import { qualityOf } from './qualities.ts'
@@ -10,6 +11,7 @@ export function lunSettings(record: LunRecord): Setting[] {
   return [
     { key: 'reserve', value: isReserved, from: isReserved ? 'lun' : 'default' },
     { key: 'on-full', value: policyOf(record.onFull), from: record.onFull === 0 ? 'default' : 'lun' },
+    { key: 'cache', value: cacheValue(record.cacheBytes), from: record.cacheBytes === 0 ? 'default' : 'lun' },
     ...qualitySettings(qualityOf(record), lunQualityKeys, 'lun'),
   ]
 }

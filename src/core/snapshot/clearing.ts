@@ -24,8 +24,9 @@ export function clearSome(relationship: Relationship, lun: Lun, metadata: Metada
     const from = await firstBound(lun, blankFrom)
     const to = from === undefined ? lun.size : Math.min(lun.size, from + CLEAR_STEP)
     if (from !== undefined) {
-      await lun.zero(from, to - from)
-      await lun.flush()
+      const device = lun.cache ?? lun
+      await device.zero(from, to - from)
+      await device.flush()
     }
     const batch = new Batch()
     const undo = relationship.change({ blankFrom: to < lun.size ? to : 0 }, {}, batch)

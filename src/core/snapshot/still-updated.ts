@@ -1,4 +1,4 @@
-import type { Lun } from '../lun/lun.ts'
+import type { BlockDevice } from '../block/device.ts'
 import { runsOf } from './chunks.ts'
 import { whenLoaded } from './paged.ts'
 import type { Relationship } from './relationship.ts'
@@ -45,12 +45,12 @@ export async function whileFrozen<T>(
 }
 
 interface Volumes {
-  volume(lun: number): ThroughVolume & { readonly lun: Lun }
+  volume(lun: number): ThroughVolume & { readonly below: BlockDevice }
 }
 
 /** Where an update copies from. The image owns every chunk that differs; the source may be an image itself. */
 export function copiedFrom({ update, record: { source, image } }: Relationship, volumes: Volumes): ThroughVolume {
   if (update === 'imageUpdate') return volumes.volume(source)
-  const { lun } = volumes.volume(image)
-  return { readThrough: (offset, into) => lun.read(offset, into), extentsThrough: (offset, length) => lun.extents(offset, length) }
+  const own = volumes.volume(image)
+  return { readThrough: (offset, into) => own.below.read(offset, into), extentsThrough: (offset, length) => own.below.extents(offset, length) }
 }

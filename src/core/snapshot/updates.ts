@@ -57,14 +57,14 @@ export async function updateRun(
       const hole = (await from.extentsThrough(at, length)).every(({ kind }) => kind === 'hole')
       const change = (put: () => Promise<void>): Promise<boolean> => isDone(() => target.changeLocked(at, length, put, relationship, kept))
       const changed = hole
-        ? change(() => target.lun.zero(at, length))
+        ? change(() => target.below.zero(at, length))
         : buffers.lend(length, async bytes => {
             await from.readThrough(at, bytes)
-            return change(() => target.lun.write(at, bytes))
+            return change(() => target.below.write(at, bytes))
           })
       if (!(await changed)) return moved
     }
-    if (due.length === 0 || !(await isDone(() => target.lun.flush()))) return 0
+    if (due.length === 0 || !(await isDone(() => target.below.flush()))) return 0
     const batch = new Batch()
     frozen.put(due, false, batch)
     await host.metadata.commit(batch, 'data', true)
@@ -91,7 +91,7 @@ export async function completeRun(host: CopyHost, relationship: Relationship, ru
       const length = chunks.lengthOf(part)
       const hole = (await source.extentsThrough(from, length)).every(({ kind }) => kind === 'hole')
       // A clone's LUN is new: only a write that a crash cut off has left something there.
-      const clean = hole && relationship.isClone && (await buffers.lend(length, bytes => image.lun.read(from, bytes).then(() => isZero(bytes))))
+      const clean = hole && relationship.isClone && (await buffers.lend(length, bytes => image.below.read(from, bytes).then(() => isZero(bytes))))
       if (hole && !clean) await image.put(relationship, [part], undefined)
       else if (!hole)
         await buffers.lend(length, async bytes => {
@@ -100,7 +100,7 @@ export async function completeRun(host: CopyHost, relationship: Relationship, ru
         })
       moved += length
     }
-    await image.lun.flush()
+    await image.below.flush()
     const batch = new Batch()
     migrated.put(due, true, batch)
     await host.metadata.commit(batch, 'data', true)

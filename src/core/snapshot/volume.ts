@@ -107,9 +107,9 @@ export class Volume implements BlockDevice, FastDevice, Layered {
     this.rounds = new Rounds({
       prepare: (writes, copied) => this.prepare(writes, true, copied),
       linger: () => this.clock.pause(LINGER_MS),
-      putNow: (offset, data) => this.lun.tryWrite(offset, data),
-      put: (offset, data) => this.lun.write(offset, data),
-      alone: async ({ offset, data }) => this.perform(await this.plan(offset, data.length), offset, data.length, () => this.lun.write(offset, data), true),
+      putNow: (offset, data) => this.below.tryWrite(offset, data),
+      put: (offset, data) => this.below.write(offset, data),
+      alone: async ({ offset, data }) => this.perform(await this.plan(offset, data.length), offset, data.length, () => this.below.write(offset, data), true),
     })
   }
 
@@ -125,8 +125,8 @@ export class Volume implements BlockDevice, FastDevice, Layered {
   get shown(): ShownLayer | undefined {
     return this.isPlain ? undefined : { layer: 'snapshot', about: `copy on first write: ${this.roles.join(', ')}` }
   }
-  get below(): BlockDevice {
-    return this.lun
+  get below(): BlockDevice & FastDevice {
+    return this.lun.cache ?? this.lun
   }
 
   /** What makes it more than the LUN below. */
@@ -178,17 +178,17 @@ export class Volume implements BlockDevice, FastDevice, Layered {
 
   /** What the LUN itself holds, when nothing is acknowledged and not written there yet (`FastDevice`). */
   tryRead(offset: number, into: Uint8Array): boolean {
-    if (this.isPlain) return this.lun.tryRead(offset, into)
+    if (this.isPlain) return this.below.tryRead(offset, into)
     if (this.asImage || this.tree?.restoring || this.isUpdated || this.hold.touches(offset, into.length) || this.hold.lostIn(offset, into.length)) return false
     this.lastUsedMs = this.clock.monotonicMs()
-    return this.lun.tryRead(offset, into)
+    return this.below.tryRead(offset, into)
   }
 
   /** What needs nothing first, and first writes for which all that is due can follow (`FastDevice`). */
   tryWrite(offset: number, data: Uint8Array): boolean {
     if (this.quiesce.isQuiet) return false
     this.lastUsedMs = this.clock.monotonicMs()
-    if (this.isPlain || this.isCovered(offset, data.length)) return this.lun.tryWrite(offset, data)
+    if (this.isPlain || this.isCovered(offset, data.length)) return this.below.tryWrite(offset, data)
     return this.trySmall(offset, data)
   }
 
@@ -201,7 +201,7 @@ export class Volume implements BlockDevice, FastDevice, Layered {
 
   read(offset: number, into: Uint8Array): Promise<void> {
     if (this.tryRead(offset, into)) return done
-    return this.isPlain ? this.lun.read(offset, into) : this.readAsHost(offset, into)
+    return this.isPlain ? this.below.read(offset, into) : this.readAsHost(offset, into)
   }
 
   private async readAsHost(offset: number, into: Uint8Array): Promise<void> {
@@ -294,17 +294,17 @@ export class Volume implements BlockDevice, FastDevice, Layered {
     const blank = this.blankIn(offset, into)
     if (blank) return this.readThrough(offset, blank)
     const image = this.through
-    if (!image || offset >= image.record.size) return this.lun.read(offset, into)
+    if (!image || offset >= image.record.size) return this.below.read(offset, into)
     this.checkReadable(image)
     if (offset + into.length > image.record.size) {
       const inside = image.record.size - offset
       await this.readThrough(offset, into.subarray(0, inside))
-      return this.lun.read(image.record.size, into.subarray(inside))
+      return this.below.read(image.record.size, into.subarray(inside))
     }
     const run = image.chunks.touched(offset, into.length)
     for (let loading = image.load(run); loading; loading = image.load(run)) await loading
     // Once it is owned it stays: only what is not needs the lock that an overwrite of the source waits for.
-    if (allMigrated(image, run)) return this.lun.read(offset, into)
+    if (allMigrated(image, run)) return this.below.read(offset, into)
     const release = await image.lock(run, 'shared')
     try {
       await this.readLocked(offset, into)
@@ -326,10 +326,10 @@ export class Volume implements BlockDevice, FastDevice, Layered {
     const blank = this.blankIn(offset, into)
     if (blank) return this.readLocked(offset, blank)
     const image = this.through
-    if (!image) return this.lun.read(offset, into)
+    if (!image) return this.below.read(offset, into)
     for await (const part of this.parts(image, offset, into.length)) {
       const bytes = into.subarray(part.offset - offset, part.offset - offset + part.length)
-      if (part.owned) await this.lun.read(part.offset, bytes)
+      if (part.owned) await this.below.read(part.offset, bytes)
       else await this.host.through(image).readThrough(part.offset, bytes)
     }
   }
@@ -351,17 +351,17 @@ export class Volume implements BlockDevice, FastDevice, Layered {
 
   write(offset: number, data: Uint8Array): Promise<void> {
     if (this.tryWrite(offset, data)) return done
-    return this.inside(() => (this.isPlain ? this.lun.write(offset, data) : this.writeAsHost(offset, data)))
+    return this.inside(() => (this.isPlain ? this.below.write(offset, data) : this.writeAsHost(offset, data)))
   }
 
   private async writeAsHost(offset: number, data: Uint8Array): Promise<void> {
     checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, data.length)
     const clearing = this.clearing(offset + data.length)
     if (clearing) await clearing
-    if (this.isCovered(offset, data.length)) return this.lun.write(offset, data)
+    if (this.isCovered(offset, data.length)) return this.below.write(offset, data)
     if (isSmall(offset, data.length)) return this.writeSmall(offset, data)
     await inPieces(offset, data.length, PIECE, (at, length) =>
-      this.change(at, length, () => this.lun.write(at, data.subarray(at - offset, at - offset + length))),
+      this.change(at, length, () => this.below.write(at, data.subarray(at - offset, at - offset + length))),
     )
   }
 
@@ -383,7 +383,7 @@ export class Volume implements BlockDevice, FastDevice, Layered {
     try {
       const plan = await this.plan(offset, data.length)
       if (!plan.barrier || !(await this.isTaken(plan, offset, data.length)))
-        return await this.perform(plan, offset, data.length, () => this.lun.write(offset, data), false)
+        return await this.perform(plan, offset, data.length, () => this.below.write(offset, data), false)
       given = true
       const write = new FirstWrite(offset, data, { marks: plan.before, tree: plan.tree }, plan.preserved, covers, release)
       this.rounds.add(write)
@@ -424,7 +424,7 @@ export class Volume implements BlockDevice, FastDevice, Layered {
     if (!release) return false
     const plan = this.planNow(offset, data.length)
     if (!plan.barrier) {
-      const written = this.lun.tryWrite(offset, data)
+      const written = this.below.tryWrite(offset, data)
       release()
       return written
     }
@@ -519,10 +519,10 @@ export class Volume implements BlockDevice, FastDevice, Layered {
 
   zero(offset: number, length: number): Promise<void> {
     return this.inside(async () => {
-      if (this.isPlain) return this.lun.zero(offset, length)
+      if (this.isPlain) return this.below.zero(offset, length)
       checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, length)
       await this.clearing(offset + length)
-      await inPieces(offset, length, PIECE, (at, size) => this.change(at, size, () => this.lun.zero(at, size)))
+      await inPieces(offset, length, PIECE, (at, size) => this.change(at, size, () => this.below.zero(at, size)))
     })
   }
 
@@ -534,7 +534,7 @@ export class Volume implements BlockDevice, FastDevice, Layered {
   /** A hint: what a relationship may still need is left as it is (hazard 22). */
   trim(offset: number, length: number): Promise<void> {
     return this.inside(async () => {
-      if (this.isPlain) return this.lun.trim(offset, length)
+      if (this.isPlain) return this.below.trim(offset, length)
       checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, length)
     })
   }
@@ -616,7 +616,7 @@ export class Volume implements BlockDevice, FastDevice, Layered {
     if (after) await this.fillEdges(after.relationship, after.migrated, offset, length)
     await put()
     if (!after) return
-    await this.lun.flush()
+    await this.below.flush()
     await this.commit([after], urgent)
   }
 
@@ -710,7 +710,7 @@ export class Volume implements BlockDevice, FastDevice, Layered {
     })
     await tree?.write()
     copied?.()
-    await settle([...(tree ? [tree.flush()] : []), ...[...images.keys()].map(relationship => unlessFailed(relationship, image => image.lun.flush()))])
+    await settle([...(tree ? [tree.flush()] : []), ...[...images.keys()].map(relationship => unlessFailed(relationship, image => image.below.flush()))])
     for (const { from, to } of runs) this.host.firstWrites.bytes += to - from
     for (const [relationship, error] of failed) await this.cannotPreserve(relationship, error)
     return new Set(failed.keys())
@@ -721,7 +721,7 @@ export class Volume implements BlockDevice, FastDevice, Layered {
     if (this.through || to - from > SCRATCH || to > (this.asImage?.blankFrom ?? Infinity)) return false
     if (this.short.length === 0) this.short = new Uint8Array(SCRATCH)
     const bytes = this.short.subarray(0, to - from)
-    if (!this.lun.tryRead(from, bytes)) return false
+    if (!this.below.tryRead(from, bytes)) return false
     for (const { copier, runs } of copies) {
       if (!(copier instanceof Relationship)) {
         tree?.add(runs, { from, bytes })
@@ -731,7 +731,7 @@ export class Volume implements BlockDevice, FastDevice, Layered {
       if (!image) images.set(copier, (image = this.host.volume(copier.record.image)))
       for (const run of runs) {
         const at = copier.chunks.offsetOf(run.from)
-        if (!image.lun.tryWrite(at, bytes.subarray(at - from, at - from + copier.chunks.lengthOf(run)))) return false
+        if (!image.below.tryWrite(at, bytes.subarray(at - from, at - from + copier.chunks.lengthOf(run)))) return false
       }
     }
     return true
@@ -749,8 +749,8 @@ export class Volume implements BlockDevice, FastDevice, Layered {
     for (const run of runs) {
       const at = relationship.chunks.offsetOf(run.from)
       const length = relationship.chunks.lengthOf(run)
-      if (old) await this.lun.write(at, old.bytes.subarray(at - old.from, at - old.from + length))
-      else await this.lun.zero(at, length)
+      if (old) await this.below.write(at, old.bytes.subarray(at - old.from, at - old.from + length))
+      else await this.below.zero(at, length)
     }
   }
 
@@ -770,7 +770,7 @@ export class Volume implements BlockDevice, FastDevice, Layered {
       if (to <= from) return
       const bytes = new Uint8Array(to - from)
       await source.readThrough(from, bytes)
-      await this.lun.write(from, bytes)
+      await this.below.write(from, bytes)
     }
     for (const run of runs) {
       await copy(image.chunks.offsetOf(run.from), Math.min(offset, image.chunks.endOf(run.to - 1)))
@@ -892,7 +892,7 @@ export class Volume implements BlockDevice, FastDevice, Layered {
   async flush(): Promise<void> {
     this.rounds.hurry()
     await this.hold.drain()
-    await this.lun.flush()
+    await this.below.flush()
   }
 
   /** Waits for writes that are acknowledged and still on their way; one that failed was told to whoever flushed. */
@@ -917,10 +917,10 @@ export class Volume implements BlockDevice, FastDevice, Layered {
       const rest = { offset: blank, length: offset + length - blank, kind: 'hole' } as const
       return blank === offset ? [rest] : [...(await this.extentsThrough(offset, blank - offset)), rest]
     }
-    if (!image || length === 0) return this.lun.extents(offset, length)
+    if (!image || length === 0) return this.below.extents(offset, length)
     const extents: Extent[] = []
     for await (const part of this.parts(image, offset, length)) {
-      const below = part.owned ? this.lun.extents(part.offset, part.length) : this.host.through(image).extentsThrough(part.offset, part.length)
+      const below = part.owned ? this.below.extents(part.offset, part.length) : this.host.through(image).extentsThrough(part.offset, part.length)
       extents.push(...(await below))
     }
     return extents

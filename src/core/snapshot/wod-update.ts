@@ -31,7 +31,7 @@ export async function copyBack(volume: Volume, image: WodImage, run: ChunkRun, b
         at += length
       }
     }
-    if (written) await volume.lun.flush()
+    if (written) await volume.below.flush()
     for (const part of due) await image.frozen.finish(part)
     return moved
   } finally {
@@ -57,7 +57,7 @@ async function copyPiece(volume: Volume, image: WodImage, at: number, length: nu
         while (to < length && differs(to)) to += block
         const part = bytes.subarray(from, to)
         const start = at + from
-        await volume.changeLocked(start, part.length, () => (isZero(part) ? volume.lun.zero(start, part.length) : volume.lun.write(start, part)), image)
+        await volume.changeLocked(start, part.length, () => (isZero(part) ? volume.below.zero(start, part.length) : volume.below.write(start, part)), image)
         written = true
         from = to
       }

@@ -8,7 +8,7 @@ import { Tape } from '../../../src/core/block/tape.ts'
 import type { Relationship, UpdateKind } from '../../../src/core/snapshot/relationship.ts'
 import type { Volume } from '../../../src/core/snapshot/volume.ts'
 import { problems } from '../../support/problems.ts'
-import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../support/simulated-pool.ts'
+import { cacheSome, createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../support/simulated-pool.ts'
 
 const SECTOR = 512
 const LUN_SIZE = MIB
@@ -280,6 +280,7 @@ async function live(seed: number): Promise<number> {
   await createSimulated(disks)
   const first = await openSimulated(disks)
   for (const name of NAMES) await first.luns.create({ name, size: LUN_SIZE, raid: random.chance(0.5) ? 'raid0' : 'raid1', reserve: false })
+  await cacheSome(first.luns, seed)
   const pairs = random.pick([
     ['ab', 'ac', 'ad'],
     ['ab', 'bc', 'cd'],

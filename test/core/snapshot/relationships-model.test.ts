@@ -6,7 +6,7 @@ import { isCode } from '../../../src/core/base/errors.ts'
 import type { Relationship } from '../../../src/core/snapshot/relationship.ts'
 import type { Relationships } from '../../../src/core/snapshot/relationships.ts'
 import { problems } from '../../support/problems.ts'
-import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../support/simulated-pool.ts'
+import { cacheSome, closeSimulated, createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../support/simulated-pool.ts'
 
 const SECTOR = 512
 const LUN_SIZE = 2 * MIB
@@ -97,6 +97,7 @@ async function live(seed: number, operations: number): Promise<void> {
   let pool = await openSimulated(disks)
   const names = ['a', 'b', 'c', 'd', 'e']
   for (const name of names) await pool.luns.create({ name, size: LUN_SIZE, raid: random.chance(0.5) ? 'raid0' : 'raid1', reserve: false })
+  await cacheSome(pool.luns, seed)
   let life = new Life(random, pool)
   for (const name of names) life.contents.set(name, Buffer.alloc(LUN_SIZE))
   for (let i = 0; i < 6; i++) await life.write(random.pick(names))
@@ -161,7 +162,7 @@ async function live(seed: number, operations: number): Promise<void> {
         } else if (dice < 66) {
           log.push(`${operation}: reopen`)
           await life.expectAll()
-          await pool.pool.close()
+          await closeSimulated(pool)
           pool = await openSimulated(disks)
           const { contents } = life
           life = new Life(random, pool)

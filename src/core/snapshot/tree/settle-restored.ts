@@ -15,7 +15,7 @@ const COMMITTED = 512
 export interface RestoredVolume {
   readonly tree: Tree | undefined
   /** What lies below its own snapshots. */
-  readonly lun: { write(offset: number, data: Uint8Array): Promise<void>; zero(offset: number, length: number): Promise<void>; flush(): Promise<void> }
+  readonly below: { write(offset: number, data: Uint8Array): Promise<void>; zero(offset: number, length: number): Promise<void>; flush(): Promise<void> }
   /** Locks the chunks of a range in everything that the volume is in. */
   lockFor(offset: number, length: number): Promise<Release>
   /** Keeps what locked chunks hold for the snapshots, durably. */
@@ -52,7 +52,7 @@ export async function settleRestored(
     let moved = 0
     for (const part of due) moved += await copyBack(volume, tree, restoring, part, options.buffers ?? CopyBuffers.none)
     if (moved > 0) {
-      await volume.lun.flush()
+      await volume.below.flush()
       await commitBack(tree, restoring, due, metadata)
     }
     const shared = options.all === true ? await tree.plan(offset, length) : undefined
@@ -75,11 +75,11 @@ async function copyBack(volume: RestoredVolume, tree: Tree, restoring: Restoring
   const length = tree.chunks.lengthOf(part)
   const { device } = restoring
   const hole = (await device.extentsThrough(at, length)).every(({ kind }) => kind === 'hole')
-  if (hole) await volume.changeLocked(at, length, () => volume.lun.zero(at, length), undefined, kept)
+  if (hole) await volume.changeLocked(at, length, () => volume.below.zero(at, length), undefined, kept)
   else
     await buffers.lend(length, async bytes => {
       await device.readThrough(at, bytes)
-      await volume.changeLocked(at, length, () => volume.lun.write(at, bytes), undefined, kept)
+      await volume.changeLocked(at, length, () => volume.below.write(at, bytes), undefined, kept)
     })
   return length
 }

@@ -63,7 +63,7 @@ export class SnapshotVolume implements BlockDevice, SourceVolume, CopiedBack {
   tree: Tree | undefined
   lastUsedMs = -Infinity
   /** What was written to it, as copying back to it writes. */
-  readonly lun = {
+  readonly below = {
     write: (offset: number, data: Uint8Array): Promise<void> => this.put(offset, data),
     zero: (offset: number, length: number): Promise<void> => this.put(offset, new Uint8Array(length)),
     flush: (): Promise<void> => this.flush(),

@@ -10,7 +10,7 @@ import type { Relationship } from '../../../../src/core/snapshot/relationship.ts
 import type { RestoreProcess } from '../../../../src/core/snapshot/tree/restore-process.ts'
 import type { Tree } from '../../../../src/core/snapshot/tree/tree.ts'
 import { problems } from '../../../support/problems.ts'
-import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
+import { cacheSome, createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
 
 const SECTOR = 512
 const SIZE = MIB
@@ -306,6 +306,7 @@ async function live(seed: number): Promise<number> {
   await createSimulated(disks)
   const first = await openSimulated(disks)
   for (const name of ['a', 'b', 'c']) await first.luns.create({ name, size: SIZE, raid: random.chance(0.5) ? 'raid0' : 'raid1', reserve: false })
+  await cacheSome(first.luns, seed)
   const { relationship } = await first.relationships.configure({ source: 'a', image: 'b', chunkBytes: 32 * KIB })
   await first.relationships.enable([relationship], { fresh: true, forceLostPart: false, forceMixed: false })
   await first.pool.close()

@@ -9,7 +9,7 @@ import type { Relationship } from '../../../../src/core/snapshot/relationship.ts
 import type { RestoreProcess } from '../../../../src/core/snapshot/tree/restore-process.ts'
 import type { Tree } from '../../../../src/core/snapshot/tree/tree.ts'
 import { problems } from '../../../support/problems.ts'
-import { createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
+import { cacheSome, closeSimulated, createSimulated, openSimulated, simulatedDisks, type OpenPool } from '../../../support/simulated-pool.ts'
 
 const SECTOR = 512
 const SIZE = 2 * MIB
@@ -237,8 +237,7 @@ async function operate(life: Life, counter: number): Promise<void> {
     log.push('reopen')
     await life.expectAll()
     await life.stopCopying()
-    await pool.relationships.drain()
-    await pool.pool.close()
+    await closeSimulated(pool)
     life.pool = await openSimulated(life.disks)
   } else if (dice < 53) {
     const clones = life.luns.filter(name => name.startsWith('k'))
@@ -321,6 +320,7 @@ async function live(seed: number, operations: number): Promise<void> {
   const life = new Life(random, pool, disks)
   for (const name of ['a', 'b', 'c']) {
     await pool.luns.create({ name, size: SIZE, raid: random.chance(0.5) ? 'raid0' : 'raid1', reserve: false })
+    await cacheSome(pool.luns, seed)
     life.contents.set(name, Buffer.alloc(SIZE))
     await life.write(name)
   }
