@@ -101,7 +101,8 @@ export class Snapshots {
    * LUNs, or writable snapshots, read as a snapshot of theirs at once, several from one instant on. What they held before is a snapshot, `before`; newer ones stay as they are.
    * What differs is copied back by `task`, which nobody has to wait for.
    *
-   * @throws LunarError `ERR_SNAPSHOT_NOT_FOUND`, `ERR_BUSY`, `ERR_PROTECTED`, `ERR_RESTORING`, `ERR_BAD_SIZE` when the LUN has grown since, unless `keepSize`, `ERR_EXISTS`
+   * @throws LunarError `ERR_SNAPSHOT_NOT_FOUND`, `ERR_BUSY`, `ERR_PROTECTED`, `ERR_RESTORING`, `ERR_EXISTS`, `ERR_BAD_SIZE` of `keepSize` when the snapshot is larger, `ERR_IN_RELATIONSHIP` when
+   * something needs the LUN as large as it is
    */
   restore(snapshots: string | readonly string[], spec: RestoreSpec = {}, options?: ChangeOptions): Promise<Result<'snap.restore'>> {
     return this.asker.change('snap.restore', { ...spec, snapshots: namesOf(snapshots) }, options)

@@ -126,6 +126,12 @@ describe('snapshots', () => {
     expect(lunar.json<LunDetail>('lun', 'show', 'tank/db').state).toBe('ready, 2 snapshots')
     expect(read('db', '--length', '2MiB').equals(Buffer.concat([before, Buffer.alloc(MIB)]))).toBe(true)
 
+    lunar.ok('lun', 'resize', 'tank/db', '--size', '1MiB', '--force=lost-data')
+    expect(read('db@oops', '--length', '2MiB').equals(after)).toBe(true)
+    expect(lunar.ok('snap', 'restore', 'tank/db@s1', '--dry-run')).toContain('to "db@s1", grow it from 1 MiB to 8 MiB, and keep its state')
+    expect(lunar.ok('snap', 'restore', 'tank/db@s1', '--wait', '--yes')).toContain('LUN "db" reads as "db@s1" and has 8 MiB, no longer 1 MiB;')
+    lunar.ok('snap', 'delete', 'tank/db@before-restore-1', '--yes')
+
     expect(lunar.ok('snap', 'clone', 'tank/db@oops', 'copy', '--dry-run')).toBe('Would create LUN "copy", a clone of "db@oops": 8 MiB, raid1, reserved\n')
     expect(lunar.json<Result<'snap.clone'>>('snap', 'clone', 'tank/db@oops', 'copy', '--delay', '100')).toMatchObject({
       source: 'db@oops',

@@ -6,7 +6,8 @@ import type { Result } from '../../core/server/api.ts'
 
 export default class LunResize extends LunarCommand {
   static override summary = 'Grow or shrink a LUN'
-  static override description = 'A shrink that would drop written data is refused without --force=lost-data.'
+  static override description =
+    'A shrink that would drop written data is refused without --force=lost-data. Snapshots keep the size of their instant and what they hold.'
   static override examples = ['lunar lun resize tank/db --size 512MiB', 'lunar lun resize db --size 384MiB --pool tank --dry-run']
   static override args = { lun: neededArg('the LUN') }
   static override flags = {

@@ -3,6 +3,7 @@ import { LunarCommand } from '../../core/cli/base-command.ts'
 import { disconnectFlag, dryRunFlag, failIfUnchangedFlag, manyArg, poolFlag, progressFlag, waitFlag, yesFlag } from '../../core/cli/flags.ts'
 import { parseReferences } from '../../core/cli/references.ts'
 import { parseDelay, requireDone } from '../../core/cli/relationship-commands.ts'
+import { formatSize } from '../../core/base/units.ts'
 import { watchTask } from '../../core/cli/watch-task.ts'
 import type { Result } from '../../core/server/api.ts'
 
@@ -13,7 +14,7 @@ const subject = (volume: string): string => `${isSnapshot(volume) ? 'Snapshot' :
 export default class SnapRestore extends LunarCommand {
   static override summary = 'Make LUNs, or writable snapshots, read as a snapshot of theirs, at once and at one instant'
   static override description =
-    'Nothing is lost: what the LUN held before is kept as a snapshot, and newer snapshots stay as they are. What differs is copied back in the background, while the LUN is used. A writable snapshot goes back to a snapshot of its own in the same way. Given again for the same snapshot it goes on with what was stopped. On a terminal it asks.'
+    'Nothing is lost: what the LUN held before is kept as a snapshot, and newer snapshots stay as they are. A LUN that has another size than the snapshot becomes as large as that, unless --keep-size. What differs is copied back in the background, while the LUN is used. A writable snapshot goes back to a snapshot of its own in the same way. Given again for the same snapshot it goes on with what was stopped. On a terminal it asks.'
   static override examples = [
     'lunar snap restore tank/web@old --dry-run',
     'lunar snap restore web@old --pool tank --keep-before oops --wait --yes',
@@ -59,11 +60,13 @@ export default class SnapRestore extends LunarCommand {
         if (task !== null) requireDone((await watchTask(service, task, this.progress(flags.progress, `copying back to ${volume}`), this.signal)).data)
     return this.say(reply, restored =>
       restored
-        .map(({ snapshot, volume, before, task }) => {
+        .map(({ snapshot, volume, before, size, was, task }) => {
+          const resized = size === was ? '' : `, ${size < was ? 'shrink' : 'grow'} it from ${formatSize(was)} to ${formatSize(size)}`
           if (flags['dry-run'])
-            return `Would restore ${isSnapshot(volume) ? 'snapshot' : 'LUN'} "${volume}" to "${snapshot}", and keep its state as "${before}"`
+            return `Would restore ${isSnapshot(volume) ? 'snapshot' : 'LUN'} "${volume}" to "${snapshot}"${resized}, and keep its state as "${before}"`
           const behind = flags.wait ? 'it is copied back' : task === null ? '' : `it is copied back by task ${task}`
-          return `${subject(volume)} reads as "${snapshot}"; its state before is "${before}"${behind === '' ? '' : `; ${behind}`}`
+          const now = size === was ? '' : ` and has ${formatSize(size)}, no longer ${formatSize(was)}`
+          return `${subject(volume)} reads as "${snapshot}"${now}; its state before is "${before}"${behind === '' ? '' : `; ${behind}`}`
         })
         .join('\n'),
     )

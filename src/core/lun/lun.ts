@@ -223,8 +223,17 @@ export class Lun implements BlockDevice, FastDevice, Layered {
     return this.pinned(() => this.readRange(offset, into))
   }
 
-  private async readRange(offset: number, into: Uint8Array): Promise<void> {
+  /** `read`, also behind the end: what a shrink has cut off and is not given back yet, and zeros where there is nothing. */
+  readKept(offset: number, into: Uint8Array): Promise<void> {
+    return offset + into.length <= this.size ? this.read(offset, into) : this.pinned(() => this.readWhole(offset, into))
+  }
+
+  private readRange(offset: number, into: Uint8Array): Promise<void> {
     checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, into.length)
+    return this.readWhole(offset, into)
+  }
+
+  private async readWhole(offset: number, into: Uint8Array): Promise<void> {
     const end = offset + into.length
     if (Math.floor(offset / STORE) === Math.floor((end - 1) / STORE)) return this.readGroup(offset, into)
     const reads: Promise<void>[] = []
@@ -541,6 +550,11 @@ export class Lun implements BlockDevice, FastDevice, Layered {
 
   async extents(offset: number, length: number): Promise<Extent[]> {
     checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, length)
+    return this.extentsKept(offset, length)
+  }
+
+  /** `extents` of what `readKept` reads. */
+  async extentsKept(offset: number, length: number): Promise<Extent[]> {
     const extents: Extent[] = []
     const end = offset + length
     const push = (from: number, to: number, kind: ExtentKind): void => {

@@ -27,6 +27,10 @@ import { checkRanges, fullyBound, raidText, recordedRanges, typesOf, type AskedR
 const HOLD_BYTES = 64 * MIB
 /** Map pages in memory, of all LUNs that nobody uses now (engine.md section 3). Bytes. */
 const MAP_BYTES = 64 * MIB
+/** Slices that were cut off and are kept for snapshots before their space comes back: so much of it is needed twice at a time. */
+const KEPT_SLICES = 8
+/** Behind the last slice that a LUN can have. */
+const SLICES_END = 0xffff_fffe
 /** Largest LUN: 32 bits of slices. Bytes. */
 const LUN_SIZE_MAX = 0x7fff_ffff * SLICE
 
@@ -62,6 +66,9 @@ export class Luns {
   private readonly byName = new Map<string, Lun>()
   /** Writes that are acknowledged ahead of their barrier round, of all LUNs. */
   readonly budget = new ByteBudget(HOLD_BYTES)
+
+  /** What keeps slices that a shrink has cut off for the snapshots that read them, durably; undefined when none do. */
+  cutKeeper: (lun: Lun) => ((from: number, to: number) => Promise<void>) | undefined = () => undefined
 
   private constructor(private readonly pool: Pool) {}
 
@@ -109,9 +116,10 @@ export class Luns {
     return [...this.byNumber.values()].filter(lun => !this.isDeleted(lun))
   }
 
-  /** Deleted LUNs, and LUNs that were shrunk, whose space is still to be given back. */
+  /** Deleted LUNs, and behind them LUNs that were shrunk, whose space is still to be given back. */
   get toReclaim(): Lun[] {
-    return [...this.byNumber.values()].filter(lun => this.isDeleted(lun) || (lun.record.reclaimFrom > 0 && !lun.growing))
+    const due = [...this.byNumber.values()].filter(lun => this.isDeleted(lun) || (lun.record.reclaimFrom > 0 && !lun.growing))
+    return due.sort((a, b) => Number(this.isDeleted(b)) - Number(this.isDeleted(a)))
   }
 
   /** Reads open and stale records of every LUN that has some. */
@@ -276,22 +284,43 @@ export class Luns {
       return
     }
     if (options.dryRun || size === lun.size) return
-    // A part that was cut off before must be given back before the LUN grows over it again.
-    if (lun.record.reclaimFrom > 0) await this.reclaimTail(lun)
-    if (lun.isReserved) return this.growReserved(lun, slices)
-    await this.update(lun, { size }, `grown to ${size} bytes`)
+    await this.grow(lun, slices, () => this.update(lun, { size, reclaimFrom: 0 }, `grown to ${size} bytes`))
   }
 
-  /** The new part is bound behind the end first; until the size is committed it counts as cut off, so a crash gives it back. */
-  private async growReserved(lun: Lun, slices: number): Promise<void> {
-    lun.growing = true
+  /** Of a reserved LUN the new part is bound behind the end first; until the size is committed it counts as cut off, so a crash gives it back. */
+  private async grow(lun: Lun, slices: number, commit: () => Promise<void>): Promise<void> {
+    // A part that was cut off before must be given back before the LUN grows over it again.
+    while (lun.record.reclaimFrom > 0) await this.reclaimTail(lun)
+    lun.growing = lun.isReserved
     try {
-      await this.update(lun, { reclaimFrom: lun.sliceCount })
-      await lun.bindAll(lun.sliceCount, slices)
-      await this.update(lun, { size: slices * SLICE, reclaimFrom: 0 }, `grown to ${slices * SLICE} bytes`)
+      if (lun.isReserved) {
+        await this.update(lun, { reclaimFrom: lun.sliceCount })
+        await lun.bindAll(lun.sliceCount, slices)
+      }
+      await commit()
     } finally {
       lun.growing = false
     }
+  }
+
+  /**
+   * Changes the size of a LUN together with something else, in its commit. What a shrink cuts off counts as kept elsewhere.
+   * @param commit makes a batch durable that `fill` has added the size to; `undo` when it was refused
+   */
+  resizeWith(lun: Lun, size: number, commit: (fill: (batch: Batch) => { readonly undo: () => void }) => Promise<void>): Promise<void> {
+    const slices = size / SLICE
+    const now = (): Promise<void> =>
+      commit(batch => {
+        const before = lun.record
+        const change = { size, reclaimFrom: size < before.size ? slices : 0, modifiedMs: this.pool.options.clock.wallMs() }
+        if (size !== before.size) {
+          lun.record = { ...before, ...change }
+          batch.put(keyOf('lun', lun.number), lunRecord.encode(lun.record))
+          this.pool.event(batch, 'lun.changed', lun.name, `${size < before.size ? 'shrunk' : 'grown'} to ${size} bytes`)
+        }
+        return { undo: () => (lun.record = withoutChange(lun.record, before, change)) }
+      })
+    return lun.sizing.run(() => (size > lun.size ? this.grow(lun, slices, now) : now()))
   }
 
   /** LUNs whose reservation a crash interrupted were never acknowledged: they go. For the owner, after opening. */
@@ -421,10 +450,20 @@ export class Luns {
     )
   }
 
-  /** Unbinds what lies behind the end of a LUN that was shrunk. @returns bytes given back */
+  /** Unbinds what lies behind the end of a LUN that was shrunk; what snapshots read there is kept first, a part at a time. @returns bytes given back */
   private async reclaimTail(lun: Lun): Promise<number> {
     if (lun.record.reclaimFrom === 0) return 0
-    const slices = await lun.unbind(lun.sliceCount, 0xffff_fffe)
+    const keep = this.cutKeeper(lun)
+    if (keep) {
+      const cut: number[] = []
+      for await (const { slice } of lun.map.bound(lun.sliceCount, SLICES_END)) if (cut.push(slice) === KEPT_SLICES) break
+      const [first, last] = [cut[0], cut.at(-1)]
+      if (first !== undefined && last !== undefined) {
+        await keep(first, last + 1)
+        return (await lun.unbind(first, last + 1)) * SLICE
+      }
+    }
+    const slices = await lun.unbind(lun.sliceCount, SLICES_END)
     const record: Partial<LunRecord> = { reclaimFrom: 0 }
     lun.record = { ...lun.record, ...record }
     const batch = new Batch()
@@ -435,10 +474,10 @@ export class Luns {
 
   /** Gives back a bounded part of what a deleted or shrunk LUN still holds. */
   async reclaim(lun: Lun, slicesMax: number): Promise<{ moved: number; finished: boolean }> {
-    if (!this.isDeleted(lun)) return { moved: await lun.sizing.run(() => this.reclaimTail(lun)), finished: true }
+    if (!this.isDeleted(lun)) return { moved: await lun.sizing.run(() => this.reclaimTail(lun)), finished: lun.record.reclaimFrom === 0 }
     let last = -1
     let count = 0
-    for await (const { slice } of lun.map.bound(0, 0xffff_fffe)) {
+    for await (const { slice } of lun.map.bound(0, SLICES_END)) {
       last = slice
       if (++count === slicesMax) break
     }

@@ -1,7 +1,9 @@
+import { isFull } from '../base/errors.ts'
 import type { ProcessBody, Step } from '../process/runner.ts'
 import { SEGMENT } from '../../metadata/layout.ts'
 import { SLICE } from '../raid/geometry.ts'
 import type { Pool } from '../pool/pool.ts'
+import type { Lun } from './lun.ts'
 import type { Luns } from './luns.ts'
 
 /** Slices given back in one step. */
@@ -14,6 +16,9 @@ const STEP_STORES = 16
  * trimmed are made clean, too: those that a crash leaves are when they are bound again.
  */
 export class Reclaim implements ProcessBody {
+  /** LUNs whose cut part cannot be kept for want of space, and what said so. */
+  private readonly waiting = new Map<Lun, unknown>()
+
   constructor(
     private readonly pool: Pool,
     private readonly luns: Luns,
@@ -32,10 +37,18 @@ export class Reclaim implements ProcessBody {
   }
 
   async step(): Promise<Step> {
-    const lun = this.luns.toReclaim[0]
+    const { waiting } = this
+    const lun = this.luns.toReclaim.find(one => !waiting.has(one))
     if (lun) {
-      const { moved } = await this.luns.reclaim(lun, STEP_SLICES)
-      return { moved, finished: false }
+      try {
+        const { moved } = await this.luns.reclaim(lun, STEP_SLICES)
+        return { moved, finished: false }
+      } catch (error) {
+        // What snapshots read of it has nowhere to go now; what others give back may make room.
+        if (!isFull(error)) throw error
+        waiting.set(lun, error)
+        return { moved: 0, finished: false }
+      }
     }
     const unclean = this.luns.all.find(({ uncleanCount }) => uncleanCount > 0)
     if (unclean) {
@@ -44,6 +57,9 @@ export class Reclaim implements ProcessBody {
       return { moved: Math.max(0, before - unclean.uncleanCount) * SLICE, finished: !Reclaim.isDue(this.pool, this.luns) }
     }
     const cleaned = await this.pool.cleanFreed()
+    const [stuck] = waiting.values()
+    if (stuck !== undefined && cleaned === 0) throw stuck
+    waiting.clear()
     return { moved: cleaned * SEGMENT, finished: cleaned === 0 || !Reclaim.isDue(this.pool, this.luns) }
   }
 }

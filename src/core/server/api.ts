@@ -199,10 +199,10 @@ export interface Verbs {
   'schedule.run': { params: Change & { schedule: string; forceMany?: boolean; forceClock?: boolean }; result: ScheduleRun }
   /** A writable snapshot holds its frozen state again. */
   'snap.refresh': { params: QuietChange & { snapshot: string }; result: { name: string; task: number | null } }
-  /** LUNs, or writable snapshots, read as a snapshot of theirs from one instant on; `before` is the snapshot of the state before. What differs is copied back by the task. */
+  /** LUNs, or writable snapshots, read as a snapshot of theirs from one instant on; `before` is the snapshot of the state before, `size` and `was` the bytes they have and had. What differs is copied back by the task. */
   'snap.restore': {
     params: QuietChange & { snapshots: string[]; keepBefore?: string; keepSize?: boolean; delay?: Delay }
-    result: { snapshot: string; volume: string; before: string; changed: boolean; task: number | null }[]
+    result: { snapshot: string; volume: string; before: string; size: number; was: number; changed: boolean; task: number | null }[]
   }
   /** A new LUN that reads as a LUN or a snapshot does now; the task copies it, and then it depends on nothing. */
   'snap.clone': {

@@ -56,10 +56,12 @@ export const treeChanges = {
     }
     const taskOf = (tree: number): Promise<number | null> => (dryRun ? Promise.resolve(null) : processes.latestOf('restore', tree))
     return Promise.all(
-      restored.map(async ({ snapshot, volume, before, changed }) => ({
+      restored.map(async ({ snapshot, volume, before, size, was, changed }) => ({
         snapshot: snapshot.name,
         volume,
         before,
+        size,
+        was,
         changed,
         task: await taskOf(snapshot.tree.number),
       })),

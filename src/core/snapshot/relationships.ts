@@ -357,8 +357,14 @@ export class Relationships {
    * @throws LunarError `ERR_IN_RELATIONSHIP`, and as `Luns.resize`
    */
   async shrinkNow(lun: Lun, size: number, options: Omit<ResizeOptions, 'cutting'>): Promise<void> {
-    for (const relationship of this.of(lun)) this.checkShrink(relationship, lun, size)
+    this.checkCut(lun, size)
     await this.luns.resize(lun, size, { ...options, cutting: () => this.noteCut(lun, size) })
+  }
+
+  /** @throws LunarError `ERR_IN_RELATIONSHIP` when a relationship needs more of a LUN than a size */
+  checkCut(lun: Lun, size: number): void {
+    for (const relationship of this.of(lun)) this.checkShrink(relationship, lun, size)
+    this.wodUpdates.checkCut(lun, size)
   }
 
   private checkShrink(relationship: Relationship, lun: Lun, size: number): void {
@@ -377,7 +383,8 @@ export class Relationships {
   }
 
   /** What is cut off a volume counts as written in relationships that are disabled, also when it grows again. */
-  private async noteCut(lun: Lun, size: number): Promise<void> {
+  async noteCut(lun: Lun, size: number): Promise<void> {
+    await this.volume(lun.number).drain()
     for (const relationship of this.of(lun)) {
       const { chunks, record, migrated } = relationship
       if (!relationship.isRecording) continue

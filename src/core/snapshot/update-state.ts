@@ -1,4 +1,5 @@
 /** What others ask about updates, whichever kind of image they are of. */
+import type { Lun } from '../lun/lun.ts'
 import type { Batch } from '../../metadata/batch.ts'
 import type { UpdateKind } from './relationship.ts'
 
@@ -25,6 +26,8 @@ export interface WodUpdates {
   mixed(lun: number): Mixed | undefined
   /** Runs a change after which LUNs are whole again: what `fill` adds is in its one commit. */
   forgive(luns: readonly number[], change: (fill?: (batch: Batch) => void) => Promise<void>): Promise<void>
+  /** @throws LunarError `ERR_IN_RELATIONSHIP` when an image needs more of a LUN than a size */
+  checkCut(lun: Lun, size: number): void
 }
 
 export const NO_WOD_UPDATES: WodUpdates = {
@@ -32,6 +35,7 @@ export const NO_WOD_UPDATES: WodUpdates = {
   frozenRanges: () => undefined,
   mixed: () => undefined,
   forgive: (_, change) => change(),
+  checkCut: () => undefined,
 }
 
 /** The verb of a kind of update, after Start or Stop. */

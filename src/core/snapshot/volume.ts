@@ -294,12 +294,12 @@ export class Volume implements BlockDevice, FastDevice, Layered {
     const blank = this.blankIn(offset, into)
     if (blank) return this.readThrough(offset, blank)
     const image = this.through
-    if (!image || offset >= image.record.size) return this.below.read(offset, into)
+    if (!image || offset >= image.record.size) return this.readKept(offset, into)
     this.checkReadable(image)
     if (offset + into.length > image.record.size) {
       const inside = image.record.size - offset
       await this.readThrough(offset, into.subarray(0, inside))
-      return this.below.read(image.record.size, into.subarray(inside))
+      return this.readKept(image.record.size, into.subarray(inside))
     }
     const run = image.chunks.touched(offset, into.length)
     for (let loading = image.load(run); loading; loading = image.load(run)) await loading
@@ -321,15 +321,23 @@ export class Volume implements BlockDevice, FastDevice, Layered {
     return into.subarray(0, Math.max(0, from))
   }
 
+  /** As the LUN reads it, also behind its end, which a cache knows nothing of. */
+  private async readKept(offset: number, into: Uint8Array): Promise<void> {
+    const inside = Math.max(0, Math.min(into.length, this.size - offset))
+    if (inside === into.length) return this.below.read(offset, into)
+    if (inside > 0) await this.below.read(offset, into.subarray(0, inside))
+    await this.lun.readKept(offset + inside, into.subarray(inside))
+  }
+
   /** The same with the chunks of the relationship whose image this is locked by the caller. */
   private async readLocked(offset: number, into: Uint8Array): Promise<void> {
     const blank = this.blankIn(offset, into)
     if (blank) return this.readLocked(offset, blank)
     const image = this.through
-    if (!image) return this.below.read(offset, into)
+    if (!image) return this.readKept(offset, into)
     for await (const part of this.parts(image, offset, into.length)) {
       const bytes = into.subarray(part.offset - offset, part.offset - offset + part.length)
-      if (part.owned) await this.below.read(part.offset, bytes)
+      if (part.owned) await this.readKept(part.offset, bytes)
       else await this.host.through(image).readThrough(part.offset, bytes)
     }
   }
@@ -872,6 +880,18 @@ export class Volume implements BlockDevice, FastDevice, Layered {
     return this.prepare([{ marks: [], tree: due }], false)
   }
 
+  /** Keeps what snapshots read of a range that a shrink has cut off, durably. */
+  async keepCut(offset: number, length: number): Promise<void> {
+    await inPieces(offset, length, PIECE, async (at, size) => {
+      const release = await this.lockFor(at, size)
+      try {
+        await this.prepareAlone([], await this.tree?.plan(at, size), false)
+      } finally {
+        release()
+      }
+    })
+  }
+
   /** Copies back what a restore still has to do of a run of chunks of its tree. @returns bytes copied */
   settleRestored(run: ChunkRun, all = false): Promise<number> {
     return settleRestored(this, this.host.metadata, run, { all })
@@ -902,6 +922,7 @@ export class Volume implements BlockDevice, FastDevice, Layered {
   }
 
   async extents(offset: number, length: number): Promise<Extent[]> {
+    checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, length)
     if (this.tree?.restoring) return presentExtents(this, offset, length)
     const unknown = await this.frozenIn(offset, length)
     const below = await this.extentsThrough(offset, length)
@@ -910,17 +931,16 @@ export class Volume implements BlockDevice, FastDevice, Layered {
 
   /** The same of what `readThrough` reads. */
   async extentsThrough(offset: number, length: number): Promise<Extent[]> {
-    checkRange(`LUN "${this.name}"`, this.size, this.blockSize, offset, length)
     const image = this.through
     const blank = Math.max(offset, this.asImage?.blankFrom ?? Infinity)
     if (blank < offset + length) {
       const rest = { offset: blank, length: offset + length - blank, kind: 'hole' } as const
       return blank === offset ? [rest] : [...(await this.extentsThrough(offset, blank - offset)), rest]
     }
-    if (!image || length === 0) return this.below.extents(offset, length)
+    if (!image || length === 0) return this.lun.extentsKept(offset, length)
     const extents: Extent[] = []
     for await (const part of this.parts(image, offset, length)) {
-      const below = part.owned ? this.below.extents(part.offset, part.length) : this.host.through(image).extentsThrough(part.offset, part.length)
+      const below = part.owned ? this.lun.extentsKept(part.offset, part.length) : this.host.through(image).extentsThrough(part.offset, part.length)
       extents.push(...(await below))
     }
     return extents

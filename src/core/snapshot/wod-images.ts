@@ -64,6 +64,9 @@ export class WodImages {
       frozenRanges: lun => this.updating(lun)?.frozenRanges(),
       mixed: lun => this.mixedBy(lun),
       forgive: (luns, change) => this.forgive(luns, change),
+      checkCut: (lun, size) => {
+        for (const image of this.of(lun)) this.checkShrink(image, lun, size)
+      },
     }
   }
 
@@ -140,10 +143,7 @@ export class WodImages {
     const grown = (): Promise<void> =>
       Promise.reject(new LunarError('ERR_BUSY', `Cannot shrink LUN "${lun.name}" to ${size} bytes`, { why: 'it has just been grown', fix: 'try again' }))
     if (size >= lun.size) return this.luns.resize(lun, size, { ...options, cutting: grown })
-    return this.exclusively(() => {
-      for (const image of this.of(lun)) this.checkShrink(image, lun, size)
-      return this.relationships.shrinkNow(lun, size, options)
-    })
+    return this.exclusively(() => this.relationships.shrinkNow(lun, size, options))
   }
 
   private checkShrink(image: WodImage, lun: Lun, size: number): void {

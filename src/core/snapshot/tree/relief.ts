@@ -102,9 +102,10 @@ export class Relief {
 
   private async giveBack(tree: Tree): Promise<boolean> {
     const { luns } = this.host
-    const [deleted] = luns.toReclaim
-    if (deleted) {
-      await luns.reclaim(deleted, RECLAIM_SLICES)
+    // What is kept for snapshots first would need space and locks itself.
+    const due = luns.toReclaim.find(lun => !luns.cutKeeper(lun))
+    if (due) {
+      await luns.reclaim(due, RECLAIM_SLICES)
       return true
     }
     return this.host.freeSome(tree.store)

@@ -19,7 +19,7 @@ export interface NewRestores {
   readonly names: readonly string[]
   /** What the snapshots of the states before are called; `before-restore-1` and so on when left out. */
   readonly keepBefore?: string
-  /** A LUN that has grown since keeps its size, and reads as zeros behind the end of the snapshot; else that is refused. */
+  /** A LUN that has grown since keeps its size, and reads as zeros behind the end of the snapshot; else it becomes as large as that. */
   readonly keepSize?: boolean
   /** Pause of copying back between steps: milliseconds, or `PACE_ADAPTIVE`. */
   readonly delay?: number
@@ -32,9 +32,15 @@ export interface Restored {
   readonly volume: string
   /** The snapshot of the state before. */
   readonly before: string
+  /** Bytes that the volume has, and had before. */
+  readonly size: number
+  readonly was: number
   /** It was not being restored to this snapshot, or no longer copied back. */
   readonly changed: boolean
 }
+
+/** Adds a new size to a batch; `undo` when that was refused. */
+type FillSize = (batch: Batch) => { readonly undo: () => void }
 
 interface Plan {
   readonly snapshot: Snapshot
@@ -45,6 +51,9 @@ interface Plan {
   readonly volumeName: string
   /** Name in the tree of the snapshot of the state before. */
   readonly before: string
+  /** Bytes that the volume has before and after. */
+  readonly was: number
+  readonly size: number
   /** The volume is being restored to it already. */
   readonly running: boolean
 }
@@ -81,7 +90,7 @@ export class Restores {
   ) {}
 
   /**
-   * @throws LunarError `ERR_SNAPSHOT_NOT_FOUND`, `ERR_BUSY`, `ERR_PROTECTED`, `ERR_EXISTS`, `ERR_BAD_NAME`, `ERR_BAD_SIZE`, `ERR_USAGE`,
+   * @throws LunarError `ERR_SNAPSHOT_NOT_FOUND`, `ERR_BUSY`, `ERR_PROTECTED`, `ERR_EXISTS`, `ERR_BAD_NAME`, `ERR_BAD_SIZE`, `ERR_USAGE`, `ERR_IN_RELATIONSHIP`, `ERR_POOL_FULL`,
    * `ERR_RELATIONSHIP_STATE` during an update, `ERR_RESTORING` when the volume is being restored to another snapshot, or another one to it
    */
   restore(spec: NewRestores): Promise<Restored[]> {
@@ -98,11 +107,14 @@ export class Restores {
           const image = lun && this.relationships.volume(lun.number).asImage
           if (image) await this.relationships.clear(image)
         }
+        for (const { lun, size, was } of fresh) if (lun && size < was) await this.relationships.noteCut(lun, size)
         if (fresh.length > 0)
-          await whileQuiet(
-            // What was written to the snapshots is durable, too: from now on it is what the volumes hold.
-            [...new Set<SourceVolume>(fresh.flatMap(({ volume, snapshot }) => [volume, this.host.volume(snapshot)]))],
-            () => this.commit(fresh, spec.delay ?? 0),
+          await this.resized(fresh, sizes =>
+            whileQuiet(
+              // What was written to the snapshots is durable, too: from now on it is what the volumes hold.
+              [...new Set<SourceVolume>(fresh.flatMap(({ volume, snapshot }) => [volume, this.host.volume(snapshot)]))],
+              () => this.commit(fresh, sizes, spec.delay ?? 0),
+            ),
           )
         for (const { lun } of fresh) if (lun) await this.luns.setIncomplete(lun, false)
       }
@@ -110,9 +122,18 @@ export class Restores {
         snapshot: plan.snapshot,
         volume: plan.volumeName,
         before: `${plan.volumeName}@${plan.before}`,
+        size: plan.size,
+        was: plan.was,
         changed: fresh.includes(plan) || stopped.includes(plan),
       }))
     })
+  }
+
+  /** Readies LUNs for other sizes, which become durable with what `commit` makes so. */
+  private resized([plan, ...rest]: readonly Plan[], commit: (sizes: readonly FillSize[]) => Promise<void>): Promise<void> {
+    if (!plan) return commit([])
+    const next = (sizes: readonly FillSize[]): Promise<void> => this.resized(rest, others => commit([...sizes, ...others]))
+    return plan.lun && plan.size !== plan.was ? this.luns.resizeWith(plan.lun, plan.size, fill => next([fill])) : next([])
   }
 
   private checkDistinct(plans: readonly Plan[]): void {
@@ -129,16 +150,18 @@ export class Restores {
     const parent = this.host.parentOf(tree)
     const lun = parent ? undefined : this.luns.byId(tree.record.source)
     const failed = `restore ${parent ? 'snapshot' : 'LUN'} "${volumeName}" to snapshot "${name}"`
-    if (tree.restoring?.snapshot === snapshot) return { snapshot, tree, lun, volume, volumeName, before: this.beforeOf(tree), running: true }
+    const was = volume.size
+    if (tree.restoring?.snapshot === snapshot) return { snapshot, tree, lun, volume, volumeName, before: this.beforeOf(tree), was, size: was, running: true }
     this.checkNotRestoring(tree, failed)
     const own = this.host.volume(snapshot).tree
     // What it reads itself is not all its own yet.
     if (own) this.checkNotRestoring(own, failed)
     if (parent) this.checkSnapshot(parent, failed)
     else if (lun) this.checkLun(lun, snapshot, spec.keepSize === true, failed)
+    const size = spec.keepSize ? was : snapshot.record.size
     if (tree.record.nextEpoch + 2 >= TREE_EPOCHS)
       throw new LunarError('ERR_OUT_OF_RANGE', `Cannot ${failed}`, { why: `"${volumeName}" has had as many snapshots as can be told apart` })
-    return { snapshot, tree, lun, volume, volumeName, before: this.newName(tree, volumeName, spec.keepBefore), running: false }
+    return { snapshot, tree, lun, volume, volumeName, before: this.newName(tree, volumeName, spec.keepBefore), was, size, running: false }
   }
 
   private checkNotRestoring({ restoring }: Tree, failed: string): void {
@@ -169,11 +192,13 @@ export class Restores {
         why: 'an update is under way',
         fix: `wait for its end: lunar GetSnapStatus ${updating.number}`,
       })
-    if (snapshot.record.size !== lun.size && !keepSize)
-      throw new LunarError('ERR_BAD_SIZE', `Cannot ${failed}`, {
-        why: `the LUN has grown to ${lun.size} bytes, the snapshot has ${snapshot.record.size}`,
-        fix: `lunar snap restore ${snapshot.name} --keep-size, to have zeros behind that; or lunar snap clone ${snapshot.name} NAME, then lunar lun swap ${lun.name} NAME`,
+    const { size } = snapshot.record
+    if (keepSize && size > lun.size)
+      throw new LunarError('ERR_BAD_SIZE', `Cannot ${failed} and keep its size`, {
+        why: `the LUN has ${lun.size} bytes, the snapshot has ${size}`,
+        fix: `lunar snap restore ${snapshot.name}, which makes the LUN as large as that`,
       })
+    if (!keepSize && size < lun.size) this.relationships.checkCut(lun, size)
   }
 
   private newName(tree: Tree, volume: string, wanted: string | undefined): string {
@@ -197,7 +222,7 @@ export class Restores {
     return tree.snapshots.find(({ record, isDead }) => !isDead && record.epoch === tree.record.restoredAt && record.base === 0)?.record.name ?? ''
   }
 
-  private async commit(plans: readonly Plan[], delay: number): Promise<void> {
+  private async commit(plans: readonly Plan[], sizes: readonly FillSize[], delay: number): Promise<void> {
     const now = this.pool.options.clock.wallMs()
     const batch = new Batch()
     let number = Math.max(1, this.pool.record.nextSnapshot)
@@ -227,14 +252,19 @@ export class Restores {
     })
     this.pool.record = { ...this.pool.record, nextSnapshot: number }
     batch.put(keyOf('pool'), poolRecord.encode(this.pool.record))
+    const resized = sizes.map(fill => fill(batch))
     // Of two instants they are no longer.
-    await this.relationships.forgiveMixed(
-      plans.flatMap(({ lun }) => lun ?? []),
-      fill => {
-        fill(batch)
-        return this.pool.metadata.commit(batch, 'admin', true)
-      },
-    )
+    const commit = (): Promise<void> =>
+      this.relationships.forgiveMixed(
+        plans.flatMap(({ lun }) => lun ?? []),
+        fill => {
+          fill(batch)
+          return this.pool.metadata.commit(batch, 'admin', true)
+        },
+      )
+    await orUndo(commit, () => {
+      for (const { undo } of resized) undo()
+    })
     for (const { number: own, record, tree, treeAfter } of made) {
       this.host.addSnapshot(own, record)
       this.host.setTree(tree, treeAfter)

@@ -8,8 +8,7 @@ import { NONE, type MapEntry, type TreeMap } from './tree-map.ts'
 
 /** What a source that keeps its size has behind the end of the snapshot: it reads as zeros. */
 export interface RestoredTail {
-  /** Where the snapshot ends, and the source ended at the instant of the restore: chunks. */
-  readonly from: number
+  /** Where the source ended at the instant of the restore: chunks. */
   readonly to: number
   /** Chunks from this one on that the source may hold something of, in order. */
   held(from: number): AsyncGenerator<number, undefined>
@@ -20,7 +19,6 @@ const TAIL_STEP = 256 * MIB
 
 /** @param size of the snapshot, and @param end of the source at the restore, in bytes */
 export const restoredTail = (source: ThroughVolume, chunkBytes: number, size: number, end: number): RestoredTail => ({
-  from: size / chunkBytes,
   to: end / chunkBytes,
   async *held(from) {
     for (let at = Math.max(size, from * chunkBytes); at < end; at += TAIL_STEP)
@@ -61,6 +59,8 @@ class Padded implements ThroughVolume {
 export class Restoring {
   /** What the snapshot holds. */
   readonly device: ThroughVolume
+  /** Where the snapshot ends: chunks. */
+  private readonly end: number
 
   constructor(
     readonly snapshot: Snapshot,
@@ -71,6 +71,7 @@ export class Restoring {
     private readonly tail?: RestoredTail,
   ) {
     this.device = tail ? new Padded(device, snapshot.record.size) : device
+    this.end = snapshot.record.size / snapshot.tree.chunkBytes
   }
 
   /** Undefined when every page that look-ups of the run need is in memory. */
@@ -81,7 +82,9 @@ export class Restoring {
   /** What the snapshot has of a pending chunk: slot + 1, 0 for zeros; `NONE` when the source itself holds the chunk. Its pages are loaded. */
   entryOf(chunk: number): number {
     if (this.map.first(chunk, this.at + 1) !== NONE) return NONE
-    return this.tail && chunk >= this.tail.from && chunk < this.tail.to ? 0 : this.snapshot.entryOf(chunk)
+    // Entries behind the end of the snapshot are of others.
+    if (chunk >= this.end) return this.tail && chunk < this.tail.to ? 0 : NONE
+    return this.snapshot.entryOf(chunk)
   }
 
   isPending(chunk: number): boolean {
@@ -109,8 +112,7 @@ export class Restoring {
       const chunk = Math.min(one.done ? Infinity : one.value, other.done ? Infinity : other.value)
       if (!one.done && one.value === chunk) one = await kept.next()
       if (!other.done && other.value === chunk) other = await written.next()
-      // Entries behind the end of the snapshot are of others.
-      if (this.tail && chunk >= this.tail.from) break
+      if (chunk >= this.end) break
       if (chunk > last) yield chunk
       last = chunk
     }

@@ -113,7 +113,7 @@ export class Tree {
     this.newest = this.restoring ? Math.max(newest, this.restoring.at + 1) : newest
     this.reservers = live.filter(({ reserve }) => reserve).sort((a, b) => b.record.epoch - a.record.epoch)
     // It never becomes less: what is under way counts chunks as it did when it began.
-    const size = live.find(({ record }) => record.epoch === newest)?.record.size ?? 0
+    const size = live.reduce((most, { record }) => Math.max(most, record.size), 0)
     if (size > this.chunks.size) this.chunks = new Chunking(this.chunkBytes, size)
   }
 

@@ -23,7 +23,7 @@ import type { Lun } from '../../lun/lun.ts'
 import type { Luns } from '../../lun/luns.ts'
 import { safestOf } from '../../lun/ranges.ts'
 import type { Pool } from '../../pool/pool.ts'
-import type { Redundancy } from '../../raid/geometry.ts'
+import { SLICE, type Redundancy } from '../../raid/geometry.ts'
 import { checkChunkSize } from '../chunks.ts'
 import type { Relationship } from '../relationship.ts'
 import type { Relationships } from '../relationships.ts'
@@ -186,6 +186,7 @@ export class Trees {
         this.relief.lose(this.duringUpdate(relationship), reason, batch)
       },
     }
+    luns.cutKeeper = lun => this.cutKeeper(lun)
     relationships.snapshotsOf = lun => this.namesOf(lun)
     relationships.restoredTo = lun => this.treeOf(lun)?.restoring?.snapshot.name
   }
@@ -253,7 +254,9 @@ export class Trees {
       const snapshot = this.byId(record.restored)
       const { size } = snapshot.record
       const before = tree.snapshots.find(({ record: { epoch, base }, isDead }) => epoch === record.restoredAt && base === 0 && !isDead)?.record.size ?? size
-      const tail = before > size ? restoredTail(this.sourceOf(tree), tree.chunkBytes, size, before) : undefined
+      const source = this.sourceOf(tree)
+      // Else it has become as large as the snapshot, and what was cut off is kept for the state before.
+      const tail = before > size && source.size > size ? restoredTail(source, tree.chunkBytes, size, before) : undefined
       tree.restoring = new Restoring(snapshot, record.restoredAt, tree.map, this.volume(snapshot), tail)
     }
     tree.settle()
@@ -385,11 +388,22 @@ export class Trees {
       })
   }
 
-  /** @throws LunarError `ERR_HAS_SNAPSHOTS`: a snapshot keeps the size of its instant */
+  /** Its snapshots keep the size of their instant, and what is cut off. @throws LunarError `ERR_RESTORING`, `ERR_BUSY` of a clone that is still being copied */
   checkResize(lun: Lun, size: number): void {
     if (size >= lun.size) return
-    this.checkNone(lun, 'shrink')
+    const { restoring } = this.treeOf(lun) ?? {}
+    if (restoring)
+      throw new LunarError('ERR_RESTORING', `Cannot shrink LUN "${lun.name}"`, {
+        why: `it is being restored to "${restoring.snapshot.name}"`,
+        fix: 'wait for the end: lunar task list',
+      })
     this.clones.checkNone(lun, 'shrink')
+  }
+
+  /** What keeps slices of a LUN that a shrink has cut off for its snapshots. */
+  private cutKeeper(lun: Lun): ((from: number, to: number) => Promise<void>) | undefined {
+    if (this.treeOf(lun)?.isActive !== true) return undefined
+    return (from, to) => this.relationships.volume(lun.number).keepCut(from * SLICE, (to - from) * SLICE)
   }
 
   // ---- creating
