@@ -191,7 +191,8 @@ export class SliceBinder {
       if (place < 0 || !this.isOf(slice, raid, stripe)) continue
       const store = storeOf(place)
       await table.load(store)
-      if (table.home(store) !== home || table.raid(store) !== raid) continue
+      // Its last slice may have been given back meanwhile.
+      if (!table.exists(store) || table.home(store) !== home || table.raid(store) !== raid) continue
       if (wanted.some(other => (table.dirtyMask(store) & (1 << sliceInHome(other, stripe))) !== 0)) await this.space.cleanStore(store)
       return store
     }

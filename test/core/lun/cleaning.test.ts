@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { deferred } from '../../../src/core/base/deferred.ts'
 import { MIB } from '../../../src/core/base/units.ts'
 import { createSimulated, openSimulated, resync, simulatedDisks } from '../../support/simulated-pool.ts'
@@ -37,5 +37,24 @@ test('a disk that comes back while a slice is being cleaned without it is not be
     await pool.online(pool.disk(away), undefined)
     await resync(pool)
   }
+  await pool.close()
+})
+
+test('a store whose last slice is given back while a neighbour is to be bound to it is not used', async () => {
+  const disks = simulatedDisks(2)
+  await createSimulated(disks)
+  const { pool, luns } = await openSimulated(disks)
+  const lun = await luns.create({ name: 'a', size: 8 * MIB, raid: 'raid0', reserve: false })
+  await lun.write(MIB, new Uint8Array(4096).fill(7))
+  const { table } = lun.stores
+  const load = table.load.bind(table)
+  vi.spyOn(table, 'load').mockImplementationOnce(async store => {
+    await load(store)
+    await lun.trim(MIB, MIB)
+  })
+  await lun.write(0, new Uint8Array(4096).fill(9))
+  const found = Buffer.alloc(2 * MIB)
+  await lun.read(0, found)
+  expect(found.equals(Buffer.concat([Buffer.alloc(4096, 9)], 2 * MIB))).toBe(true)
   await pool.close()
 })
