@@ -136,8 +136,8 @@ export const mutants = [
   {
     name: 'overwritten-before-preserved',
     file: 'src/core/snapshot/volume.ts',
-    text: 'await this.prepareAlone(',
-    instead: 'void this.prepareAlone(',
+    text: 'await this.prepareAlone(before',
+    instead: 'void this.prepareAlone(before',
     test: 'test/core/snapshot/relationships-crash.test.ts',
   },
   {

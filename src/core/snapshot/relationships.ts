@@ -354,9 +354,15 @@ export class Relationships {
   /**
    * Shrinks a LUN, in the turn of the caller. A relationship that is enabled keeps both of its volumes at the size of its instant (features.md
    * A8); one that is disabled takes what is cut off as written.
-   * @throws LunarError `ERR_IN_RELATIONSHIP`, and as `Luns.resize`
+   * @throws LunarError `ERR_IN_RELATIONSHIP`, `ERR_RESTORING`, and as `Luns.resize`
    */
   async shrinkNow(lun: Lun, size: number, options: Omit<ResizeOptions, 'cutting'>): Promise<void> {
+    const snapshot = this.restoredTo(lun)
+    if (snapshot !== undefined)
+      throw new LunarError('ERR_RESTORING', `Cannot shrink LUN "${lun.name}"`, {
+        why: `it is being restored to "${snapshot}"`,
+        fix: 'wait for the end: lunar task list',
+      })
     this.checkCut(lun, size)
     await this.luns.resize(lun, size, { ...options, cutting: () => this.noteCut(lun, size) })
   }

@@ -388,16 +388,9 @@ export class Trees {
       })
   }
 
-  /** Its snapshots keep the size of their instant, and what is cut off. @throws LunarError `ERR_RESTORING`, `ERR_BUSY` of a clone that is still being copied */
+  /** Snapshots keep the size of their instant, and what is cut off. @throws LunarError `ERR_BUSY` of a clone that is still being copied */
   checkResize(lun: Lun, size: number): void {
-    if (size >= lun.size) return
-    const { restoring } = this.treeOf(lun) ?? {}
-    if (restoring)
-      throw new LunarError('ERR_RESTORING', `Cannot shrink LUN "${lun.name}"`, {
-        why: `it is being restored to "${restoring.snapshot.name}"`,
-        fix: 'wait for the end: lunar task list',
-      })
-    this.clones.checkNone(lun, 'shrink')
+    if (size < lun.size) this.clones.checkNone(lun, 'shrink')
   }
 
   /** What keeps slices of a LUN that a shrink has cut off for its snapshots. */
