@@ -1,4 +1,4 @@
-import { isFull } from '../base/errors.ts'
+import { isFull, type LunarError } from '../base/errors.ts'
 import type { ProcessBody, Step } from '../process/runner.ts'
 import { SEGMENT } from '../../metadata/layout.ts'
 import { SLICE } from '../raid/geometry.ts'
@@ -17,7 +17,7 @@ const STEP_STORES = 16
  */
 export class Reclaim implements ProcessBody {
   /** LUNs whose cut part cannot be kept for want of space, and what said so. */
-  private readonly waiting = new Map<Lun, unknown>()
+  private readonly waiting = new Map<Lun, LunarError>()
 
   constructor(
     private readonly pool: Pool,
