@@ -322,11 +322,11 @@ export class Volume implements BlockDevice, FastDevice, Layered {
   }
 
   /** As the LUN reads it, also behind its end, which a cache knows nothing of. */
-  private async readKept(offset: number, into: Uint8Array): Promise<void> {
+  private readKept(offset: number, into: Uint8Array): Promise<void> {
     const inside = Math.max(0, Math.min(into.length, this.size - offset))
     if (inside === into.length) return this.below.read(offset, into)
-    if (inside > 0) await this.below.read(offset, into.subarray(0, inside))
-    await this.lun.readKept(offset + inside, into.subarray(inside))
+    const behind = this.lun.readKept(offset + inside, into.subarray(inside))
+    return inside === 0 ? behind : settle([this.below.read(offset, into.subarray(0, inside)), behind]).then(() => undefined)
   }
 
   /** The same with the chunks of the relationship whose image this is locked by the caller. */
