@@ -42,6 +42,8 @@ export type DiskStateName = (typeof diskStates)[number]
 export const DISK_WITNESS = 1
 /** Taken out of service by the operator: not taken back when it is seen again. */
 export const DISK_OFFLINE = 2
+/** It is to leave the pool: what it holds moves to the others, nothing new comes. */
+export const DISK_LEAVING = 4
 
 /** Key (disk, number). */
 export const diskRecord = struct('diskRecord', 256, {
@@ -51,7 +53,7 @@ export const diskRecord = struct('diskRecord', 256, {
   segmentCount: u32(32, 'segments'),
   journalRoom: u32(36, 'bytes reserved for the journal'),
   state: u8(40, '0 normal, 1 missing, 2 merging, 3 replacing, 4 regenerating, 5 failed'),
-  flags: u8(41, 'bit 0: witness; bit 1: offline by the operator'),
+  flags: u8(41, 'bit 0: witness; bit 1: offline by the operator; bit 2: leaving the pool'),
   ldad: u16(42, 'disk group'),
   redundancySet: u16(44, 'redundancy set in the group; 0 for a witness, which has none'),
   redundancyIndex: u16(46, 'index in the set; adjacent even and odd are a pair'),
@@ -171,15 +173,15 @@ export const OPEN_STORES = 64
 /** Key (stale, LUN, store): one byte a member, bit n: the member missed a write to slice n. Missing: none did. */
 export const staleKey = (lun: number, store: number): Key => keyOf('stale', lun, store)
 
-export const processKinds = ['resync', 'reclaim', 'completeImage', 'imageUpdate', 'sourceUpdate', 'restore', 'clone'] as const
+export const processKinds = ['resync', 'reclaim', 'completeImage', 'imageUpdate', 'sourceUpdate', 'restore', 'clone', 'evacuate'] as const
 export type ProcessKind = (typeof processKinds)[number]
 export const processStates = ['running', 'waiting', 'paused', 'done', 'failed', 'stopped'] as const
 
 /** Key (process, 0, number). */
 export const processRecord = struct('processRecord', 256, {
-  kind: u8(0, '0 resync, 1 reclaim, 2 complete image, 3 image update, 4 source update, 5 restore, 6 clone'),
+  kind: u8(0, '0 resync, 1 reclaim, 2 complete image, 3 image update, 4 source update, 5 restore, 6 clone, 7 evacuate'),
   state: u8(1, '0 running, 1 waiting, 2 paused, 3 done, 4 failed, 5 stopped'),
-  target: u32(4, 'number of the relationship, of the sharing tree of a restore, 0 for the pool'),
+  target: u32(4, 'number of the relationship, of the sharing tree of a restore, of the disk that leaves, 0 for the pool'),
   startedMs: u64(8, 'milliseconds since 1970'),
   endedMs: u64(16, 'milliseconds since 1970, 0 while it runs'),
   done: u64(24, 'bytes'),

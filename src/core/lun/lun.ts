@@ -11,13 +11,14 @@ import { WriteBackHold, type ByteBudget } from '../block/hold.ts'
 import type { Layered, LayerView, ShownLayer } from '../block/layers.ts'
 import { checkRange, isInside } from '../block/range.ts'
 import type { Release } from '../block/range-lock.ts'
-import { LUN_INCOMPLETE, LUN_PROTECTED, LUN_RESERVED, LUN_STORE, LUN_WRITE_ONCE, type LunRecord } from '../../metadata/records.ts'
+import { LUN_DELETED, LUN_INCOMPLETE, LUN_PROTECTED, LUN_RESERVED, LUN_STORE, LUN_WRITE_ONCE, type LunRecord } from '../../metadata/records.ts'
 import { COLUMNS, SLICE, STORE, UNIT, type Redundancy } from '../raid/geometry.ts'
 import { LunStores } from '../pool/lun-stores.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
 import type { SliceCheck } from '../pool/slice-check.ts'
 import type { BadRange } from '../pool/store-io.ts'
+import { moveMembers } from '../pool/member-move.ts'
 import { partsOf } from './lun-layers.ts'
 import type { OpenLun } from './open-lun.ts'
 import { raidText, rangesOf, typesOf, type RaidText, type TypeRange } from './ranges.ts'
@@ -516,6 +517,12 @@ export class Lun implements BlockDevice, FastDevice, Layered {
   /** Gives the space of slices that were given back to the disks, of some stores. What is bound again meanwhile cleans itself. */
   cleanSome(storesMax: number): Promise<void> {
     return this.pinned(() => this.space.cleanSome(storesMax))
+  }
+
+  /** Moves what a store has on a disk to others. @returns members moved @throws as `moveMembers` */
+  moveStore(store: number, from: PoolDisk): Promise<number> {
+    const discard = (this.record.flags & LUN_DELETED) !== 0
+    return this.pinned(() => this.space.moveStore(store, () => moveMembers(this.pool, this.stores, store, from, discard)))
   }
 
   /** Nothing of a range is bound: it reads as zeros. A promise only when map pages are to be loaded. */

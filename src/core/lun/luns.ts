@@ -116,6 +116,11 @@ export class Luns {
     return [...this.byNumber.values()].filter(lun => !this.isDeleted(lun))
   }
 
+  /** Live and deleted LUNs: all that hold segments. */
+  get holders(): Lun[] {
+    return [...this.byNumber.values()]
+  }
+
   /** Deleted LUNs, and behind them LUNs that were shrunk, whose space is still to be given back. */
   get toReclaim(): Lun[] {
     const due = [...this.byNumber.values()].filter(lun => this.isDeleted(lun) || (lun.record.reclaimFrom > 0 && !lun.growing))

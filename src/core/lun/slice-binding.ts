@@ -3,7 +3,7 @@ import { Batch } from '../../metadata/batch.ts'
 import { raidName, stripeAt, typeAt } from '../../metadata/records.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
-import type { Member } from '../pool/store-table.ts'
+import { placesOf, type Member } from '../pool/store-table.ts'
 import { SLICE_ON_MEMBER, SLICES, survivesOf, type Redundancy } from '../raid/geometry.ts'
 import { maskOf, runsOfSlices } from '../raid/slices.ts'
 import { homeOf, regionOf, sliceInHome, slicesOfHome } from './homes.ts'
@@ -237,8 +237,10 @@ export class SliceBinder {
     const { table } = this.lun.stores
     const isRedundant = survivesOf[raid] > 0
     let failed: { disk: PoolDisk; error: unknown } | undefined
+    let reserved: string[] = []
     try {
       for (const { store } of parts) await table.load(store)
+      reserved = parts.map(({ store, fresh }) => placesOf(fresh?.members ?? table.membersOf(store)))
       failed = await this.reserveOnHost(parts, isRedundant)
     } catch (error) {
       this.giveBack(parts)
@@ -251,7 +253,10 @@ export class SliceBinder {
       return this.pool.failDisk(failed.disk, failed.error)
     }
     // From here to the commit nothing waits: memory and journal change in the same order.
-    const due = parts.filter(({ store, inStore, fresh }) => fresh ?? (table.exists(store) && inStore.every(slice => this.isFree(store, slice))))
+    const due = parts.filter(
+      ({ store, inStore, fresh }, i) =>
+        fresh ?? (table.exists(store) && placesOf(table.membersOf(store)) === reserved[i] && inStore.every(slice => this.isFree(store, slice))),
+    )
     if (due.length === 0) return
     const batch = new Batch()
     for (const part of due) this.putPart(part, batch)

@@ -8,7 +8,7 @@ import { maskOf } from '../raid/slices.ts'
 import type { LunStores } from '../pool/lun-stores.ts'
 import type { Pool } from '../pool/pool.ts'
 import type { PoolDisk } from '../pool/pool-disk.ts'
-import type { Member } from '../pool/store-table.ts'
+import { placesOf, type Member } from '../pool/store-table.ts'
 import { sliceOf, storeOf, type SliceMap } from './slice-map.ts'
 
 /** Slices given back in one commit. */
@@ -31,6 +31,8 @@ export interface SlicedLun {
 export class SliceSpace {
   /** Stores whose unbound slices are being cleaned. */
   private readonly cleaning = new Map<number, Promise<void>>()
+  /** Stores of which members are being moved: nothing of them is cleaned. */
+  private readonly moving = new Map<number, Promise<void>>()
   private readonly freeStores: number[] = []
   /** Stores with slices that were given back and not made clean since. */
   private readonly unclean = new Set<number>()
@@ -116,9 +118,30 @@ export class SliceSpace {
 
   /** Makes unbound slices of a store that still hold old bytes read as zeros again; who needs it meanwhile shares it. */
   async cleanStore(store: number): Promise<void> {
+    for (let moving = this.moving.get(store); moving; moving = this.moving.get(store)) await moving
     const cleaning = this.cleaning.get(store) ?? this.cleanNow(store).finally(() => this.cleaning.delete(store))
     this.cleaning.set(store, cleaning)
     return cleaning
+  }
+
+  /** Moves members of a store; cleaning it, which knows where they are, is over before and waits. @throws what `move` throws */
+  async moveStore<T>(store: number, move: () => Promise<T>): Promise<T> {
+    for (;;) {
+      const busy = this.moving.get(store) ?? this.cleaning.get(store)?.catch(() => undefined)
+      if (!busy) break
+      await busy
+    }
+    const moved = move()
+    const over = moved.then(
+      () => undefined,
+      () => undefined,
+    )
+    this.moving.set(store, over)
+    try {
+      return await moved
+    } finally {
+      this.moving.delete(store)
+    }
   }
 
   private async cleanNow(store: number): Promise<void> {
@@ -227,5 +250,3 @@ export class SliceSpace {
     batch.patch(keyOf('lun', this.lun.number), lunRecord.fields.nextGeneration.offset, generation, lunRecord.size)
   }
 }
-
-const placesOf = (members: readonly Member[]): string => members.map(({ disk, segment }) => `${disk}.${segment}`).join()

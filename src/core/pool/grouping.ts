@@ -12,11 +12,11 @@ export function placesIn(ldad: number, disks: Iterable<PoolDisk>): Map<number, S
   return places
 }
 
-/** Places in order: those of the disks that join, and of those that move for it. */
-export function changedPlaces(places: ReadonlyMap<number, SetPlace>, joining: readonly JoiningDisk[]): Map<number, SetPlace> {
-  if (joining.length === 0 && setProblems(places).length === 0) return new Map()
+/** Places in order: those of the disks that join, and of those that move for it or because others leave. */
+export function changedPlaces(places: ReadonlyMap<number, SetPlace>, joining: readonly JoiningDisk[], leaving: readonly number[] = []): Map<number, SetPlace> {
+  if (joining.length + leaving.length === 0 && setProblems(places).length === 0) return new Map()
   const changed = new Map<number, SetPlace>()
-  for (const [disk, place] of regroup(places, { joining })) {
+  for (const [disk, place] of regroup(places, { joining, leaving })) {
     const was = places.get(disk)
     if (was?.set !== place.set || was.index !== place.index) changed.set(disk, place)
   }

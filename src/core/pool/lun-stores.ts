@@ -15,7 +15,7 @@ import { SliceChecker, type SliceCheck } from './slice-check.ts'
 import { StoreBits, type OpenSlice, type SliceKey } from './store-bits.ts'
 import type { BadRange, StoreHost, StoreSet } from './store-io.ts'
 import { StoreMembers } from './store-members.ts'
-import { StoreTable } from './store-table.ts'
+import { placesOf, StoreTable } from './store-table.ts'
 
 /** Slices that a resync makes together, with one request to each member: 1 MiB of it. */
 const RESYNC_RUN = 4
@@ -342,6 +342,12 @@ export class LunStores implements StoreSet {
     if (unflushed) this.lossSinceFlush ??= reason
   }
 
+  /** The disk is none of the pool's any more: nothing of the LUN lies on it. */
+  forgetDisk(disk: PoolDisk): void {
+    this.writtenDisks.delete(disk)
+    this.single.delete(disk)
+  }
+
   /** Whether a flush covered every write to an open slice: then all members in service had it alike. */
   private isFlushed(key: SliceKey, { writers, round }: OpenSlice): boolean {
     return writers === 0 && round > 0 && round <= this.flushed && !this.bits.unsynced.has(key)
@@ -516,6 +522,7 @@ export class LunStores implements StoreSet {
     if (this.members.hasParity(store)) return this.resyncParity(store, slices, buffers, written)
     const done = new Map<SliceKey, ReadonlySet<number>>()
     let moved = 0
+    const places = placesOf(this.table.membersOf(store))
     for (const { from, count } of runsOfSlices(slices, RESYNC_RUN)) {
       const release = await this.lockRange(store, from * SLICE, count * SLICE, 'exclusive')
       try {
@@ -528,7 +535,8 @@ export class LunStores implements StoreSet {
       }
     }
     await this.flushAll(written)
-    await this.resynced(store, done)
+    // What was copied to a place that a member has left says nothing of where it is now.
+    if (placesOf(this.table.membersOf(store)) === places) await this.resynced(store, done)
     return moved
   }
 

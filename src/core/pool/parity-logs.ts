@@ -67,12 +67,19 @@ export class ParityLogs {
     }
   }
 
+  /** The disk leaves the pool: no parity lies on it any more. */
+  async drop(disk: PoolDisk): Promise<void> {
+    const log = this.open.get(disk.number)
+    if (log && disk.inService && !log.isDead) await log.drain().catch((error: unknown) => this.failed(disk, error))
+    this.open.delete(disk.number)
+  }
+
   private async make(disk: PoolDisk): Promise<ParityLog> {
     const map = this.host.segments.get(disk.number)
     // It was made, and its making failed after that was durable: it holds nothing.
     if (disk.record.logSegments > 0) return this.openLog(disk)
     invariant(map, `disk ${disk.number} has no segments`)
-    const segments = Math.max(SEGMENTS_MIN, Math.min(SEGMENTS_MAX, Math.floor(map.total / PART)))
+    const segments = logSegmentsOf(map.total)
     let segment = takeRun(map, segments)
     if (segment === undefined && (await this.host.cleanDisk(disk)) > 0) segment = takeRun(map, segments)
     if (segment === undefined) {
@@ -137,5 +144,8 @@ export class ParityLogs {
     return this.host.failDisk(disk, error)
   }
 }
+
+/** Segments that a parity log takes on a disk of so many. */
+export const logSegmentsOf = (total: number): number => Math.max(SEGMENTS_MIN, Math.min(SEGMENTS_MAX, Math.floor(total / PART)))
 
 const takeRun = (map: SegmentMap, segments: number): number | undefined => (map.available >= segments + KEPT ? map.takeRun(segments) : undefined)

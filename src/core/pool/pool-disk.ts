@@ -6,7 +6,7 @@ import { Traffic } from '../base/traffic.ts'
 import { MIB } from '../base/units.ts'
 import type { Disk } from '../block/device.ts'
 import { SEGMENT } from '../../metadata/layout.ts'
-import { DISK_OFFLINE, DISK_WITNESS, type DiskRecord, type DiskStateName } from '../../metadata/records.ts'
+import { DISK_LEAVING, DISK_OFFLINE, DISK_WITNESS, type DiskRecord, type DiskStateName } from '../../metadata/records.ts'
 
 /** Unflushed bytes of a disk: from here on a flush is started, and at twice this writers wait for it (hazard 8). */
 const DIRTY_FLUSH_FROM = 32 * MIB
@@ -53,12 +53,21 @@ export class PoolDisk {
   get isOffline(): boolean {
     return (this.record.flags & DISK_OFFLINE) !== 0
   }
+  /** It is to leave the pool, for good. */
+  get isLeaving(): boolean {
+    return (this.record.flags & DISK_LEAVING) !== 0
+  }
+  /** In the words of features.md A10: one that leaves is replacing; regenerating, when what it held is made anew from others. */
+  get shownState(): DiskStateName {
+    if (!this.isLeaving) return this.state
+    return this.inService ? 'replacing' : 'regenerating'
+  }
   get domain(): string {
     return this.record.domain
   }
   /** New segments may be taken from it. */
   get allocatable(): boolean {
-    return this.state === 'normal' && this.device !== undefined && !this.isWitness
+    return this.state === 'normal' && this.device !== undefined && !this.isWitness && !this.isLeaving
   }
   /** Writes of redundant stores go to it, and what is not stale on it may be believed. */
   get inService(): boolean {

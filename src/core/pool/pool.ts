@@ -10,15 +10,28 @@ import { BLOCK, diskLayout, ROOT_COUNT, ROOTS_AT, SEGMENT } from '../../metadata
 import { Metadata, type MetadataHost } from '../../metadata/metadata.ts'
 import type { DecideOptions } from '../../metadata/quorum.ts'
 import type { MetadataDisk } from '../../metadata/quorum-disk.ts'
-import type { Place } from '../../metadata/root.ts'
-import { decodeRecord, diskRecord, diskStates, DISK_OFFLINE, poolRecord, REASON_MAX, type DiskStateName, type PoolRecord } from '../../metadata/records.ts'
+import { MEMBERS_MAX, type Place } from '../../metadata/root.ts'
+import {
+  decodeRecord,
+  diskRecord,
+  diskStates,
+  DISK_LEAVING,
+  DISK_OFFLINE,
+  poolRecord,
+  REASON_MAX,
+  SEGMENTS_PER_RECORD,
+  type DiskStateName,
+  type PoolRecord,
+} from '../../metadata/records.ts'
 import { fitting } from '../../metadata/struct.ts'
 import { memberCount, parityCount, PARITY_MEMBER, SLICE, SLICES, type Redundancy } from '../raid/geometry.ts'
 import { PoolBarrier } from './barrier.ts'
 import { describeDisk } from './disk-record.ts'
+import { wipeDisks } from './format.ts'
 import { EventLog } from './event-log.ts'
 import { HistoryLog } from './history-log.ts'
 import type { LunStores } from './lun-stores.ts'
+import { placeMember, type MemberPlace } from './place-member.ts'
 import { domainCount, fewestDisks, largestStoreCount, placeStore, type Candidate } from './placement.ts'
 import type { ParityLog } from './parity-log.ts'
 import { ParityLogs } from './parity-logs.ts'
@@ -76,6 +89,9 @@ export class Pool implements StoreHost, MetadataHost {
   readonly history = new HistoryLog(() => this.metadata)
   /** Called when a disk came or went, space was given back or an event waits, so that processes look again. */
   onChange: () => void = () => undefined
+
+  /** Called when a disk was removed: whoever opened the device closes it. */
+  onRemoved: (device: Disk | undefined) => Promise<void> = () => Promise.resolve()
 
   get isView(): boolean {
     return this.options.readOnly
@@ -325,7 +341,7 @@ export class Pool implements StoreHost, MetadataHost {
   }
 
   /** Candidates counting what is freed and only waits to be cleaned. */
-  private hopefulCandidates(): Candidate[] {
+  hopefulCandidates(): Candidate[] {
     return this.candidates().map(candidate => ({ ...candidate, free: Math.max(0, this.segments.get(candidate.disk)!.free - METADATA_KEPT) }))
   }
 
@@ -381,12 +397,64 @@ export class Pool implements StoreHost, MetadataHost {
     })
   }
 
+  /**
+   * Takes a clean segment for one member of a store whose disk leaves, marked as taken.
+   * @param others disks of the other members, by member; undefined where that is not known yet
+   * @throws LunarError `ERR_POOL_FULL`
+   */
+  async takeMember(raid: Redundancy, member: number, others: readonly (number | undefined)[]): Promise<Member> {
+    const withoutLog = new Set<number>()
+    for (let cleaned = false; ;) {
+      const able = this.candidates().filter(({ disk }) => !withoutLog.has(disk))
+      const number = placeMember(
+        raid,
+        member,
+        others.map(other => this.placeOf(other)),
+        able,
+      )
+      if (number === undefined) {
+        if (!cleaned && (await this.cleanFreed()) > 0) continue
+        if (cleaned) break
+        cleaned = true
+        continue
+      }
+      const segment = this.segments.get(number)!.take()
+      invariant(segment !== undefined, 'placement chose a disk without a free segment')
+      if (parityCount[raid] === 0 || member !== PARITY_MEMBER || this.logs.has(number)) return { disk: number, segment }
+      try {
+        await this.ensureLog(number)
+        return { disk: number, segment }
+      } catch (error) {
+        this.releaseMembers([{ disk: number, segment }])
+        if (isCode(error, 'ERR_POOL_FULL')) withoutLog.add(number)
+        else if (isDisksFault(error)) await this.failDisk(this.disk(number), error)
+        else throw error
+      }
+    }
+    throw new LunarError('ERR_POOL_FULL', `Cannot move a member of a ${raid} store in pool "${this.record.name}"`, {
+      why: `none of the other disks that the rules allow has a free segment of ${SEGMENT / 1024 / 1024} MiB`,
+      fix: 'lunar disk add, or delete what is not needed',
+    })
+  }
+
+  /** Where a disk is, as placement sees it. */
+  placeOf(number: number | undefined): MemberPlace | undefined {
+    if (number === undefined) return undefined
+    const { domain, record } = this.disk(number)
+    return { disk: number, domain, set: record.redundancySet, index: record.redundancyIndex }
+  }
+
   releaseMembers(members: readonly Member[]): void {
     for (const { disk, segment } of members) this.segments.get(disk)!.untake(segment)
   }
 
   bindMembers(members: readonly Member[], batch: Batch): void {
     for (const { disk, segment } of members) this.segments.get(disk)!.set(segment, 'used', batch)
+    this.noteMembers(members, batch)
+  }
+
+  /** A store has these members now. */
+  noteMembers(members: readonly Member[], batch: Batch): void {
     if (isAstride(members, this.disks)) this.noteAstride(batch)
   }
 
@@ -412,7 +480,7 @@ export class Pool implements StoreHost, MetadataHost {
 
   get freedSegments(): number {
     let count = 0
-    for (const disk of this.disks.values()) if (disk.inService) count += this.segments.get(disk.number)?.count('freed') ?? 0
+    for (const disk of this.disks.values()) if (disk.inService && !disk.isLeaving) count += this.segments.get(disk.number)?.freed ?? 0
     return count
   }
 
@@ -441,7 +509,8 @@ export class Pool implements StoreHost, MetadataHost {
 
   private async cleanNow(disk: PoolDisk): Promise<number> {
     const map = this.segments.get(disk.number)
-    if (!disk.inService || !map) return 0
+    // What is free of a disk that leaves is nobody's any more.
+    if (!disk.inService || disk.isLeaving || !map) return 0
     const segments = map.find('freed', 0, CLEAN_BATCH)
     if (segments.length === 0) return 0
     for (let i = 0; i < segments.length;) {
@@ -588,7 +657,9 @@ export class Pool implements StoreHost, MetadataHost {
     })
   }
 
+  /** 0 where one of the places is on a disk that leaves: such a store is left. */
   coverage(places: readonly Place[]): number {
+    if (places.some(({ disk }) => this.disks.get(disk)?.isLeaving)) return 0
     return domainCountOf(places.filter(({ disk }) => this.metadataDisks.has(disk)).map(({ disk }) => this.disks.get(disk)?.domain ?? ''))
   }
 
@@ -661,8 +732,9 @@ export class Pool implements StoreHost, MetadataHost {
     })
   }
 
-  /** Puts a new state into the disk's record and the batch. */
+  /** Puts a new state into the disk's record and the batch; one that was removed has no record any more. */
   setState(disk: PoolDisk, state: DiskStateName, reason: string, batch: Batch, flags = disk.record.flags): void {
+    if (this.disks.get(disk.number) !== disk) return
     disk.state = state
     disk.record = {
       ...disk.record,
@@ -730,9 +802,12 @@ export class Pool implements StoreHost, MetadataHost {
 
   /** Fills the quorum up with disks that are normal, spread over failure domains. Labels say so before the membership does. */
   private async fillQuorum(): Promise<void> {
-    const usable = [...this.disks.values()].filter(disk => disk.device && disk.state === 'normal' && disk.record.journalRoom >= this.metadata.journalSize)
+    const usable = [...this.disks.values()].filter(
+      disk => disk.device && disk.state === 'normal' && !disk.isLeaving && disk.record.journalRoom >= this.metadata.journalSize,
+    )
     const wanted = quorumWanted(usable.length)
-    const current = this.metadata.memberIds
+    const leaving = [...this.disks.values()].filter(disk => disk.isLeaving).map(disk => disk.id)
+    const current = this.metadata.memberIds.filter(id => !leaving.includes(id))
     if (current.length >= wanted) return
     const chosen = chooseQuorum(
       usable.map(disk => ({ disk: disk.number, domain: disk.domain, member: current.includes(disk.id), witness: disk.isWitness })),
@@ -741,7 +816,8 @@ export class Pool implements StoreHost, MetadataHost {
     for (const number of chosen) {
       const disk = this.disk(number)
       const member = this.metadataDisks.get(number)
-      if (current.includes(disk.id) || !member) continue
+      // One that leaves makes room when it has left.
+      if (current.includes(disk.id) || !member || this.metadata.memberIds.length === MEMBERS_MAX) continue
       try {
         await this.relabel(disk, true)
         const batch = new Batch()
@@ -870,6 +946,72 @@ export class Pool implements StoreHost, MetadataHost {
     await this.maintain()
     this.onChange()
     return added.map(({ disk }) => disk)
+  }
+
+  /** The disk is to leave the pool, durably: nothing new is put on it. What it holds is moved by `Evacuation`, which then calls `removeDisk`. */
+  async leave(disk: PoolDisk): Promise<void> {
+    const batch = new Batch()
+    disk.record = { ...disk.record, flags: disk.record.flags | DISK_LEAVING }
+    batch.put(keyOf('disk', disk.number), diskRecord.encode(disk.record))
+    this.event(batch, 'disk.leaving', `disk ${disk.number}`, 'what it holds moves to the other disks')
+    await this.metadata.commit(batch, 'admin', true)
+  }
+
+  /** Segments of a disk that something lies in, without its parity log; those about to be bound are not counted. */
+  heldSegments(disk: PoolDisk): number {
+    const map = this.segments.get(disk.number)
+    return map ? map.count('used') + map.count('metadata') - disk.record.logSegments : 0
+  }
+
+  /**
+   * Takes a disk out of the pool that stores have left: quorum and metadata go to others, then one commit forgets it; the device is wiped and let go.
+   * @returns false when a store has come to lie on it meanwhile @throws LunarError `ERR_QUORUM_LOST`, `ERR_METADATA_FULL` when the others cannot take its part
+   */
+  async removeDisk(disk: PoolDisk): Promise<boolean> {
+    await this.failing.get(disk.number)
+    await this.maintain()
+    if (this.metadata.memberIds.includes(disk.id)) {
+      const batch = new Batch()
+      this.event(batch, 'quorum.left', `disk ${disk.number}`, 'left the quorum because it leaves the pool')
+      await this.metadata.removeMember(disk.id, batch)
+      await this.maintain()
+    }
+    if (this.metadata.stores.some(({ places }) => places.some(place => place.disk === disk.number)))
+      throw new LunarError('ERR_METADATA_FULL', `Cannot remove disk ${disk.number}`, { why: 'the other disks have no room for the metadata on it' })
+    await this.parityLogs.drop(disk)
+    await this.segments.get(disk.number)?.settled()
+    if (this.heldSegments(disk) > 0) return false
+    // From here to the commit nothing waits, and nobody writes its record after this.
+    const { device } = disk
+    const places = placesIn(disk.record.ldad, this.disks.values())
+    const batch = this.forgetDisk(disk)
+    const moved = this.moveDisks(disk.isWitness ? new Map() : changedPlaces(places, [], [disk.number]), batch)
+    this.event(batch, 'disk.removed', `disk ${disk.number}`, device?.name ?? 'it was away')
+    await this.metadata.commit(batch, 'admin', true)
+    await this.relabelAll(moved)
+    if (device && !device.remote?.isLost) {
+      // Its label is of no pool's any more; one that stays is told of when it is found.
+      await wipeDisks([{ disk: device, size: disk.record.size }]).catch((error: unknown) => {
+        if (!isDisksFault(error)) throw error
+        this.noteLater('disk.removed', `disk ${disk.number}`, `its label could not be wiped: ${error instanceof Error ? error.message : String(error)}`)
+      })
+    }
+    await this.onRemoved(device)
+    this.onChange()
+    return true
+  }
+
+  /** Forgets a disk in memory and in the batch. */
+  private forgetDisk(disk: PoolDisk): Batch {
+    const batch = new Batch()
+    batch.delete(keyOf('disk', disk.number))
+    const total = this.segments.get(disk.number)?.total ?? 0
+    for (let record = 0; record * SEGMENTS_PER_RECORD < total; record++) batch.delete(keyOf('segments', disk.number, record))
+    for (const known of [this.disks, this.segments, this.labels, this.metadataDisks]) known.delete(disk.number)
+    for (const stores of this.stores.values()) stores.forgetDisk(disk)
+    disk.state = 'failed'
+    disk.device = undefined
+    return batch
   }
 
   async setDomain(disk: PoolDisk, domain: string): Promise<void> {

@@ -15,6 +15,9 @@ export class SegmentMap {
   private readonly bits: Uint8Array
   private readonly counts = [0, 0, 0, 0]
   private readonly takenSegments = new Set<number>()
+  /** Taken ones that bytes are written to ahead of their binding: recorded as freed, and nobody cleans them. */
+  private readonly filling = new Set<number>()
+  private readonly settling: (() => void)[] = []
   private cursor = 0
 
   constructor(
@@ -49,7 +52,20 @@ export class SegmentMap {
 
   /** Segments that are or will be free: clean ones and freed ones. */
   get free(): number {
-    return this.available + this.counts[segmentStates.freed]!
+    return this.available + this.freed
+  }
+
+  /** Segments that are to be cleaned. */
+  get freed(): number {
+    return this.counts[segmentStates.freed]! - this.filling.size
+  }
+
+  /** Resolves when nobody is about to bind a segment. */
+  settled(): Promise<void> {
+    if (this.takenSegments.size + this.filling.size === 0) return Promise.resolve()
+    return new Promise(resolve => {
+      this.settling.push(resolve)
+    })
   }
 
   /** Takes a clean segment for a binding that is being prepared. @returns undefined when there is none */
@@ -82,6 +98,16 @@ export class SegmentMap {
   /** Gives a taken segment back unbound, or says that its binding is in the journal. */
   untake(segment: number): void {
     this.takenSegments.delete(segment)
+    this.filling.delete(segment)
+    if (this.takenSegments.size + this.filling.size === 0) for (const resolve of this.settling.splice(0)) resolve()
+  }
+
+  /** A taken segment may hold bytes once the batch is durable: whoever finds it unbound after a crash cleans it. It stays taken. */
+  fillAhead(segment: number, batch: Batch): void {
+    this.filling.add(segment)
+    this.record(segment, 'freed', batch)
+    this.recount(segment, 'freed')
+    this.takenSegments.delete(segment)
   }
 
   set(segment: number, state: SegmentState, batch: Batch): void {
@@ -105,12 +131,16 @@ export class SegmentMap {
 
   /** The change is known from now on. */
   become(segment: number, state: SegmentState): void {
+    this.recount(segment, state)
+    this.untake(segment)
+  }
+
+  private recount(segment: number, state: SegmentState): void {
     const byte = segment >> 2
     const shift = (segment & 3) * 2
     this.counts[this.stateNumber(segment)]!--
     this.counts[segmentStates[state]]!++
     this.bits[byte] = (this.bits[byte]! & ~(3 << shift)) | (segmentStates[state] << shift)
-    this.takenSegments.delete(segment)
   }
 
   /** Puts every segment into one state, as whole records. */
@@ -135,11 +165,11 @@ export class SegmentMap {
     }
   }
 
-  /** The next segments in a state, from `from` on, at most `most`. */
+  /** The next segments in a state, from `from` on, at most `most`; without freed ones that are taken. */
   find(state: SegmentState, from: number, most: number): number[] {
     const found: number[] = []
     for (let segment = from; segment < this.total && found.length < most; segment++) {
-      if (this.stateNumber(segment) === segmentStates[state]) found.push(segment)
+      if (this.stateNumber(segment) === segmentStates[state] && !this.filling.has(segment)) found.push(segment)
     }
     return found
   }

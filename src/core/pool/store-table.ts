@@ -2,7 +2,7 @@ import { invariant } from '../base/errors.ts'
 import type { Batch } from '../../metadata/batch.ts'
 import { keyOf } from '../../metadata/key.ts'
 import type { Metadata } from '../../metadata/metadata.ts'
-import { raidName, raidTypes, RSD_STORES, RSD_VALUE, rsdFields } from '../../metadata/records.ts'
+import { raidName, raidTypes, RSD_STORES, RSD_VALUE, rsdFields, rsdMember } from '../../metadata/records.ts'
 import { memberCount, type Redundancy } from '../raid/geometry.ts'
 
 /** Stores in a page of the table: 2 GiB of addresses when filled in order. */
@@ -16,6 +16,9 @@ export interface Member {
   readonly disk: number
   readonly segment: number
 }
+
+/** Members as text, to tell whether they were moved. */
+export const placesOf = (members: readonly Member[]): string => members.map(({ disk, segment }) => `${disk}.${segment}`).join()
 
 /**
  * Disk slots of a pool: a member word has 22 bits for the segment, so a disk of more than 8 TiB takes several slots.
@@ -152,6 +155,13 @@ export class StoreTable {
     const page = this.page(store)
     page[(store % PAGE_STORES) * this.stride] = bound | (dirty << 8) | (raidTypes[this.raid(store)] << 16)
     batch.patch(keyOf('rsd', this.lun, Math.floor(store / RSD_STORES)), (store % RSD_STORES) * rsdFields.size + 2, Uint8Array.of(bound, dirty), RSD_VALUE)
+  }
+
+  /** A member lies elsewhere from now on. Nothing else of the store is put into the batch. */
+  setMember(store: number, member: number, place: Member, batch: Batch): void {
+    this.page(store)[(store % PAGE_STORES) * this.stride + HEAD_WORDS + member] = this.slots.pack(place.disk, place.segment)
+    const at = (store % RSD_STORES) * rsdFields.size + rsdFields.fields.members.offset + member * rsdMember.size
+    batch.patch(keyOf('rsd', this.lun, Math.floor(store / RSD_STORES)), at, rsdMember.encode(place), RSD_VALUE)
   }
 
   remove(store: number, batch: Batch): void {
