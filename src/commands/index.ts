@@ -5,6 +5,8 @@ import DiskLabel from './disk/label.ts'
 import DiskList from './disk/list.ts'
 import DiskOffline from './disk/offline.ts'
 import DiskOnline from './disk/online.ts'
+import DiskRemove from './disk/remove.ts'
+import DiskReplace from './disk/replace.ts'
 import DiskShow from './disk/show.ts'
 import EnableNewSnap from './EnableNewSnap.ts'
 import EnableSnap from './EnableSnap.ts'
@@ -111,6 +113,8 @@ export const commands = {
   'disk:list': DiskList,
   'disk:offline': DiskOffline,
   'disk:online': DiskOnline,
+  'disk:remove': DiskRemove,
+  'disk:replace': DiskReplace,
   'disk:show': DiskShow,
   EnableNewSnap,
   EnableSnap,

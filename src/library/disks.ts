@@ -41,4 +41,19 @@ export class Disks {
     const { path, ...rest } = options
     return this.asker.change('disk.online', { disk: String(disk), ...(path === undefined ? {} : { path }) }, rest)
   }
+
+  /**
+   * Lets a disk leave the pool for good; `task` moves what lies on it, or makes it anew from the others when the disk is gone.
+   *
+   * @throws LunarError `ERR_POOL_FULL`, `ERR_TOO_FEW_DISKS`, `ERR_DATA_LOST` when nothing else has what lay on a disk that is gone
+   */
+  remove(disk: number | string, options?: ChangeOptions): Promise<Result<'disk.remove'>> {
+    return this.asker.change('disk.remove', { disk: String(disk) }, options)
+  }
+
+  /** Adds a disk and lets another one leave for it. @throws LunarError as `add` and `remove` */
+  replace(disk: number | string, by: DiskSpec, options: ChangeOptions & { readonly overwrite?: boolean } = {}): Promise<Result<'disk.replace'>> {
+    const { overwrite = false, ...rest } = options
+    return this.asker.change('disk.replace', { disk: String(disk), with: by, overwrite }, rest)
+  }
 }

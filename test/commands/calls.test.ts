@@ -103,6 +103,26 @@ const cases: readonly { line: string; verb: string; params: unknown; mode?: 'vie
     options: { answers: { 'disk.online': () => ({ ...disk(1, { state: 'merging' }), task: 3 }) } },
   },
   {
+    line: 'disk remove 1 --yes',
+    verb: 'disk.remove',
+    mode: 'owner',
+    params: { disk: '1', dryRun: false },
+    out: /^Disk 1 leaves the pool; task 3 .*lunar task wait 3/,
+    options: { answers: { 'disk.remove': () => ({ ...disk(1, { state: 'replacing' }), moves: [], task: 3, changed: true }) } },
+  },
+  {
+    line: 'disk replace tank/1 d5.img --size 64MiB --domain rack2 --force=overwrite --dry-run',
+    verb: 'disk.replace',
+    mode: 'owner',
+    params: { disk: '1', with: { path: 'd5.img', size: 64 * MIB, domain: 'rack2' }, overwrite: true, dryRun: true },
+    out: /^Would add disk 4 .* move 2 MiB: 2 MiB of LUN db\n/,
+    options: {
+      answers: {
+        'disk.replace': () => ({ old: { ...disk(1), moves: [{ lun: 'db', segments: 1, bytes: 2 * MIB }], task: null, changed: true }, new: disk(4) }),
+      },
+    },
+  },
+  {
     line: 'lock show tank',
     verb: 'lock.show',
     mode: 'view',

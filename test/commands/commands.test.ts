@@ -29,6 +29,8 @@ const changing = [
   'disk:label',
   'disk:offline',
   'disk:online',
+  'disk:remove',
+  'disk:replace',
   'lun:create',
   'lun:delete',
   'lun:export',

@@ -150,6 +150,7 @@ export async function openPool(
       return disk ? Promise.resolve({ disk, blank: !wasUsed(disk.name) }) : Promise.reject(new LunarError('ERR_DISK_NOT_FOUND', `Cannot open ${spec.path}`))
     },
     find: async diskId => (await labelled(all)).find(({ label }) => label.diskId === diskId),
+    release: () => Promise.resolve(),
     remember: () => Promise.resolve(),
   }
   const engine = await LocalEngine.open(await labelled(disks), { mode: options.view ? 'view' : 'owner', opener, command: 'simulation', missing: [] }, sources)

@@ -83,6 +83,7 @@ const openerOf = (shelf: readonly SimulatedDisk[]): DiskOpener => ({
   requireDistinct: () => Promise.resolve(),
   create: () => Promise.reject(new Error('no disk is made here')),
   find: async diskId => (await scanSim(shelf)).found.find(({ label }) => label.diskId === diskId),
+  release: () => Promise.resolve(),
   remember: () => Promise.resolve(),
 })
 

@@ -106,6 +106,10 @@ export class Lun implements BlockDevice, FastDevice, Layered {
   get isIncomplete(): boolean {
     return (this.record.flags & LUN_INCOMPLETE) !== 0
   }
+  /** Only what it holds is still to be given back. */
+  get isDeleted(): boolean {
+    return (this.record.flags & LUN_DELETED) !== 0
+  }
   get isProtected(): boolean {
     return (this.record.flags & LUN_PROTECTED) !== 0
   }
@@ -521,8 +525,7 @@ export class Lun implements BlockDevice, FastDevice, Layered {
 
   /** Moves what a store has on a disk to others. @returns members moved @throws as `moveMembers` */
   moveStore(store: number, from: PoolDisk): Promise<number> {
-    const discard = (this.record.flags & LUN_DELETED) !== 0
-    return this.pinned(() => this.space.moveStore(store, () => moveMembers(this.pool, this.stores, store, from, discard)))
+    return this.pinned(() => this.space.moveStore(store, () => moveMembers(this.pool, this.stores, store, from, this.isDeleted)))
   }
 
   /** Nothing of a range is bound: it reads as zeros. A promise only when map pages are to be loaded. */

@@ -5,7 +5,7 @@
 import type { BlockDevice } from '../block/device.ts'
 import type { HostDetail, HostSummary, PresentationView } from './api/hosts.ts'
 import type { LunDetail, LunSummary, LunTypeRange, MapExtent, RaidType, RaidTypes, RstoreCheck, RstoreDetail, RstoreSummary } from './api/luns.ts'
-import type { CheckView, DiskDetail, DiskSummary, EventView, HistoryView, PoolDetail, PoolStatus, PoolSummary, Setting } from './api/pools.ts'
+import type { CheckView, DiskDetail, DiskSummary, RemovedDisk, EventView, HistoryView, PoolDetail, PoolStatus, PoolSummary, Setting } from './api/pools.ts'
 import type {
   ByteRange,
   Delay,
@@ -70,6 +70,10 @@ export interface Verbs {
   'disk.label': { params: Change & { disk: string; domain: string | null }; result: DiskSummary }
   'disk.offline': { params: Change & { disk: string; force?: boolean }; result: DiskSummary }
   'disk.online': { params: Change & { disk: string; path?: string }; result: DiskSummary & { task: number | null } }
+  /** The disk leaves the pool for good, once `task` has moved what lies on it to others; null only with `dryRun`. */
+  'disk.remove': { params: Change & { disk: string }; result: RemovedDisk }
+  /** `with` joins the pool, in the failure domain of the old disk unless it says another, and the old disk leaves. */
+  'disk.replace': { params: Change & { disk: string; with: DiskSpec; overwrite?: boolean }; result: { old: RemovedDisk; new: DiskSummary } }
   /** Either `raid`, and `stripe` where redundant stores are to be interleaved, or `ranges` that follow each other from 0 on, at most 16. */
   'lun.create': {
     params: Change & { name: string; size: number; raid?: RaidType; stripe?: number; ranges?: LunTypeRange[]; reserve?: boolean }

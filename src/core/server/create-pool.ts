@@ -145,4 +145,4 @@ async function requireNewName(params: CreatePoolParams, paths: readonly string[]
 }
 
 const refuse = (): Promise<never> => Promise.reject(new LunarError('ERR_READ_ONLY', 'Cannot add disks in a dry run'))
-const noOpener = { requireDistinct: refuse, create: refuse, find: refuse, remember: () => Promise.resolve() }
+const noOpener = { requireDistinct: refuse, create: refuse, find: refuse, release: refuse, remember: () => Promise.resolve() }

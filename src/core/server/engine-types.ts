@@ -33,6 +33,8 @@ export interface DiskOpener {
   create(spec: DiskSpec, options: CreateDiskOptions): Promise<NewDisk>
   /** Looks for a disk that is away: at `path`, else beside the other disks and in the registry. Locked. */
   find(diskId: string, path?: string): Promise<FoundDisk | undefined>
+  /** Lets a disk go that is none of the pool's any more. */
+  release(disk: Disk): Promise<void>
   /** Tells the registry that the pool's disks are now at these paths. */
   remember(poolName: string, poolId: string, paths: readonly string[]): Promise<void>
 }

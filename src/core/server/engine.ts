@@ -19,6 +19,8 @@ import { Rotator } from '../snapshot/tree/rotator.ts'
 import { Trees } from '../snapshot/tree/trees.ts'
 import { WodImages } from '../snapshot/wod-images.ts'
 import { changes } from './changes.ts'
+import { rememberPaths } from './disk-additions.ts'
+import { diskRemovals } from './disk-removals.ts'
 import { hostChanges, hostLooks } from './host-changes.ts'
 import { Hosts, type Host } from './hosts.ts'
 import { PresentableVolumes } from './volumes.ts'
@@ -149,6 +151,10 @@ export class LocalEngine implements Engine {
         void processes.look().catch((error: unknown) => {
           pool.warnings.push(String(error))
         })
+      }
+      pool.onRemoved = async device => {
+        if (device) await options.opener.release(device)
+        await rememberPaths(parts)
       }
       await pool.maintain()
       await processes.look()
@@ -331,6 +337,7 @@ const looks = {
 const verbs = {
   ...looks,
   ...changes,
+  ...diskRemovals,
   ...rstoreChecks,
   ...snapChanges,
   ...wodSnaps,

@@ -353,6 +353,7 @@ export class Owner {
         }
       },
       find: (diskId, path) => this.find(diskId, path),
+      release: disk => this.release(disk),
       remember: (name, id, paths) => this.remember(name, id, paths),
     }
   }
@@ -383,6 +384,18 @@ export class Owner {
   private async again(held: OwnedDisk): Promise<FoundDisk | undefined> {
     const report = await readLabel(held.disk)
     return report.kind === 'label' ? { disk: held.disk, label: report.label } : undefined
+  }
+
+  /** Its label is wiped: the record that locks it goes, too. */
+  private async release(disk: Disk): Promise<void> {
+    const at = this.held.findIndex(held => held.disk === disk)
+    if (at < 0) return
+    const [held] = this.held.splice(at, 1)
+    try {
+      await clearRecords([held!])
+    } finally {
+      await letGo(held!.disk, this.record.instance)
+    }
   }
 
   private async hold(disk: OwnedDisk): Promise<void> {

@@ -13,6 +13,7 @@ import {
   type ProcessRecord,
 } from '../../metadata/records.ts'
 import { fitting } from '../../metadata/struct.ts'
+import { Evacuation } from '../lun/evacuation.ts'
 import { Reclaim } from '../lun/reclaim.ts'
 import type { Luns } from '../lun/luns.ts'
 import { Relationship } from '../snapshot/relationship.ts'
@@ -125,6 +126,8 @@ export class Processes {
     if (Resync.isDue(this.pool)) await this.ensure('resync', 0, this.resyncTarget(), () => new Resync(this.pool))
     if (Reclaim.isDue(this.pool, this.luns) || this.relationships.needsTidying || this.wods.needsTidying || this.trees.needsTidying)
       await this.ensure('reclaim', 0, this.pool.record.name, () => new Tidy(new Reclaim(this.pool, this.luns), [this.relationships, this.wods, this.trees]))
+    for (const disk of Evacuation.due(this.pool))
+      await this.ensure('evacuate', disk.number, `disk ${disk.number}`, () => new Evacuation(this.pool, this.luns, disk))
     for (const relationship of this.relationships.all) {
       for (const kind of ['completeImage', 'imageUpdate', 'sourceUpdate'] as const)
         await this.ensure(kind, relationship.number, relationship.label, () => this.relationships.process(relationship, kind))
@@ -204,8 +207,8 @@ export class Processes {
   private async afterEnd(process: RunningProcess): Promise<void> {
     const { state, reason } = process.progress()
     if (process.kind === 'restore') return this.afterRestore(process)
-    // A clone goes on when something changes: nothing else makes it a LUN of its own.
-    if (process.kind === 'clone') return this.tellIdle()
+    // A clone goes on when something changes: nothing else makes it a LUN of its own. So does a disk that is to leave.
+    if (process.kind === 'clone' || process.kind === 'evacuate') return this.tellIdle()
     const target = this.targets.find(({ number }) => number === process.targetNumber)
     if (state === 'failed' && target && !this.closing) {
       try {
@@ -292,7 +295,7 @@ export class Processes {
         fix: `lunar task pause ${number}, or lunar lun delete ${target}`,
       })
     const of = this.targets.find(({ label }) => label === target)
-    if (kind === 'resync' || kind === 'reclaim' || !of) {
+    if (kind === 'resync' || kind === 'reclaim' || kind === 'evacuate' || !of) {
       throw new LunarError('ERR_TASK_STATE', `Cannot stop task ${number} (${kind} of ${target})`, {
         why: 'the pool needs it and would start it again',
         fix: `lunar task pause ${number}`,

@@ -21,6 +21,8 @@ export const verbKinds: Readonly<Record<Verb, VerbKind>> = {
   'disk.label': 'change',
   'disk.offline': 'change',
   'disk.online': 'change',
+  'disk.remove': 'change',
+  'disk.replace': 'change',
   'lun.create': 'change',
   'lun.list': 'metadata',
   'lun.show': 'live',
@@ -105,6 +107,10 @@ export function withAbsolutePaths<V extends Verb>(verb: V, params: Params<V>): P
   if (verb === 'disk.add') {
     const { disks } = params as Params<'disk.add'>
     return { ...params, disks: disks.map((spec): DiskSpec => ({ ...spec, path: absolutePlace(spec.path) })) }
+  }
+  if (verb === 'disk.replace') {
+    const { with: spec } = params as Params<'disk.replace'>
+    return { ...params, with: { ...spec, path: absolutePlace(spec.path) } }
   }
   if (verb === 'disk.online') {
     const { path } = params as Params<'disk.online'>

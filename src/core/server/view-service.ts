@@ -237,4 +237,4 @@ export const viewOptions = (
 })
 
 const refuse = (): Promise<never> => Promise.reject(new LunarError('ERR_READ_ONLY', 'Cannot change the disks of a pool that is open to look at'))
-const noOpener: DiskOpener = { requireDistinct: refuse, create: refuse, find: refuse, remember: refuse }
+const noOpener: DiskOpener = { requireDistinct: refuse, create: refuse, find: refuse, release: refuse, remember: refuse }

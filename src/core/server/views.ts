@@ -130,7 +130,7 @@ export class Views {
       lastWrite: isoTime(this.pool.metadata.lastWriteMs),
       quorum: [...this.pool.disks.values()]
         .filter(disk => metadata.memberIds.includes(disk.id))
-        .map(disk => ({ disk: disk.number, name: disk.label, state: disk.state, witness: disk.isWitness })),
+        .map(disk => ({ disk: disk.number, name: disk.label, state: disk.shownState, witness: disk.isWitness })),
       largest: (['raid0', 'raid1', 'raid5'] as const).map(raid => ({ raid, size: this.pool.largest(raid) })),
       sets: this.sets(),
       astride: await this.pool.astride(),
@@ -154,7 +154,7 @@ export class Views {
           ldad: 'default',
           set,
           disks: disks
-            .map(({ number, state, record }) => ({ disk: number, index: record.redundancyIndex, state }))
+            .map(({ number, shownState, record }) => ({ disk: number, index: record.redundancyIndex, state: shownState }))
             .sort((a, b) => a.index - b.index || a.disk - b.disk),
           ...sizesOf(maps),
         }
@@ -200,7 +200,11 @@ export class Views {
   private async messages(disks: readonly DiskSummary[], luns: PoolStatus['luns']): Promise<string[]> {
     const messages = [...this.pool.warnings]
     for (const disk of disks) {
-      const record = this.pool.disk(disk.number).record
+      // One that left meanwhile is told of no more.
+      const record = this.pool.disks.get(disk.number)?.record
+      if (!record) continue
+      if (disk.state === 'replacing' || disk.state === 'regenerating')
+        messages.push(`Disk ${disk.number} leaves the pool, ${formatSize(disk.used)} to go: lunar task list`)
       if (disk.state === 'missing')
         messages.push(
           `Disk ${disk.number} is missing${record.reason === '' ? '' : ` (${record.reason})`}: bring it back, then lunar disk online ${disk.number}`,
@@ -225,7 +229,7 @@ export class Views {
       number: disk.number,
       id: disk.id,
       path: disk.device?.name ?? null,
-      state: disk.state,
+      state: disk.shownState,
       witness: disk.isWitness,
       quorum: this.pool.metadata.memberIds.includes(disk.id),
       domain: disk.domain === '' ? null : disk.domain,
@@ -470,7 +474,7 @@ export class Views {
       disk,
       segment,
       offset: this.pool.disk(disk).offsetOf(segment, 0),
-      state: this.pool.disk(disk).state,
+      state: this.pool.disk(disk).shownState,
       staleSlices: Array.from({ length: SLICES }, (_, slice) => slice).filter(slice => lun.stores.bits.isStale(store, slice, member)).length,
     }))
     const slices = Array.from({ length: SLICES }, (_, slice) => ({ slice, address: addresses.get(slice) ?? null, open: lun.stores.isOpen(store, slice) }))

@@ -159,7 +159,7 @@ test('another disk fails in the middle: what it had taken goes elsewhere, and no
 
 test('writes, trims and new bindings go on meanwhile', async () => {
   const open = await world()
-  const { pool, made, disks } = open
+  const { made, disks } = open
   const random = new Random(5)
   let running = true
   const writers = made.map(async ({ lun, bytes }) => {

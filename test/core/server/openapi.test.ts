@@ -152,6 +152,8 @@ test('every verb is described, and answers as it is described to whoever can rea
   await ask('disk.label', { disk: '4', domain: 'rack1' })
   await ask('disk.offline', { disk: '4' })
   await ask('disk.online', { disk: '4' })
+  await ask('disk.replace', { disk: '4', with: disk('d5') })
+  await ask('disk.remove', { disk: '5', dryRun: true })
   await ask('lun.delete', { lun: 'another' })
   for (const verb of ['metadata.check', 'metadata.dump', 'pool.events', 'pool.history'] as const) await ask(verb, {})
   await ask('pool.destroy', { dryRun: true })

@@ -111,6 +111,15 @@ export interface DiskSummary {
   readonly errors: number
 }
 
+/** A disk that leaves its pool. */
+export interface RemovedDisk extends DiskSummary {
+  /** What moves to other disks, in bytes of segments. */
+  readonly moves: readonly { readonly lun: string; readonly segments: number; readonly bytes: number }[]
+  readonly task: number | null
+  /** False when it was leaving already. */
+  readonly changed: boolean
+}
+
 export interface DiskDetail extends DiskSummary {
   readonly ldad: string
   readonly segments: { readonly total: number; readonly used: number; readonly clean: number; readonly freed: number; readonly metadata: number }
