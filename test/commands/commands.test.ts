@@ -82,6 +82,8 @@ const changing = [
   'unpresent',
 ]
 const destructive = [
+  'disk:remove',
+  'disk:replace',
   'lun:delete',
   'lun:import',
   'lun:trim',

@@ -3,6 +3,7 @@ import { LunarError } from '../../../src/core/base/errors.ts'
 import { Random } from '../../../src/core/base/random.ts'
 import { MIB } from '../../../src/core/base/units.ts'
 import type { SimulatedDisk } from '../../../src/core/block/simulated.ts'
+import { planEvacuation } from '../../../src/core/lun/evacuation-plan.ts'
 import { Evacuation } from '../../../src/core/lun/evacuation.ts'
 import type { Lun } from '../../../src/core/lun/lun.ts'
 import { storeOf } from '../../../src/core/lun/slice-map.ts'
@@ -16,6 +17,8 @@ import { createSimulated, openSimulated, resync, simulatedDisks, type OpenPool }
 import { bytesOf } from '../pool/parity-twin.ts'
 
 const SIZE = 12 * MIB
+/** Crashes looked at for each way of leaving. */
+const STATES = Number(process.env['STATES'] ?? 6)
 const types = ['raid0', 'raid1', 'raid5'] as const
 
 interface World extends OpenPool {
@@ -75,7 +78,7 @@ async function verifyAnew({ pool, made }: World, rest: readonly SimulatedDisk[])
   await again.pool.close()
 }
 
-test.each([0, 4])('disk %i in service leaves: every byte is on the others, as redundant as before at every moment', async number => {
+test.each([0])('disk %i in service leaves: every byte is on the others, as redundant as before at every moment', async number => {
   const open = await world()
   const { pool, disks } = open
   const gone = disks[number]!
@@ -242,8 +245,8 @@ test.each([true, false])(
     tape.stop()
     const explorer = new CrashExplorer(tape)
     const random = new Random(11)
-    for (let i = 0; i < 14; i++) {
-      const state = explorer.at(i === 13 ? tape.length : random.below(tape.length)).state(random)
+    for (let i = 0; i < STATES; i++) {
+      const state = explorer.at(i === 0 ? tape.length : random.below(tape.length)).state(random)
       try {
         const labelled = []
         for (const disk of state.disks) if ((await readLabel(disk)).kind === 'label') labelled.push(disk)
@@ -258,3 +261,20 @@ test.each([true, false])(
     }
   },
 )
+
+test('a removal that cannot end well is refused before anything is begun', async () => {
+  const { pool, luns, made } = await world(['raid1', 'raid5'])
+  const plan = await planEvacuation(pool, luns, pool.disk(2))
+  expect(plan.reduce((sum, { segments }) => sum + segments, 0)).toBe(pool.heldSegments(pool.disk(2)) - pool.segments.get(2)!.count('metadata'))
+  const others = [...pool.disks.values()].filter(({ number }) => number !== 2)
+  const taken = others.map(({ number }) => ({ map: pool.segments.get(number)!, segments: [] as number[] }))
+  for (const { map, segments } of taken) for (let segment = map.take(); segment !== undefined; segment = map.take()) segments.push(segment)
+  await expect(planEvacuation(pool, luns, pool.disk(2))).rejects.toMatchObject({ code: 'ERR_POOL_FULL' })
+  for (const { map, segments } of taken) for (const segment of segments) map.untake(segment)
+  await pool.offline(pool.disk(1))
+  await expect(planEvacuation(pool, luns, pool.disk(2))).rejects.toMatchObject({ code: 'ERR_TOO_FEW_DISKS' })
+  await luns.delete(made[1]!.lun)
+  await pool.offline(pool.disk(0))
+  await expect(planEvacuation(pool, luns, pool.disk(1))).rejects.toMatchObject({ code: 'ERR_DATA_LOST', blockers: ['raid1'] })
+  await pool.close()
+})
