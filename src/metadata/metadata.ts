@@ -202,11 +202,13 @@ export class Metadata {
     return this.exclusive(() => this.writeCheckpoint(false))
   }
 
-  /** Brings a disk into the quorum: journal area written, roots copied, then one commit of the larger membership. */
+  /** Brings a disk into the quorum: journal area written, the newest root copied, then one commit of the larger membership. */
   addMember(disk: MetadataDisk, batch: Batch): Promise<void> {
     return this.exclusive(async () => {
       if (this.members.some(member => member.id === disk.id)) return
-      await this.writeCheckpoint(false)
+      // It gets a root and no blocks, so nothing may follow that root: a disk that fails during a checkpoint leaves the vote behind it.
+      do await this.writeCheckpoint(false)
+      while (this.root.sequence < this.sequence)
       await prepareQuorumArea(disk, this.root.journalSize)
       await writeRing(disk, [this.root])
       await this.voteWith([...this.members, disk], batch)
