@@ -39,7 +39,7 @@ describe('commands in the documentation', () => {
     rmSync(folder, { recursive: true, force: true })
   })
 
-  test.each(pages.map(page => [page]))('%s', page => {
+  test.each(pages.map(page => [page]))('%s', { timeout: 120_000 }, page => {
     const { LUNAR_POOL: _pool, ...env } = process.env
     const blocks = blocksOf(page)
     expect(blocks.length).toBeGreaterThan(0)
