@@ -13,7 +13,6 @@ export default class LunSet extends LunarCommand {
     'lunar lun set tank/db on-full=drop-oldest',
     'lunar lun set tank/db iops=5000 bps=100MiB priority=high',
     'lunar lun set tank/db cache=64MiB',
-    'lunar lun set db on-full=fail-writes --pool tank --dry-run',
   ]
   static override usage = 'lun set LUN KEY=VALUE...'
   static override args = { settings: manyArg('the LUN, then KEY=VALUE pairs') }
