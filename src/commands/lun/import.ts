@@ -26,7 +26,7 @@ export default class LunImport extends LunarCommand {
   static override examples = [
     'lunar lun import tank/vm disk.img --verify',
     'lunar lun import tank/pipe - --size 64MiB --raid raid0 < disk.img',
-    'lunar lun import tank/video film.img --raid raid0 --stripe 2',
+    'lunar lun import tank/video disk.img --raid raid0 --stripe 2',
   ]
   static override args = { lun: neededArg('the LUN'), source: neededArg('a file, a block device, or - for stdin') }
   static override flags = {
