@@ -107,7 +107,7 @@ describe('snapshots', () => {
     lunar.refused('ERR_CONFIRM_NEEDED', 'snap', 'restore', 'tank/db@s1')
     lunar.refused('ERR_USAGE', 'snap', 'restore', 'tank/db@s1', '--delay', '1s', '--yes')
     expect(read('db', '--length', '2MiB').equals(after)).toBe(true)
-    const restored = lunar.json<Result<'snap.restore'>>('snap', 'restore', 'tank/db@s1', 'web@s1', '--keep-before', 'oops', '--delay', '100', '--yes')
+    const restored = lunar.json<Result<'snap.restore'>>('snap', 'restore', 'tank/db@s1', 'web@s1', '--keep-before', 'oops', '--delay', '1000', '--yes')
     expect(restored).toMatchObject([
       { snapshot: 'db@s1', volume: 'db', before: 'db@oops', changed: true },
       { snapshot: 'web@s1', volume: 'web', before: 'web@oops', changed: true },
@@ -133,7 +133,7 @@ describe('snapshots', () => {
     lunar.ok('snap', 'delete', 'tank/db@before-restore-1', '--yes')
 
     expect(lunar.ok('snap', 'clone', 'tank/db@oops', 'copy', '--dry-run')).toBe('Would create LUN "copy", a clone of "db@oops": 8 MiB, raid1, reserved\n')
-    expect(lunar.json<Result<'snap.clone'>>('snap', 'clone', 'tank/db@oops', 'copy', '--delay', '100')).toMatchObject({
+    expect(lunar.json<Result<'snap.clone'>>('snap', 'clone', 'tank/db@oops', 'copy', '--delay', '1000')).toMatchObject({
       source: 'db@oops',
       name: 'copy',
       size: 8 * MIB,

@@ -8,6 +8,10 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '1' },
     /** Stop after so many seeds. */
     seeds: { type: 'string' },
+    /** These and no others, with commas between them. */
+    list: { type: 'string' },
+    /** Stop when so many different states after an acknowledged flush were opened. */
+    enough: { type: 'string' },
     lives: { type: 'string', default: '4' },
     operations: { type: 'string', default: '40' },
     cuts: { type: 'string', default: '120' },
@@ -34,7 +38,9 @@ const bounds: Bounds = {
 }
 const print = (text: string): void => void process.stdout.write(`${text}\n`)
 
-let seed = number(values.seed)
+const list = values.list?.split(',').map(number)
+const enough = values.enough === undefined ? Infinity : number(values.enough)
+let seed = list?.[0] ?? number(values.seed)
 process.on('unhandledRejection', error => {
   print(`seed ${seed}: a rejection that nobody handled: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
   process.exit(1)
@@ -43,15 +49,17 @@ process.on('unhandledRejection', error => {
 const start = performance.now()
 const elapsed = (): number => (performance.now() - start) / 1000
 const until = number(values.seconds)
-const last = values.seeds === undefined ? Infinity : seed + number(values.seeds) - 1
+const first = seed
+const most = list?.length ?? (values.seeds === undefined ? Infinity : number(values.seeds))
 let states = 0
 let distinct = 0
 let failures = 0
 let told = 0
-for (; elapsed() < until && seed <= last; seed++) {
+for (let done = 0; elapsed() < until && done < most && distinct < enough; done++) {
+  seed = list?.[done] ?? first + done
   const report = newReport()
   try {
-    await simulate(seed, bounds, report)
+    await simulate(seed, bounds, report, enough - distinct)
   } catch (error) {
     failures++
     const text = error instanceof Error ? error.message : String(error)
@@ -66,6 +74,6 @@ for (; elapsed() < until && seed <= last; seed++) {
   }
 }
 print(
-  `${states} states, ${distinct} of them different and after an acknowledged flush, in ${Math.round(elapsed())} s: ${Math.round((states / elapsed()) * 60)} a minute; next seed ${seed}`,
+  `${states} states, ${distinct} of them different and after an acknowledged flush, in ${Math.round(elapsed())} s: ${Math.round((states / elapsed()) * 60)} a minute; next seed ${seed + 1}`,
 )
 process.exit(failures > 0 ? 1 : 0)
