@@ -3,8 +3,8 @@ import type { Turns } from '../../src/core/block/simulated.ts'
 const later = setImmediate // the real one, also where a test replaces timers
 
 /**
- * Completes operations one at a time, reads before all others and the newest of them first, the others in their order. Whoever only
- * reads is not held up by what others have to read and write, and those get hardly further meanwhile.
+ * Completes operations one at a time, reads before all others and each kind in its order, as a host's deadline scheduler does.
+ * Whoever only reads is not held up by what others have to write, and those get hardly further meanwhile.
  */
 export class ReadsFirst implements Turns {
   private readonly reads: (() => void)[] = []
@@ -21,7 +21,7 @@ export class ReadsFirst implements Turns {
   }
 
   private readonly pump = (): void => {
-    const next = this.reads.pop() ?? this.others.shift()
+    const next = this.reads.shift() ?? this.others.shift()
     next?.()
     if (this.reads.length + this.others.length > 0) later(this.pump)
     else this.pumping = false
